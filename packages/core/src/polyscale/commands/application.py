@@ -1,0 +1,103 @@
+"""The Typer application of the house: whatever the user can put right is one line on stderr, a bug keeps its traceback.
+
+Exit codes: 0 done, 1 failure, 2 wrong usage (unknown option, key, type or range), 130 interrupted, 143 terminated.
+"""
+
+import sys
+from importlib import metadata
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from polyscale.commands.console import err_console
+from polyscale.commands.heap import keep_heap
+from polyscale.errors import UserError
+
+OUT_OF_MEMORY = "out of memory: try a smaller batch or image size, fewer scales or workers, or bf16 precision"
+
+
+class _House(TyperGroup):
+    """The group of commands with the house's way of ending: also under typer.testing.CliRunner."""
+
+    def invoke(self, ctx: Any) -> None:
+        super().invoke(ctx)  # its result is dropped, so that what main returns can only be an exit code
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        extra["standalone_mode"] = False  # Typer would draw a box of several lines around an error
+        try:
+            code = super().main(*args, **extra)
+        except UserError as error:
+            _fail(str(error), error.exit_code)
+        except typer.TyperException as error:
+            _fail(_usage(error), error.exit_code)
+        except typer.Abort:
+            _fail("aborted", 1)
+        except KeyboardInterrupt:
+            code = 130
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _fail(OUT_OF_MEMORY, 1)
+        sys.exit(code)
+
+
+def application(name: str, help: str, *, distribution: str | None = None) -> typer.Typer:
+    """An empty application; add commands with `@app.command()`.
+
+    `name` is the command ("camo-seg"); `--version` shows the version of `distribution` ("polyscale-" + name where not
+    given). Run it with `run(app)`.
+    """
+    package = distribution or f"polyscale-{name}"
+    app = typer.Typer(
+        name=name,
+        help=help,
+        cls=_House,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+
+    def show_version(asked: bool) -> None:
+        if asked:
+            typer.echo(f"{name} {metadata.version(package)}")
+            raise typer.Exit
+
+    @app.callback()
+    def version(
+        version: Annotated[
+            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+        ] = False,
+    ) -> None:
+        pass
+
+    return app
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """The body of a console entry point: keeps the heap, runs the command, ends the process with its exit code."""
+    keep_heap()
+    app()
+    sys.exit(0)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """Typer's message (with its "Did you mean") and where to read on; empty where the help was just printed."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    return f"{message} See {context.command_path} --help" if message and context is not None else message
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if message:
+        err_console.print("[bold red]error:[/]", end=" ", highlight=False)
+        err_console.print(" ".join(message.splitlines()), markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """MemoryError, torch.OutOfMemoryError (an accelerator) or the RuntimeError of torch's CPU allocator."""
+    texts = ("out of memory", "DefaultCPUAllocator", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)

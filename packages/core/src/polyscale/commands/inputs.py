@@ -1,0 +1,78 @@
+"""Turning what a user types (files, folders, globs, - for a list) into a list of files."""
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from polyscale.errors import UserError
+
+
+def gather_inputs(paths: Iterable[str | Path], suffixes: Iterable[str], *, recursive: bool = False) -> list[Path]:
+    """The files meant by `paths`, in the order of the arguments, each once.
+
+    A file is taken as it is. A folder gives its files with one of `suffixes` (".jpg", any case; hidden files left
+    out), with `recursive` those of its subfolders too. A glob ("shots/*.png", ** for any depth) gives the matching
+    files with one of `suffixes`. "-" reads paths from standard input, one a line. Folders and globs are in natural
+    order (img2 before img10).
+
+    Raises UserError naming the argument where it does not exist, cannot be read or gives no file.
+    """
+    kinds = tuple(suffix.lower() for suffix in suffixes)
+    found: dict[str, Path] = {}
+    for path in _with_standard_input(paths):
+        for file in _expand(path, kinds, recursive):
+            found.setdefault(os.path.abspath(file), file)  # noqa: PTH100  a link stays a file of its own
+    return list(found.values())
+
+
+def natural_key(path: Path) -> list[list[tuple[int, int, str]]]:
+    """Sort key by which img2 comes before img10, folder by folder."""
+    return [
+        [
+            (0, int(part), part) if part.isdecimal() else (1, 0, part.casefold())
+            for part in re.split(r"(\d+)", name)
+            if part
+        ]
+        for name in path.parts
+    ]
+
+
+def _with_standard_input(paths: Iterable[str | Path]) -> Iterator[str]:
+    for path in map(str, paths):
+        if path == "-":
+            yield from (line for line in sys.stdin.read().splitlines() if line.strip())
+        else:
+            yield path
+
+
+def _expand(path: str, suffixes: tuple[str, ...], recursive: bool) -> list[Path]:
+    kinds = ", ".join(suffixes)
+    if Path(path).is_dir():
+        files = _listing(Path(path), suffixes, recursive)
+        if not files:
+            hint = "" if recursive else " (subfolders were not searched)"
+            raise UserError(f"{path}: the folder holds no {kinds} file{hint}")
+    elif Path(path).exists():
+        return [Path(path)]
+    elif glob.has_magic(path):
+        matches = map(Path, glob.iglob(path, recursive=True))  # noqa: PTH207  Path.glob refuses absolute patterns
+        files = [match for match in matches if match.suffix.lower() in suffixes and match.is_file()]
+        if not files:
+            raise UserError(f"{path}: matches no {kinds} file")
+    else:
+        raise UserError(f"{path}: no such file or folder")
+    return sorted(files, key=natural_key)
+
+
+def _listing(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})")
+
+    files = []
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        files += [Path(root, name) for name in names if not name.startswith(".") and name.lower().endswith(suffixes)]
+    return files

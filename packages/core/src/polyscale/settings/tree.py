@@ -1,0 +1,190 @@
+"""The settings tree and how its layers become one checked object: defaults < preset < YAML file < options.
+
+Every layer is flattened to dotted keys ("optim.lr") and remembers where it came from, so that one line can name the
+key and the file at fault. Values are checked once, by pydantic, on the merged tree.
+"""
+
+import difflib
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from polyscale.errors import UserError
+from polyscale.settings.reading import parse_value, read_yaml, show
+
+
+class Settings(BaseModel):
+    """A section of the tree: frozen, unknown keys refused; the string under a field is its help.
+
+    A field whose type is another Settings class is a nested section and needs a default (`optim: Optim = Optim()`).
+    Prefer tuples to lists: a frozen section does not freeze a list inside it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class Preset(NamedTuple):
+    """A named starting point: nested values that differ from the defaults, and what to expect of them.
+
+    `about` states the hardware, the time and the expected result; its first line is shown in --help.
+    """
+
+    values: Mapping[str, Any]
+    about: str
+
+
+Tree = TypeVar("Tree", bound=Settings)
+NO_PRESETS: Mapping[str, Preset] = types.MappingProxyType({})
+
+
+def is_section(field: FieldInfo) -> bool:
+    """Whether the field is a nested section rather than a value."""
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+
+
+def leaves(tree: type[Settings], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every value of the tree as (dotted key, field), in the order of definition, sections depth first."""
+    for name, field in tree.model_fields.items():
+        if is_section(field):
+            yield from leaves(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            yield f"{prefix}{name}", field
+
+
+def resolve(
+    tree: type[Tree],
+    preset: str | Preset | None = None,
+    file: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    presets: Mapping[str, Preset] = NO_PRESETS,
+    default_preset: str | None = None,
+) -> Tree:
+    """The tree made of defaults < preset < YAML file < overrides.
+
+    The preset is the first of: `preset`, the file's own `preset:` entry, `default_preset`. Overrides are keyed by
+    dotted names ("optim.lr"); a string is read as the command line reads it ("0.5,1,1.5", "none").
+
+    Raises UserError (exit code 2), one line naming the key, for an unknown preset or key, a wrong type or range;
+    for an unreadable file too.
+    """
+    given: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+
+    def add(layer: Mapping[str, Any], source: str) -> None:
+        given.update(layer)
+        origin.update(dict.fromkeys(layer, source))
+
+    content = read_yaml(file) if file is not None else {}
+    named = content.pop("preset", None) if "preset" not in tree.model_fields else None
+    chosen, name = _choose(preset, named, f"{file}: ", default_preset, presets)
+    if chosen is not None:
+        add(flatten(tree, chosen.values, f"preset {name}: "), f"preset {name}: ")
+    add(flatten(tree, content, f"{file}: "), f"{file}: ")
+    add(_parsed(tree, overrides or {}), "")
+    try:
+        return tree.model_validate(_nested(given))
+    except ValidationError as error:
+        raise UserError(_one_line(error.errors(), origin), exit_code=2) from None
+
+
+def _choose(
+    preset: str | Preset | None, named: Any, file: str, default: str | None, presets: Mapping[str, Preset]
+) -> tuple[Preset | None, str]:
+    if isinstance(preset, Preset):
+        return preset, "given"
+    source, name = ("", preset) if preset is not None else (file, named) if named is not None else ("", default)
+    if name is None:
+        return None, ""
+    if not isinstance(name, str) or name not in presets:
+        known = ", ".join(presets) or "there are none"
+        raise UserError(f"{source}preset: no such preset {show(name)} (choose from: {known})", exit_code=2)
+    return presets[name], name
+
+
+def flatten(tree: type[Settings], layer: Mapping[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as {dotted key: value}; UserError for a key that the tree does not have."""
+    flat: dict[str, Any] = {}
+    for name, value in layer.items():
+        field = tree.model_fields.get(name) if isinstance(name, str) else None
+        key = f"{prefix}{name}"
+        if field is None:
+            raise UserError(f"{source}{key}: no such key{_suggestion(tree, name, prefix)}", exit_code=2)
+        if not is_section(field):
+            flat[key] = value
+        elif isinstance(value, Mapping):
+            flat |= flatten(field.annotation, value, source, f"{key}.")  # type: ignore[arg-type]
+        elif value is not None:  # a section whose lines are all commented out reads as None
+            names = ", ".join(field.annotation.model_fields)  # type: ignore[union-attr]
+            raise UserError(f"{source}{key}: should be a section with keys {names}, got {show(value)}", exit_code=2)
+    return flat
+
+
+def _suggestion(tree: type[Settings], name: object, prefix: str = "") -> str:
+    """What the misspelt key may have meant: a neighbour, or the same name in another section."""
+    keys = [key for key, _ in leaves(tree, prefix)]
+    if str(name) in keys:
+        return " (nest it: one line per section, indented)"
+    close = difflib.get_close_matches(str(name), tree.model_fields, n=1)
+    close = close or [key for key in keys if key.rpartition(".")[2] == name]
+    close = close or difflib.get_close_matches(str(name), keys, n=1)
+    return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(tree.model_fields)})"
+
+
+def _parsed(tree: type[Settings], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    fields = dict(leaves(tree))
+    for key in overrides:
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise UserError(f"{key}: no such key{hint}", exit_code=2)
+    return {
+        key: parse_value(value, fields[key].annotation) if isinstance(value, str) else value
+        for key, value in overrides.items()
+    }
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, name = key.split(".")
+        here = tree
+        for section in sections:
+            here = here.setdefault(section, {})
+        here[name] = value
+    return tree
+
+
+def _one_line(errors: list[ErrorDetails], origin: Mapping[str, str]) -> str:
+    """The first fault in one line; a union reports one error per member, which are joined by "or"."""
+    key, rest = _locate(errors[0]["loc"], origin)
+    same = [error for error in errors if _locate(error["loc"], origin)[0] == key]
+    texts = list(dict.fromkeys(_text(error) for error in same))
+    text = " or ".join([texts[0], *(text.removeprefix("should be ") for text in texts[1:])])
+    item = next((f"item {part + 1} " for part in rest if isinstance(part, int)), "")
+    if errors[0]["type"] not in ("value_error", "assertion_error", "missing"):
+        text = f"{item}{text}, got {show(errors[0]['input'])}"
+    others = len({_locate(error["loc"], origin)[0] for error in errors}) - 1
+    more = f" (and {others} more)" if others else ""
+    return f"{origin.get(key, '')}{key + ': ' if key else ''}{text}{more}"
+
+
+def _locate(loc: tuple[int | str, ...], origin: Mapping[str, str]) -> tuple[str, tuple[int | str, ...]]:
+    """The dotted key at fault and what follows it in pydantic's location (item numbers, names of union members)."""
+    for length in range(1, len(loc) + 1):
+        key = ".".join(str(part) for part in loc[:length])
+        if key in origin:
+            return key, loc[length:]
+    return ".".join(str(part) for part in loc), ()
+
+
+def _text(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "is missing and has no default"
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return text.split(", unable to parse")[0].replace("Input should", "should").replace(" valid ", " ")

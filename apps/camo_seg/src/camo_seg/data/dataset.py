@@ -1,0 +1,131 @@
+"""The data set class of camo-seg: pictures and masks of any source, brought to the network's size and cached.
+
+A source knows how to read sample i at its original size; CamoSet resizes, caches, augments and makes tensors.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import tv_tensors
+
+from polyscale.errors import UserError
+
+CACHE_BYTES = 2**30  # of resized uint8 pictures and masks: 4096 samples at 256 px, 1820 at 384 px
+
+Augment = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[tv_tensors.Image, tv_tensors.Mask]]
+
+
+class Sample(NamedTuple):
+    """A picture uint8 [H, W, 3] and its mask bool [H, W]."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """Where samples come from: their names, and sample i at its original size."""
+
+    names: list[str]
+
+    def read(self, index: int) -> Sample: ...
+
+
+def network_image(image: NDArray[np.uint8], size: int) -> torch.Tensor:
+    """uint8 [H, W, 3] to uint8 [3, size, size]: bilinear, anti-aliased when shrinking, aspect not kept (as the field)."""
+    if image.shape[:2] != (size, size):
+        image = np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def network_mask(mask: NDArray[np.bool_], size: int) -> torch.Tensor:
+    """bool [H, W] to uint8 {0, 1} [1, size, size]: foreground where it covers at least half of the new pixel.
+
+    An object so small that this would erase it keeps its best-covered pixels.
+    """
+    if mask.shape == (size, size):
+        return torch.from_numpy(mask.astype(np.uint8))[None]
+    grey = Image.fromarray(mask.astype(np.uint8) * 255)
+    cover = np.asarray(grey.resize((size, size), Image.Resampling.BOX))
+    small = cover >= 128
+    if mask.any() and not small.any():
+        small = cover == cover.max()
+    return torch.from_numpy(small.astype(np.uint8))[None]
+
+
+class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
+    """Samples of one split at the network's size.
+
+    `[i]` is {"image": float32 [3, S, S] in [0, 1], "mask": float32 [1, S, S] in {0, 1}, "index": i} with S = `size`.
+    `original(i)` is the Sample as it lies. `title` names data set and split, `notes` holds one-line remarks for the
+    user. `augment` gets and returns uint8 tv_tensors of side S (mask in {0, 1}); it draws from torch's global
+    generator only. With `cache`, resized samples stay in memory up to `cache_bytes` in all, filled as they are first
+    read or at once by `preload`; worker processes inherit what was filled before they were forked.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        size: int,
+        title: str,
+        notes: list[str] | None = None,
+        augment: Augment | None = None,
+        cache: bool = True,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        if size < 1:
+            raise UserError(f"size of the network's input must be a positive number of pixels, given {size}")
+        self.source, self.size, self.title, self.augment = source, size, title, augment
+        self.notes = list(notes or [])
+        self.names = source.names
+        self._capacity = min(len(self.names), cache_bytes // (4 * size * size)) if cache else 0
+        self._clear_cache()
+
+    def _clear_cache(self) -> None:
+        self._pixels = torch.empty((self._capacity, 4, self.size, self.size), dtype=torch.uint8)
+        self._filled = np.zeros(self._capacity, bool)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the cached pixels: a copy in another process fills its own."""
+        return {**self.__dict__, "_pixels": None, "_filled": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._clear_cache()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def original(self, index: int) -> Sample:
+        """The picture uint8 [H, W, 3] and mask bool [H, W] at original size. Raises UserError naming a bad file."""
+        return self.source.read(index)
+
+    def _resized(self, index: int) -> torch.Tensor:
+        """uint8 [4, S, S]: three colour planes and the mask in {0, 1}."""
+        if index < self._capacity and self._filled[index]:
+            return self._pixels[index]
+        image, mask = self.source.read(index)
+        planes = torch.cat([network_image(image, self.size), network_mask(mask, self.size)])
+        if index < self._capacity:
+            self._pixels[index] = planes
+            self._filled[index] = True
+        return planes
+
+    def preload(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Fill the cache now; `progress(done, total)` is called after each sample."""
+        for index in range(self._capacity):
+            self._resized(index)
+            if progress is not None:
+                progress(index + 1, self._capacity)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        planes = self._resized(index)
+        image, mask = planes[:3], planes[3:]
+        if self.augment is not None:
+            image, mask = self.augment(tv_tensors.Image(image), tv_tensors.Mask(mask))
+            image, mask = image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
+        return {"image": image.float().div_(255), "mask": mask.float(), "index": index}

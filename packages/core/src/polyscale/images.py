@@ -1,71 +1,54 @@
 """Reading any picture safely into plain uint8 RGB, reading masks by the field's convention, writing PNG atomically.
 
-Pillow decodes; this file settles what Pillow leaves to the caller: the EXIF turn, transparency, 16-bit and float
-samples, CMYK, decompression bombs, and the dozen exception types a damaged file can end in, which all become one
-`ImageError` of one line. Only raster formats are opened: a PostScript file would start an interpreter.
+Pillow decodes (`polyscale.decoding`); this file settles what Pillow leaves to the caller: transparency, 16-bit and
+float samples, CMYK, palettes, and the same for arrays and tensors. Torch is imported only when a tensor is made.
 """
 
 import contextlib
 import io
 import os
 import re
-import stat
-import struct
 import sys
-import threading
 import uuid
-import warnings
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from polyscale.decoding import (
+    MAX_PIXELS,
+    ImageError,
+    ImageSource,
+    name_of,
+    opened,
+    orientation,
+    upright,
+    why_not_opened,
+)
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
-ImageSource = Any  # path, encoded bytes, PIL image, array or tensor: see read_image
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "ImageError",
+    "ImageSource",
+    "image_size",
+    "list_images",
+    "natural_key",
+    "read_image",
+    "read_mask",
+    "replace_file",
+    "resize_map",
+    "save_png",
+    "to_tensor",
+]
 
-MAX_PIXELS = 200_000_000
 _SUFFIXES = "avif bmp gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp"
 IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split(" "))
-_COMMON_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM")  # loaded by Pillow at start
-_RARE_FORMATS = ("WEBP", "TIFF", "MPO", "AVIF", "JPEG2000", "HEIF")  # HEIF only where the user has registered it
-_ORIENTATION_TAG = 274
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# What Pillow's decoders have been seen to raise on damaged files.
-_DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
-    AssertionError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-
-class ImageError(UserError):
-    """A picture that cannot be used. The message is one line: the file, then what is wrong with it."""
 
 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -75,15 +58,17 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarr
     Arrays and tensors hold bool, uint8, uint16 or floats in [0, 1]. Of an animation the first frame is read.
     Transparency is laid over white, which is what an image viewer shows. 16-bit samples are scaled to 8 bit, not
     clipped; float files hold [0, 1] or, where any value is above 1, [0, 255]. CMYK is converted without a profile.
+    Safe to call from several threads and processes at once.
 
-    Raises ImageError for what is missing, damaged, cut short, not an image, or larger than `max_pixels`.
+    Raises ImageError for what is missing, damaged, cut short, not an image, or larger than `max_pixels`
+    (Pillow's own bound, twice PIL.Image.MAX_IMAGE_PIXELS, holds as well).
     """
-    name = _name_of(source)
+    name = name_of(source)
     values = _as_array(source, name)
     if values is not None:
         return _array_to_rgb(values, name)
-    with _opened(source, name, max_pixels) as image:
-        return np.array(_to_rgb(_upright(image), name))
+    with opened(source, name, max_pixels) as image:
+        return np.array(_to_rgb(upright(image), name))
 
 
 def read_mask(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -94,12 +79,16 @@ def read_mask(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarra
     transparent pixels are background. A mask that is neither black nor anywhere brighter than 128 is an ImageError
     (label maps, masks of another scale), because reading it as empty would be silently wrong.
     """
-    name = _name_of(source)
+    name = name_of(source)
     values = _as_array(source, name)
     if values is not None:
-        return _array_to_rgb(values, name)[..., 0] > 128
-    with _opened(source, name, max_pixels) as image:
-        grey = _mask_to_grey(_upright(image), name)
+        zero_one = values.dtype.kind == "u" and values.max(initial=0) == 1
+        grey = _mask_to_grey(
+            Image.fromarray(_array_to_8bit(values.astype(np.uint8) if zero_one else values, name)), name
+        )
+    else:
+        with opened(source, name, max_pixels) as image:
+            grey = _mask_to_grey(upright(image), name)
     if grey.max() == 1:
         return grey == 1
     mask: np.ndarray = grey > 128
@@ -110,11 +99,15 @@ def read_mask(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarra
 
 def image_size(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(height, width) that `read_image` would give, from the header alone (a damaged body is not noticed)."""
-    name = _name_of(source)
-    with _opened(source, name, max_pixels) as image:
+    name = name_of(source)
+    values = _as_array(source, name)
+    if values is not None:
+        height, width = _array_to_8bit(values, name).shape[:2]
+        return height, width
+    with opened(source, name, max_pixels) as image:
         width, height = image.size
         # Pillow reports the size of a TIFF already turned.
-        sideways = image.format != "TIFF" and _orientation(image) >= 5
+        sideways = image.format != "TIFF" and orientation(image) >= 5
     return (width, height) if sideways else (height, width)
 
 
@@ -124,8 +117,9 @@ def to_tensor(array: np.ndarray) -> "torch.Tensor":
 
     if array.dtype != np.uint8 or array.ndim != 3:
         raise ValueError(f"array must be uint8 [H, W, C], given {array.dtype} {list(array.shape)}")
-    planes = np.ascontiguousarray(array.transpose(2, 0, 1))
-    return torch.from_numpy(planes).to(torch.float32).div_(255)
+    planes = torch.from_numpy(np.require(array, requirements="W")).permute(2, 0, 1)
+    # One pass that widens and reorders: 0.7 of the time of reordering first.
+    return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -166,7 +160,7 @@ def replace_file(path: str | Path, content: bytes) -> Path:
         temporary.write_bytes(content)
         os.replace(temporary, path)  # noqa: PTH105 - the step that tests interrupt
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{name_of(path)}: cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -176,10 +170,12 @@ def replace_file(path: str | Path, content: bytes) -> Path:
 def list_images(folder: str | Path) -> list[Path]:
     """The image files directly in `folder` by suffix, img2 before img10; hidden files are left out."""
     folder = Path(folder)
+    if folder.is_file():
+        raise UserError(f"{name_of(folder)}: is a file, not a folder")
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     except OSError as error:
-        raise UserError(f"{folder}: {_why_not_opened(error)}") from error
+        raise UserError(f"{name_of(folder)}: {why_not_opened(error)}") from error
     return sorted((path for path in found if path.is_file()), key=lambda path: natural_key(path.name))
 
 
@@ -187,123 +183,6 @@ def natural_key(text: str) -> tuple[list[Any], str]:
     """Sort key that compares runs of digits as numbers; the plain text breaks ties."""
     parts = re.split(r"([0-9]+)", text)
     return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], text
-
-
-def _name_of(source: ImageSource) -> str:
-    if isinstance(source, str | os.PathLike):
-        return " ".join(os.fsdecode(source).split())
-    if isinstance(source, bytes | bytearray | memoryview):
-        return f"image of {len(source)} bytes"
-    return getattr(source, "filename", "") or type(source).__name__
-
-
-@contextlib.contextmanager
-def _opened(source: ImageSource, name: str, max_pixels: int) -> Iterator[Image.Image]:
-    """The image, header read; every decoder error inside the block becomes an ImageError."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_pillow_warnings_ignored())
-        try:
-            image = source if isinstance(source, Image.Image) else _open(source, stack)
-            _check_size(image, name, max_pixels)
-            yield image
-        except ImageError:
-            raise
-        except UnidentifiedImageError as error:
-            raise ImageError(f"{name}: not an image, or its first bytes are damaged") from error
-        except Image.DecompressionBombError as error:
-            raise ImageError(f"{name}: too large to decode safely: {_one_line(error)}") from error
-        except _DECODER_ERRORS as error:
-            raise ImageError(f"{name}: damaged or cut short: {_one_line(error)}") from error
-
-
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise ImageError(f"{name}: {image.width} x {image.height} pixels, more than the {max_pixels} accepted")
-
-
-def _open(source: ImageSource, stack: contextlib.ExitStack) -> Image.Image:
-    stream: io.BufferedIOBase
-    if isinstance(source, str | os.PathLike):
-        stream = stack.enter_context(_open_file(Path(source)))
-    else:
-        if not source:
-            raise ImageError("image of 0 bytes: empty")
-        stream = io.BytesIO(source)
-    Image.preinit()
-    try:
-        return Image.open(stream, formats=_COMMON_FORMATS)
-    except UnidentifiedImageError:
-        Image.init()
-        return Image.open(stream, formats=[name for name in _RARE_FORMATS if name in Image.OPEN])
-
-
-def _open_file(path: Path) -> io.BufferedReader:
-    try:
-        status = path.stat()  # before open, which would wait for ever on a pipe
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{_name_of(path)}: not a regular file")
-        if status.st_size == 0:
-            raise ImageError(f"{_name_of(path)}: empty file (0 bytes)")
-        return path.open("rb")
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{_name_of(path)}: {_why_not_opened(error)}") from error
-
-
-def _why_not_opened(error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file or folder"
-    if isinstance(error, IsADirectoryError):
-        return "is a folder, not an image file"
-    if isinstance(error, NotADirectoryError):
-        return "not a folder"
-    return f"cannot be opened: {_one_line(error)}"
-
-
-def _one_line(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
-
-
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_quiet_state: contextlib.ExitStack | None = None
-
-
-@contextlib.contextmanager
-def _pillow_warnings_ignored() -> Iterator[None]:
-    """No warning from Pillow inside. Counted, because warnings.catch_warnings of two threads undo each other."""
-    global _quiet_depth, _quiet_state  # noqa: PLW0603 - the warning filters are global to the process
-    with _quiet_lock:
-        if _quiet_depth == 0:
-            _quiet_state = contextlib.ExitStack()
-            _quiet_state.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-        _quiet_depth += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0 and _quiet_state is not None:
-                _quiet_state.close()
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        # Not PngImageFile.getexif, which decodes the whole file to look for EXIF behind the pixels.
-        return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
-    except _DECODER_ERRORS:
-        return 1  # damaged EXIF beside sound pixels: viewers show such a file unturned
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()  # first: Pillow turns a TIFF here and drops its tag
-    turn = _TURNS.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -369,16 +248,19 @@ def _as_array(source: ImageSource, name: str) -> np.ndarray | None:
 
 def _array_to_rgb(values: np.ndarray, name: str) -> np.ndarray:
     pixels = _array_to_8bit(values, name)
-    if pixels.ndim == 2 or pixels.shape[2] == 1:
-        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
     if pixels.shape[2] == 4:
         return np.array(_over(Image.fromarray(pixels), "white"))
     return np.array(pixels)  # a copy: what the caller changes must not change the source
 
 
 def _array_to_8bit(values: np.ndarray, name: str) -> np.ndarray:
+    """uint8 [H, W] or [H, W, 3|4]."""
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)) or values.size == 0:
         raise ImageError(f"{name}: an array image is [H, W] or [H, W, 1|3|4], given {list(values.shape)}")
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:

@@ -25,7 +25,7 @@ class KeepObject(torch.nn.Module):
         enough = (1 - self.loss) * mask.float().mean()
         for _ in range(self.tries):
             new_image, new_mask = self.transform(image, mask)
-            if new_mask.any() and new_mask.float().mean() >= enough or not mask.any():
+            if (new_mask.any() and new_mask.float().mean() >= enough) or not mask.any():
                 return new_image, new_mask
         return image, mask
 

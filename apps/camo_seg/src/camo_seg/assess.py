@@ -1,0 +1,140 @@
+"""A model on one split beside the trivial baselines: the table, metrics.json, images.csv, overlays, report.html."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from torch import nn
+
+from camo_seg.data import CamoSet
+from camo_seg.evaluate import Comparison, Scores, compare, evaluate, evaluate_baselines
+from camo_seg.predict import probability_maps
+from polyscale.commands import progress
+from polyscale.drawing import overlay, panel
+from polyscale.images import resize_map, save_png
+from polyscale.report import Report
+from polyscale.training import read_journal
+
+SHOWN = ("wF", "S", "E_mean", "F_mean", "MAE", "IoU", "wF_small", "wF_medium", "wF_large")
+EXAMPLES = 4  # pictures each of the worst, the median and the best
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Scores of a model on `title`, and where asked for those of the baselines and the comparison with the best."""
+
+    title: str
+    scores: Scores
+    baselines: dict[str, Scores]
+    comparison: Comparison | None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The metric table: the model first, then the baselines."""
+        summaries = {"model": self.scores.summary} | {k: v.summary for k, v in self.baselines.items()}
+        return [{"": name} | {k: s[k] for k in SHOWN if k in s} for name, s in summaries.items()]
+
+    def verdict(self) -> str:
+        """One sentence on the gain over the best baseline."""
+        c = self.comparison
+        if c is None:
+            return ""
+        d = c.difference
+        return (
+            f"{c.metric} {c.model_value:.3f} against {c.baseline_value:.3f} of the best baseline ({c.baseline}): "
+            f"difference {d.mean:+.3f}, 95 % interval [{d.low:+.3f}, {d.high:+.3f}]"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        c = self.comparison
+        compared = c and {"metric": c.metric, "baseline": c.baseline, **c.difference._asdict()}
+        return {
+            "data": self.title,
+            "model": self.scores.summary,
+            "baselines": {k: v.summary for k, v in self.baselines.items()},
+            "difference": compared,
+        }
+
+
+def assess(
+    model: nn.Module,
+    dataset: CamoSet,
+    *,
+    accelerator: Accelerator | None = None,
+    baselines: bool = True,
+    batch_size: int = 8,
+    precision: str = "auto",
+) -> Assessment:
+    """Score `model` and the baselines on every image of `dataset`; the same in every process of `accelerator`."""
+    with progress("evaluating", total=len(dataset), transient=True) as bar:
+        scores = evaluate(
+            model,
+            dataset,
+            accelerator=accelerator,
+            batch_size=batch_size,
+            precision=precision,
+            progress=lambda *_: bar.advance(),
+        )
+    if not baselines:
+        return Assessment(dataset.title, scores, {}, None)
+    with progress("baselines", total=len(dataset), transient=True) as bar:
+        others = evaluate_baselines(dataset, accelerator=accelerator, progress=lambda *_: bar.advance())
+    return Assessment(dataset.title, scores, others, compare(scores, others))
+
+
+def write_results(result: Assessment, folder: Path) -> None:
+    """metrics.json and images.csv (one line per image) into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+    rows = result.scores.per_image()
+    with (folder / "images.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_report(
+    result: Assessment,
+    folder: Path,
+    model: nn.Module,
+    dataset: CamoSet,
+    *,
+    config: str = "",
+    journal: Path | None = None,
+) -> Path:
+    """report.html and overlays/ (the worst, median and best images) in `folder`; returns the report's path."""
+    report = Report("camo-seg", result.title)
+    report.text(result.verdict() or "Scored without baselines.")
+    report.table(result.rows(), "Scores; E and F are means over 256 thresholds, wF_small is for objects below 1 %")
+    records = read_journal(journal) if journal else []
+    for kind, keys in (("training", ("loss",)), ("validation", ("wF", "S", "MAE"))):
+        series = {key: [(r["epoch"] + 1, r[key]) for r in records if r["kind"] == kind and key in r] for key in keys}
+        if any(series.values()):
+            report.curves(series, title=kind.capitalize(), xlabel="epoch", ylabel=" / ".join(keys))
+    panels: dict[str, list[tuple[np.ndarray, str]]] = {}
+    for kind, name, picture in example_panels(model, dataset, result.scores):
+        save_png(folder / "overlays" / f"{kind}_{name.replace('/', '_')}.png", picture)
+        panels.setdefault(kind, []).append((picture, name))
+    for kind, pictures in panels.items():
+        report.images(pictures, title=f"The {kind} by weighted F", columns=1)
+    if config:
+        report.details("Settings", config)
+    report.save(folder / "report.html")
+    return folder / "report.html"
+
+
+def example_panels(model: nn.Module, dataset: CamoSet, scores: Scores) -> Iterator[tuple[str, str, np.ndarray]]:
+    """(kind, name, picture | truth | prediction | overlay) of the worst, median and best images by weighted F."""
+    device = next(model.parameters()).device
+    for kind, indices in scores.examples(EXAMPLES).items():
+        for index in indices:
+            probability = probability_maps(model, dataset[index]["image"][None], device, "fp32")[0]
+            image, mask = dataset.original(index)
+            drawn = resize_map(probability, image.shape[:2])
+            titles = ["picture", "truth", "prediction", f"wF {scores.column('wF')[index]:.2f}"]
+            yield kind, dataset.names[index], panel([image, mask, drawn, overlay(image, drawn)], titles)

@@ -1,0 +1,52 @@
+"""From settings to data sets and network."""
+
+from camo_seg.config import Config, DataSettings
+from camo_seg.data import CamoAugment, CamoSet, open_split
+from camo_seg.model import CamoSegmenter
+
+SYNTHETIC_EVAL = 120  # images in each of the synthetic validation and test splits
+
+
+def build_model(config: Config) -> CamoSegmenter:
+    """The network that the configuration describes, with fresh or hub weights."""
+    m = config.model
+    return CamoSegmenter(
+        backbone=m.backbone,
+        scales=m.scales,
+        fusion=m.fusion,
+        width=m.width,
+        image_size=m.image_size,
+        scale_heads=config.loss.scale_loss > 0,
+        pretrained=m.pretrained,
+        checkpoint_activations=m.checkpoint_activations,
+    )
+
+
+def build_set(data: DataSettings, split: str, size: int, *, augment: bool = False) -> CamoSet:
+    """The "train", "val" or "test" split with samples of side `size`."""
+    return open_split(
+        data.path,
+        split,
+        size=size,
+        layout=data.layout,
+        val_fraction=data.val_fraction,
+        seed=0,  # which images are cut off for validation does not change with train.seed
+        cam_only=data.cam_only,
+        test_set=None if data.test_set == "all" else data.test_set,
+        counts=(data.train_images, SYNTHETIC_EVAL, SYNTHETIC_EVAL),
+        augment=_augment(data) if augment else None,
+        cache=data.cache,
+    )
+
+
+def _augment(data: DataSettings) -> CamoAugment:
+    c = data.colour
+    return CamoAugment(
+        flip=0.5 if data.flip else 0.0,
+        rotation=data.rotate,
+        zoom=1 - data.zoom,
+        brightness=c,
+        contrast=c,
+        saturation=c,
+        hue=c / 8,
+    )

@@ -1,0 +1,192 @@
+"""The command camo-seg. torch is imported inside the commands, so that --help is instant."""
+
+import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from camo_seg.config import PRESETS, Config, DataSettings
+from polyscale.commands import application, gather_inputs, note, print_json, progress, run, table
+from polyscale.errors import UserError
+from polyscale.settings import configured, resolve, to_yaml
+
+app = application("camo-seg", "Find camouflaged objects in pictures: train, evaluate, predict.")
+
+Model = Annotated[str, typer.Argument(help="Folder of a run or model, hub id owner/name, or a shipped name.")]
+DataPath = Annotated[str | None, typer.Option("--data", "-d", help="Data set folder, or synthetic.")]
+Layout = Annotated[str, typer.Option(help="Layout of the folder, as in camo-seg train --data.layout.")]
+TestSet = Annotated[str, typer.Option(help="Test set of a bundle (CAMO, COD10K, ...); all takes all.")]
+Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor computes in it), fp32, bf16 or fp16.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+
+
+@app.command()
+@configured(Config, PRESETS, "nano")
+def train(
+    config: Config,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run, else runs/DATE-TIME.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder, by its own settings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, score it on the test split, and write weights, overlays and report.html."""
+    from camo_seg.assess import assess, write_report, write_results
+    from camo_seg.build import build_set
+    from camo_seg.model import CamoSegmenter
+    from camo_seg.train import train as train_run
+
+    if resume is not None:
+        if config != resolve(Config, presets=PRESETS, default_preset="nano") or out not in (None, resume):
+            wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
+            raise UserError(wrong, exit_code=2)
+        config, out = resolve(Config, file=resume / "config.yaml", presets=PRESETS), resume
+    out = out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    finished = train_run(config, out, resume=resume is not None)
+    out = finished.out
+    best = CamoSegmenter.from_pretrained(out).to(finished.accelerator.device)
+    test_set = build_set(config.data, "test", best.input_size)
+    result = assess(best, test_set, accelerator=finished.accelerator, precision=config.train.precision)
+    if not finished.is_main:
+        return
+    write_results(result, out)
+    write_report(result, out, best, test_set, config=to_yaml(config), journal=out / "log.jsonl")
+    if as_json:
+        print_json({**result.to_dict(), "run": out, "best_epoch": finished.progress.best_epoch + 1})
+        return
+    epoch = f"epoch {finished.progress.best_epoch + 1} of {config.train.epochs}, chosen on val"
+    table(result.rows(), title=f"{result.title}, {len(test_set)} images, {epoch}")
+    note(result.verdict())
+    note(f"made {out}: best/ (weights), metrics.json, images.csv, overlays/, report.html (open it in a browser)")
+    note(f"next: camo-seg predict PICTURES --model {out}    or on your own data: camo-seg train --data.path FOLDER")
+
+
+@app.command(name="eval")
+def evaluate(
+    model: Model = "nano",
+    data: DataPath = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    layout: Layout = "auto",
+    test_set: TestSet = "all",
+    cam_only: Annotated[bool, typer.Option(help="COD10K: only the images with a camouflaged object.")] = True,
+    batch_size: BatchSize = 8,
+    precision: Precision = "auto",
+    baselines: Annotated[bool, typer.Option(help="Score the trivial baselines beside the model.")] = True,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics, scores and report.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model by the field's protocol: pysodmetrics, maps brought to the masks' own sizes.
+
+    Without --data it is scored on the data set that the run was trained on, else on the synthetic one.
+    """
+    from accelerate import Accelerator
+
+    from camo_seg.assess import assess, write_report, write_results
+    from camo_seg.build import build_set
+    from camo_seg.model import CamoSegmenter
+
+    accelerator = Accelerator()
+    network = CamoSegmenter.from_pretrained(model).to(accelerator.device)
+    settings = _data_of(model)
+    if data is not None:
+        settings = DataSettings(path=data, layout=layout, test_set=test_set, cam_only=cam_only)
+    dataset = build_set(settings, split, network.input_size)
+    for line in dataset.notes:
+        note(line)
+    result = assess(
+        network, dataset, accelerator=accelerator, baselines=baselines, batch_size=batch_size, precision=precision
+    )
+    if not accelerator.is_main_process:
+        return
+    if out is not None:
+        write_results(result, out)
+        note(f"made {write_report(result, out, network, dataset)}")
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        table(result.rows(), title=f"{result.title}, {len(dataset)} images")
+        note(result.verdict())
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or globs; - reads a list from stdin.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="As in camo-seg eval.")] = "nano",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for maps, masks and overlays.")] = Path(
+        "predictions"
+    ),
+    threshold: Annotated[float, typer.Option(help="Probability from which a pixel belongs to the mask.")] = 0.5,
+    precision: Precision = "auto",
+    batch_size: BatchSize = 4,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search the folders' subfolders too.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Write the overlay beside map and mask.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a picture, write no files.")] = False,
+) -> None:
+    """Write each picture's probability map, mask and overlay at its own size, or print JSON lines."""
+    from camo_seg.predict import Failure, Predictor
+    from polyscale.images import IMAGE_SUFFIXES
+
+    files = gather_inputs(inputs, IMAGE_SUFFIXES, recursive=recursive)
+    predictor = Predictor(model, precision=precision, threshold=threshold)
+    failed = 0
+    with progress("predicting", total=len(files)) as bar:
+        for result in predictor.stream(files, batch_size=batch_size):
+            bar.advance()
+            if isinstance(result, Failure):
+                failed += 1
+                note(f"error: {result.error}")
+            elif not as_json:
+                result.save(out, overlay=overlay)
+            if as_json:
+                print_json(result.to_dict())
+    if not as_json and failed < len(files):
+        note(f"made {out}: {len(files) - failed} of {len(files)} pictures (_probability.png, _mask.png, _overlay.jpg)")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@configured(Config, PRESETS, "nano")
+def info(config: Config, as_json: AsJson = False) -> None:
+    """Show what a configuration costs: parameters and multiply-adds, single-scale against several scales."""
+    from camo_seg.cost import cost_rows
+
+    rows = cost_rows(config)
+    if as_json:
+        print_json(rows)
+        return
+    table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
+    table(rows, title=f"{config.model.backbone} at {config.model.image_size} px, batch 1", digits=3)
+
+
+@app.command()
+def data(
+    path: Annotated[str, typer.Argument(help="Data set folder, or synthetic.")] = "synthetic",
+    layout: Layout = "auto",
+    cam_only: Annotated[bool, typer.Option(help="COD10K: only the images with a camouflaged object.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Check a data set: its layout, splits, picture sizes and how large the objects are."""
+    from camo_seg.data import describe
+
+    rows = describe(path, layout=layout, cam_only=cam_only)
+    notes = list(dict.fromkeys(line for row in rows for line in row.pop("notes")))
+    if as_json:
+        print_json({"splits": rows, "notes": notes})
+        return
+    table(rows, title=path, digits=3)
+    for line in notes:
+        note(line)
+
+
+def main() -> None:
+    """The console entry point."""
+    run(app)
+
+
+def _data_of(model: str) -> DataSettings:
+    """The data settings of the run that `model` is the folder of (or of its best/); the defaults where it is none."""
+    for folder in (Path(model), Path(model).parent):
+        if (folder / "config.yaml").is_file():
+            return resolve(Config, file=folder / "config.yaml").data
+    return DataSettings()

@@ -1,0 +1,127 @@
+"""The configuration of camo-seg and its presets; each preset names its hardware and what to expect of it."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from polyscale.settings import Preset, Settings
+from polyscale.training.options import TrainSettings
+
+
+class DataSettings(Settings):
+    """Which images to learn from and how to vary them."""
+
+    path: str = "synthetic"
+    """Folder of a data set; synthetic is the embedded, generated one."""
+    layout: Literal["auto", "pairs", "cod10k", "camo", "nc4k", "chameleon", "bundle"] = "auto"
+    """Layout of that folder; auto tells it from the folder's names."""
+    test_set: str = "all"
+    """Test set of a bundle that holds several (CAMO, COD10K, ...)."""
+    val_fraction: float = Field(0.15, gt=0, lt=1)
+    """Share of the training images cut off for validation where the data set has no validation split."""
+    cam_only: bool = True
+    """COD10K: leave out the images without a camouflaged object, as every published table does."""
+    train_images: int = Field(800, ge=1)
+    """Training images to generate for the synthetic set."""
+    flip: bool = True
+    """Mirror half of the training images."""
+    rotate: float = Field(15.0, ge=0, le=45)
+    """Largest rotation in degrees."""
+    zoom: float = Field(0.5, ge=0, lt=1)
+    """Largest share of the area that a random crop takes away."""
+    colour: float = Field(0.2, ge=0, le=1)
+    """Strength of the brightness, contrast, saturation and hue changes."""
+    cache: bool = True
+    """Keep the resized training images in memory."""
+
+
+class ModelSettings(Settings):
+    """The network."""
+
+    backbone: str = "pvt_v2_b0"
+    """Any hierarchical timm model: pvt_v2_b0 ... pvt_v2_b5, convnext_*, resnet*, swin_*, mobilenetv4_*, ..."""
+    pretrained: bool = False
+    """Start from timm's weights, fetched from the hub."""
+    scales: tuple[float, ...] = (0.5, 1.0, 1.5)
+    """Input scales, coarse to fine; 1.0 alone is the single-scale model."""
+    fusion: Literal["hierarchical", "absi"] = "hierarchical"
+    """How the scales are joined: coarse to fine, or by attention over the scales at each location."""
+    width: int = Field(64, ge=8)
+    """Channels of the decoder."""
+    image_size: int = Field(384, ge=32)
+    """Side in pixels of the square that images are resized to (the reference scale)."""
+    checkpoint_activations: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+class LossSettings(Settings):
+    """The parts of the training loss and their weights."""
+
+    main: Literal["structure", "bce", "bce_iou"] = "structure"
+    """Loss of the final map: F3Net's boundary-weighted BCE + IoU, plain BCE (ZoomNeXt), or BCE + IoU."""
+    dice: float = Field(0.0, ge=0)
+    """Weight of the per-image Dice loss."""
+    ual: float = Field(0.0, ge=0)
+    """Weight of the uncertainty-aware loss that pushes the map to 0 or 1; its own schedule raises it from 0."""
+    scale_loss: float = Field(0.3, ge=0)
+    """Weight of the supervision of each input scale (the seed's --scale-loss-weight); 0 leaves its heads out."""
+    scale_weights: tuple[float, ...] = (0.5, 1.0, 0.5)
+    """Weight of each input scale in that supervision, in the order of model.scales."""
+    scale_epochs: int | None = Field(None, ge=0)
+    """Supervise the scales only in this many first epochs (saves their memory later); none supervises always."""
+
+
+class OptimSettings(Settings):
+    """What the optimizer does beyond the section train."""
+
+    backbone_lr: float = Field(1.0, gt=0, le=1)
+    """Learning rate of the backbone as a share of train.lr; 0.1 suits a pretrained one."""
+
+
+class Config(Settings):
+    """Everything that decides a camo-seg run."""
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    optim: OptimSettings = OptimSettings()
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _scales_agree(self) -> "Config":
+        scales, weights = self.model.scales, self.loss.scale_weights
+        if len(scales) > 1 and self.loss.scale_loss > 0 and len(weights) != len(scales):
+            raise ValueError(
+                f"loss.scale_weights: needs one weight per scale of model.scales, got {len(weights)} for {len(scales)}"
+            )
+        if min(scales) <= 0 or 1.0 not in scales:
+            raise ValueError(f"model.scales: needs scales above 0 and 1.0 among them, got {scales}")
+        return self
+
+
+PRESETS = {
+    "nano": Preset(
+        about="From scratch on 2 CPU cores in under 4 minutes.",
+        values={
+            "model": {"backbone": "mobilenetv4_conv_small_050", "width": 32, "image_size": 192},
+            "train": {"epochs": 12, "batch_size": 8, "lr": 2e-3, "ema": 0.99},
+        },
+    ),
+    "small": Preset(
+        about="PVT-v2-B0, 256 px; timm weights from the hub; one 8 GB GPU.",
+        values={
+            "model": {"backbone": "pvt_v2_b0", "pretrained": True, "image_size": 256},
+            "optim": {"backbone_lr": 0.1},
+            "train": {"epochs": 60, "batch_size": 16, "lr": 5e-4, "workers": 4},
+        },
+    ),
+    "base": Preset(
+        about="PVT-v2-B2, 384 px; timm weights from the hub; one 24 GB GPU.",
+        values={
+            "model": {"backbone": "pvt_v2_b2", "pretrained": True, "image_size": 384},
+            "loss": {"main": "structure", "ual": 1.0},
+            "optim": {"backbone_lr": 0.1},
+            "train": {"epochs": 150, "batch_size": 8, "lr": 1e-4, "schedule": "step", "workers": 8},
+        },
+    ),
+}

@@ -1,0 +1,30 @@
+"""The training loop of camo-seg: the whole story on one screen."""
+
+from pathlib import Path
+
+from camo_seg.build import build_model, build_set
+from camo_seg.config import Config
+from camo_seg.evaluate import evaluate
+from camo_seg.objective import Objective
+from polyscale.settings import to_yaml
+from polyscale.training import Run, param_groups
+
+
+def train(config: Config, out: Path, *, resume: bool = False) -> Run:
+    """Train into the folder `out`; the epoch with the best weighted F on the validation split is kept in best/."""
+    run = Run(config.train, out, resume=resume, record=to_yaml(config))
+    size = config.model.image_size
+    train_set, val_set = build_set(config.data, "train", size, augment=True), build_set(config.data, "val", size)
+    net = build_model(config)
+    groups = param_groups(net, config.train.weight_decay, {"backbone.": config.optim.backbone_lr})
+    objective = Objective(config.loss, len(config.model.scales), config.train.epochs)
+    model, _ = run.prepare(net, groups, unused_parameters=config.loss.scale_epochs is not None)
+    for epoch in run.epochs():
+        scales = objective.wants_scales(epoch)
+        for batch in run.steps(train_set):
+            logits, per_scale = model(batch["image"], return_loss_inputs=scales)
+            run.backward(objective(logits, per_scale, batch["mask"], epoch))
+        if run.validation_due:
+            scores = evaluate(run.eval_model, val_set, accelerator=run.accelerator, fast=True)
+            run.validate(scores.summary, best="wF")
+    return run

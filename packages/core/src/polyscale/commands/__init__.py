@@ -4,9 +4,9 @@ Data goes to stdout, notes and progress to stderr. Nothing here imports torch, s
 """
 
 from polyscale.commands.application import application, run
-from polyscale.commands.console import console, err_console, note, print_json, progress, table
 from polyscale.commands.heap import keep_heap
 from polyscale.commands.inputs import gather_inputs
+from polyscale.commands.output import console, err_console, note, print_json, progress, table
 
 __all__ = [
     "application",

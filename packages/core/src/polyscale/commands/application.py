@@ -4,14 +4,13 @@ Exit codes: 0 done, 1 failure, 2 wrong usage (unknown option, key, type or range
 """
 
 import sys
-from importlib import metadata
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from polyscale.commands.console import err_console
 from polyscale.commands.heap import keep_heap
+from polyscale.commands.output import err_console
 from polyscale.errors import UserError
 
 OUT_OF_MEMORY = "out of memory: try a smaller batch or image size, fewer scales or workers, or bf16 precision"
@@ -62,13 +61,18 @@ def application(name: str, help: str, *, distribution: str | None = None) -> typ
 
     def show_version(asked: bool) -> None:
         if asked:
+            from importlib import metadata
+
             typer.echo(f"{name} {metadata.version(package)}")
             raise typer.Exit
 
     @app.callback()
     def version(
         version: Annotated[
-            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+            bool,
+            typer.Option(
+                "--version", metavar="", callback=show_version, is_eager=True, help="Show the version and exit."
+            ),
         ] = False,
     ) -> None:
         pass

@@ -50,12 +50,14 @@ def _with_standard_input(paths: Iterable[str | Path]) -> Iterator[str]:
 
 def _expand(path: str, suffixes: tuple[str, ...], recursive: bool) -> list[Path]:
     kinds = ", ".join(suffixes)
-    if Path(path).is_dir():
+    if not path:
+        raise UserError("an empty path was given")
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises on a name that is too long
         files = _listing(Path(path), suffixes, recursive)
         if not files:
             hint = "" if recursive else " (subfolders were not searched)"
             raise UserError(f"{path}: the folder holds no {kinds} file{hint}")
-    elif Path(path).exists():
+    elif os.path.exists(path):  # noqa: PTH110
         return [Path(path)]
     elif glob.has_magic(path):
         matches = map(Path, glob.iglob(path, recursive=True))  # noqa: PTH207  Path.glob refuses absolute patterns

@@ -22,10 +22,14 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key_node.value} is given twice", node.start_mark)
-            if isinstance(key_node, yaml.ScalarNode):
+            if not isinstance(key_node, yaml.ScalarNode):
+                fault = "a key should be text, not a list or a mapping"
+            elif key_node.value in seen:
+                fault = f"{key_node.value} is given twice"
+            else:
                 seen.add(key_node.value)
+                continue
+            raise yaml.constructor.ConstructorError(None, None, fault, key_node.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_decimal(self, node: yaml.ScalarNode) -> int:
@@ -123,5 +127,7 @@ def choices(annotation: Any) -> tuple[Any, ...]:
 
 def show(value: object) -> str:
     """A value as the user wrote it, short enough for one line."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
     text = value if isinstance(value, str) and value and not any(map(str.isspace, value)) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -5,10 +5,11 @@ key and the file at fault. Values are checked once, by pydantic, on the merged t
 """
 
 import difflib
+import re
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -38,6 +39,15 @@ class Preset(NamedTuple):
     about: str
 
 
+SELF_EXPLAINING = ("value_error", "assertion_error", "missing", "too_long", "too_short")
+WHOLE, NUMBER, TRUTH = "should be a whole number", "should be a number", "should be true or false"
+WORDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), NUMBER),
+    **dict.fromkeys(("bool_type", "bool_parsing"), TRUTH),
+    "string_type": "should be text",
+    "missing": "is missing",
+}
 Tree = TypeVar("Tree", bound=Settings)
 NO_PRESETS: Mapping[str, Preset] = types.MappingProxyType({})
 
@@ -90,7 +100,7 @@ def resolve(
     try:
         return tree.model_validate(_nested(given))
     except ValidationError as error:
-        raise UserError(_one_line(error.errors(), origin), exit_code=2) from None
+        raise UserError(_one_line(tree, error.errors(), origin), exit_code=2) from None
 
 
 def _choose(
@@ -160,18 +170,19 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _one_line(errors: list[ErrorDetails], origin: Mapping[str, str]) -> str:
+def _one_line(tree: type[Settings], errors: list[ErrorDetails], origin: Mapping[str, str]) -> str:
     """The first fault in one line; a union reports one error per member, which are joined by "or"."""
-    key, rest = _locate(errors[0]["loc"], origin)
+    first = errors[0]
+    key, rest = _locate(first["loc"], origin)
     same = [error for error in errors if _locate(error["loc"], origin)[0] == key]
     texts = list(dict.fromkeys(_text(error) for error in same))
     text = " or ".join([texts[0], *(text.removeprefix("should be ") for text in texts[1:])])
-    item = next((f"item {part + 1} " for part in rest if isinstance(part, int)), "")
-    if errors[0]["type"] not in ("value_error", "assertion_error", "missing"):
-        text = f"{item}{text}, got {show(errors[0]['input'])}"
+    mapping = get_origin(dict(leaves(tree))[key].annotation) is dict if rest else False
+    item = f"{rest[0]} " if mapping else next((f"item {part + 1} " for part in rest if isinstance(part, int)), "")
+    got = "" if first["type"] in SELF_EXPLAINING else f", got {show(first['input'])}"
     others = len({_locate(error["loc"], origin)[0] for error in errors}) - 1
     more = f" (and {others} more)" if others else ""
-    return f"{origin.get(key, '')}{key + ': ' if key else ''}{text}{more}"
+    return f"{origin.get(key, '')}{key + ': ' if key else ''}{item}{text}{got}{more}"
 
 
 def _locate(loc: tuple[int | str, ...], origin: Mapping[str, str]) -> tuple[str, tuple[int | str, ...]]:
@@ -184,7 +195,9 @@ def _locate(loc: tuple[int | str, ...], origin: Mapping[str, str]) -> tuple[str,
 
 
 def _text(error: ErrorDetails) -> str:
-    if error["type"] == "missing":
-        return "is missing and has no default"
+    """Pydantic's message as "should be ...", in the words of a settings file."""
+    if error["type"] in WORDS:
+        return WORDS[error["type"]]
     text = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return text.split(", unable to parse")[0].replace("Input should", "should").replace(" valid ", " ")
+    text = re.sub(r"^(Input|\w+) should", "should", text)
+    return text.replace(" after validation", "").replace(" valid ", " ")

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 console = Console()
 err_console = Console(stderr=True)
@@ -35,18 +34,22 @@ def table(rows: Sequence[Mapping[str, Any]], title: str | None = None, *, digits
 
     Floats are shown with `digits` decimals, a missing or None cell as "-". Nothing is cut off when stdout is a file.
     """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     if not is_main_process():
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    drawn = Table(
-        title=Text(title, style="bold") if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    heading = Text(title, style="bold") if title else None
+    drawn = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         numeric = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
         drawn.add_column(Text(column), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in rows:
         drawn.add_row(*(Text(_cell(row.get(column), digits)) for column in columns))
-    console.print(drawn, width=None if console.is_terminal else 10_000)
+    wide = console if console.is_terminal else Console(width=10_000)
+    wide.print(drawn)
 
 
 def _cell(value: Any, digits: int) -> str:
@@ -79,7 +82,7 @@ def _jsonable(value: Any) -> Any:
 class Bar:
     """A running progress bar; `advance` counts, `text` shows something short behind it (the loss)."""
 
-    def __init__(self, drawn: Progress, task: TaskID) -> None:
+    def __init__(self, drawn: "Progress", task: "TaskID") -> None:
         self._drawn, self._task = drawn, task
 
     def advance(self, steps: float = 1, text: str | None = None) -> None:
@@ -99,6 +102,8 @@ def progress(description: str, total: float | None = None, *, transient: bool = 
     Silent where stderr is no terminal and outside the main process. `total` None shows a moving bar without an end;
     `transient` removes the bar afterwards.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

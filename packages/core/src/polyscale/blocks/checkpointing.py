@@ -1,0 +1,64 @@
+"""Gradient checkpointing as the core seed writes it: `with enable_gradient_checkpointing(): output = model(x)`.
+
+The seed documents the name only; here the stages of PyramidNetwork, UNet and MultiScaleModel run through
+`checkpointed`, which is torch.utils.checkpoint (non-reentrant, so that an input without gradient is no trap). What
+differs from plain torch: BatchNorm counts a batch once, although the stage runs a second time in the backward pass.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+_enabled: ContextVar[bool] = ContextVar("polyscale_gradient_checkpointing", default=False)
+
+
+@contextmanager
+def enable_gradient_checkpointing(enabled: bool = True) -> Iterator[None]:
+    """Within it, the forward pass of blocks with stages keeps only the stages' inputs and outputs.
+
+    The backward pass may run outside of it; it computes each stage once more, so that a step takes about a third
+    longer and needs less memory. Values, gradients and BatchNorm statistics stay the same. `enabled=False` switches
+    it off within an outer one.
+    """
+    token = _enabled.set(enabled)
+    try:
+        yield
+    finally:
+        _enabled.reset(token)
+
+
+def checkpointed(stage: nn.Module, *inputs: Tensor) -> Tensor:
+    """`stage(*inputs)`, under `enable_gradient_checkpointing` without keeping the activations inside of the stage."""
+    if not (_enabled.get() and torch.is_grad_enabled()):
+        return stage(*inputs)
+    if torch.compiler.is_compiling():  # the compiler writes buffers once by itself, and accepts no context_fn
+        return checkpoint(stage, *inputs, use_reentrant=False)
+    return checkpoint(stage, *inputs, use_reentrant=False, context_fn=partial(_contexts, stage))
+
+
+def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For `checkpoint(context_fn=...)`: what surrounds the first run and the one in the backward pass.
+
+    Stages within a stage are not checkpointed again, in either run: the second must save the tensors of the first.
+    """
+
+    @contextmanager
+    def statistics_at_rest() -> Iterator[None]:
+        norms = [m for m in stage.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+        kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:  # the running buffers stay in place, for they are among the saved tensors
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        try:
+            with enable_gradient_checkpointing(False):
+                yield
+        finally:
+            for norm, (momentum, count) in zip(norms, kept, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, count
+
+    return enable_gradient_checkpointing(False), statistics_at_rest()

@@ -1,5 +1,6 @@
 """Command lines: one-line errors and exit codes, input lists, tables, JSON, progress, the kept heap."""
 
+import errno
 import io
 import json
 import math
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
 from polyscale import commands
@@ -28,6 +30,16 @@ class OutOfMemoryError(RuntimeError):
     """Stands for torch.OutOfMemoryError, which is a RuntimeError too."""
 
 
+class Broken:
+    """A data set whose only picture cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int):
+        raise UserError("a.png: cannot be read")
+
+
 FAULTS = {
     "user": lambda: raised(UserError("a.png: broken\nin two lines")),
     "usage": lambda: raised(UserError("lr: should be > 0", exit_code=2)),
@@ -36,6 +48,10 @@ FAULTS = {
     "memory": lambda: raised(MemoryError()),
     "cuda": lambda: raised(OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
     "cpu": lambda: raised(RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")),
+    "worker": lambda: next(iter(DataLoader(Broken(), num_workers=1))),
+    "denied": lambda: raised(PermissionError(errno.EACCES, "Permission denied", "/out/x.png")),
+    "full": lambda: raised(OSError(errno.ENOSPC, "No space left on device")),
+    "missing": lambda: raised(FileNotFoundError(errno.ENOENT, "No such file", "weights.py")),
     "exit": lambda: raised(typer.Exit(3)),
     "abort": lambda: raised(typer.Abort()),
     "bad": lambda: raised(typer.BadParameter("no")),
@@ -69,7 +85,10 @@ def call(*args: str):
         ("markup", 1, "error: [red]x[/red].png: " + "long " * 60 + "end\n"),
         ("interrupt", 130, ""),
         ("memory", 1, "error: out of memory: try a smaller batch"),
-        ("cuda", 1, "error: out of memory: try a smaller batch"),
+        ("cuda", 1, "error: out of memory (2 GiB asked for): try a smaller batch"),
+        ("worker", 1, "error: a.png: cannot be read\n"),
+        ("denied", 1, "error: /out/x.png: Permission denied\n"),
+        ("full", 1, "error: No space left on device\n"),
         ("cpu", 1, "error: out of memory: try a smaller batch"),
         ("exit", 3, ""),
         ("abort", 1, "error: aborted\n"),
@@ -85,7 +104,9 @@ def test_endings(kind, code, message):
     assert result.stderr.count("\n") == bool(message)
 
 
-@pytest.mark.parametrize(("kind", "error"), [("bug", RuntimeError), ("value", ValueError)])
+@pytest.mark.parametrize(
+    ("kind", "error"), [("bug", RuntimeError), ("value", ValueError), ("missing", FileNotFoundError)]
+)
 def test_a_bug_is_not_hidden(kind, error):
     assert type(call("go", kind).exception) is error
 

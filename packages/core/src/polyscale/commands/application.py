@@ -3,6 +3,8 @@
 Exit codes: 0 done, 1 failure, 2 wrong usage (unknown option, key, type or range), 130 interrupted, 143 terminated.
 """
 
+import errno
+import re
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -13,7 +15,16 @@ from polyscale.commands.heap import keep_heap
 from polyscale.commands.output import err_console
 from polyscale.errors import UserError
 
-OUT_OF_MEMORY = "out of memory: try a smaller batch or image size, fewer scales or workers, or bf16 precision"
+LESS_MEMORY = "try a smaller batch or image size, fewer scales or workers, or bf16 precision"
+# what torch's allocators (accelerator, CPU) and its DataLoader say when memory is gone; all are RuntimeErrors
+MEMORY_TEXTS = (
+    "out of memory",
+    "can't allocate memory",
+    "killed by signal: Killed",
+    "insufficient shared memory",
+)
+# the surroundings of the process, not a bug: no right to write, a full or read-only disk, a file where a folder belongs
+SURROUNDINGS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 class _House(TyperGroup):
@@ -27,7 +38,7 @@ class _House(TyperGroup):
         try:
             code = super().main(*args, **extra)
         except UserError as error:
-            _fail(str(error), error.exit_code)
+            _fail(_original(error), error.exit_code)
         except typer.TyperException as error:
             _fail(_usage(error), error.exit_code)
         except typer.Abort:
@@ -37,7 +48,11 @@ class _House(TyperGroup):
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            _fail(OUT_OF_MEMORY, 1)
+            _fail(_out_of_memory(error), 1)
+        except OSError as error:
+            if error.errno not in SURROUNDINGS:
+                raise
+            _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror), 1)
         sys.exit(code)
 
 
@@ -101,7 +116,16 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _original(error: UserError) -> str:
+    """The message; a worker of torch's DataLoader wraps its traceback around it."""
+    text = str(error)
+    return text.rpartition("UserError: ")[2] if text.startswith("Caught UserError in ") else text
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
-    """MemoryError, torch.OutOfMemoryError (an accelerator) or the RuntimeError of torch's CPU allocator."""
-    texts = ("out of memory", "DefaultCPUAllocator", "can't allocate memory")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
+    return isinstance(error, MemoryError) or any(text in str(error) for text in MEMORY_TEXTS)
+
+
+def _out_of_memory(error: BaseException) -> str:
+    asked = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    return f"out of memory{f' ({asked[1]} asked for)' if asked else ''}: {LESS_MEMORY}"

@@ -40,6 +40,8 @@ class Train(Settings):
     """Keep an average of the weights."""
     amp: bool | None = None
     """Mixed precision."""
+    checkpoint_activations: bool = False
+    """Recompute activations."""
 
 
 class Config(Settings):
@@ -114,6 +116,7 @@ def test_options_win_over_file_and_preset(tmp_path):
     ("args", "key", "value"),
     [
         (["--no-train.ema"], "train.ema", False),
+        (["--train.checkpoint_activations"], "train.checkpoint_activations", True),
         (["--train.amp", "true"], "train.amp", True),
         (["--preset", "base", "--model.width", "none"], "model.width", None),
         (["--model.width=5"], "model.width", 5),
@@ -148,6 +151,18 @@ def test_wrong_values_are_one_line(args, message):
     assert refused(*args) == message
 
 
+def test_a_switch_is_not_both_on_and_off():
+    assert (
+        refused("--no-train.ema", "--train.ema") == "error: train.ema: both --train.ema and --no-train.ema were given"
+    )
+
+
+def test_no_option_name_is_cut_off_at_80_columns():
+    result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "80"})
+    assert "…" not in result.output
+    assert "--train.checkpoint_activations" in result.output
+
+
 def test_wrong_option_names_are_one_line_with_a_suggestion():
     message = refused("--train.batch_sise", "3")
     assert message.startswith("error: No such option: --train.batch_sise")
@@ -170,16 +185,17 @@ def help_text() -> str:
 @pytest.mark.parametrize(
     "words",
     [
-        "--train.batch_size <int> Images a step. [1 to 64; default: 4]",
-        "--model.scales <float,...> Scales of the input. [default: 0.5,1,1.5]",
-        "--model.width <int|none> width [> 0; default: none]",
-        "--model.neck.fusion <absi|hierarchical> Fusion [of] the scales. [default: absi]",
-        "--train.ema --no-train.ema Keep an average of the weights. [default: true]",
-        "--train.amp <true|false|none> Mixed precision. [default: none]",
-        "--seed <int> Seed of every random draw. [default: 0]",
-        "--out <path> Folder of the run. [default: runs/camo]",
-        "--preset <nano|base> Named settings to start from. [default: nano] nano: 2 CPU cores, 4 minutes. base: One",
-        "--config -c <file.yaml>",
+        "--train.batch_size Images a step. [int; 1 to 64; default: 4]",
+        "--model.scales Scales of the input. [float,...; default: 0.5,1,1.5]",
+        "--model.width width [int|none; > 0; default: none]",
+        "--model.neck.fusion Fusion [of] the scales. [absi|hierarchical; default: absi]",
+        "--train.ema Keep an average of the weights. [default: true; off: --no-train.ema]",
+        "--train.amp Mixed precision. [true|false|none; default: none]",
+        "--train.checkpoint_activations Recompute activations. [default: false]",
+        "--seed Seed of every random draw. [int; default: 0]",
+        "--out Folder of the run. [path; default: runs/camo]",
+        "--preset Named settings to start from. [default: nano] nano: 2 CPU cores, 4 minutes. base: One GPU.",
+        "--config -c YAML file of settings",
         "─ model: The network ─",
         "─ model.neck: How the scales are fused ─",
         "─ train ─",

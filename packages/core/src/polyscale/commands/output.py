@@ -111,7 +111,11 @@ def progress(description: str, total: float | None = None, *, transient: bool = 
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    silent = not (err_console.is_terminal and is_main_process())
     # stdout stays what it is: redirected, its data would end up on stderr
-    with Progress(*columns, console=err_console, transient=transient, disable=silent, redirect_stdout=False) as drawn:
-        yield Bar(drawn, drawn.add_task(description, total=total, text=""))
+    drawn = Progress(*columns, console=err_console, transient=transient, redirect_stdout=False)
+    bar = Bar(drawn, drawn.add_task(description, total=total, text=""))
+    if err_console.is_terminal and is_main_process():
+        with drawn:
+            yield bar
+    else:
+        yield bar

@@ -6,7 +6,7 @@ given stays None and does not take part in the merge. Only public Typer API is u
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,12 +14,14 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
+from polyscale.errors import UserError
 from polyscale.settings.reading import choices, without_none
 from polyscale.settings.tree import NO_PRESETS, Preset, Settings, is_section, leaves, resolve
 from polyscale.settings.writing import headline, range_text, type_text, value_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 GENERAL = "Settings"
+OFF = "no__"  # begins the parameter of an option that switches off
 
 
 def configured(
@@ -42,8 +44,7 @@ def configured(
 
         @functools.wraps(function)
         def command(*, preset: str | None = None, config: Path | None = None, **given: Any) -> Any:
-            overrides = {key: given.pop(option) for option, key in keys.items()}
-            overrides = {key: value for key, value in overrides.items() if value is not None}
+            overrides = _overrides(keys, given)
             settings = resolve(tree, preset, config, overrides, presets=presets, default_preset=default_preset)
             return function(**{name: settings}, **given)
 
@@ -51,7 +52,8 @@ def configured(
         parameters = [parameter for parameter in parameters if parameter.name != name]
         parameters += [_preset_option(presets, default_preset), _config_option()]
         panels = _panels(tree)
-        parameters += [_option(key, field, shown, panels) for key, field in leaves(tree)]
+        for key, field in leaves(tree):
+            parameters += _options(key, field, shown, panels[key.rpartition(".")[0]])
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return command  # type: ignore[return-value]
@@ -59,51 +61,66 @@ def configured(
     return decorate
 
 
+def _overrides(keys: Mapping[str, str], given: dict[str, Any]) -> dict[str, Any]:
+    """Takes the tree's options out of the command's arguments, as {dotted key: value} of those that were given."""
+    overrides = {key: given.pop(name) for name, key in keys.items()}
+    for name, key in keys.items():
+        if given.pop(OFF + name, None):
+            if overrides[key]:
+                raise UserError(f"{key}: both --{key} and --no-{key} were given", exit_code=2)
+            overrides[key] = False
+    return {key: value for key, value in overrides.items() if value is not None}
+
+
 def _preset_option(presets: Mapping[str, Preset], default: str | None) -> inspect.Parameter:
     about = [f"{name}: {preset.about.strip().partition(chr(10))[0]}" for name, preset in presets.items()]
     text = "Named settings to start from." + (f" [default: {default}]" if default else "")
-    option = typer.Option(
-        "--preset",
-        metavar=f"<{'|'.join(presets) or 'name'}>",
-        help=escape("\n\n".join([text, *about])),
-        autocompletion=_completion(presets),
-        show_default=False,
-        rich_help_panel=GENERAL,
-        hidden=not presets,
-    )
-    return _parameter("preset", str, option)
+    text = "\n\n".join([text, *about])
+    return _parameter("preset", str, text, GENERAL, "--preset", words=presets, hidden=not presets)
 
 
 def _config_option() -> inspect.Parameter:
     text = "YAML file of settings; it may name its preset. Options on the command line win over it."
-    option = typer.Option("--config", "-c", metavar="<file.yaml>", help=text, rich_help_panel=GENERAL)
-    return _parameter("config", Path, option)
+    return _parameter("config", Path, text, GENERAL, "--config", "-c")
 
 
-def _option(key: str, field: FieldInfo, shown: Settings, panels: Mapping[str, str]) -> inspect.Parameter:
+def _options(key: str, field: FieldInfo, shown: Settings, panel: str) -> Iterator[inspect.Parameter]:
+    """The option of one value; a switch has a second one, --no-..., that is told in the first one's help."""
     kind, optional = without_none(field.annotation)
-    default = functools.reduce(getattr, key.split("."), shown)
-    facts = "; ".join(filter(None, [range_text(field), f"default: {value_text(default)}"]))
-    section, _, name = key.rpartition(".")
-    flag = kind is bool and not optional
+    switch = kind is bool and not optional
+    default = value_text(functools.reduce(getattr, key.split("."), shown))
+    name = key.replace(".", "__")
+    facts = [
+        "" if switch else type_text(field.annotation),
+        range_text(field),
+        f"default: {default}",
+        f"off: --no-{key}" if switch and default == "true" else "",
+    ]
+    text = f"{field.description or key.rpartition('.')[2]} [{'; '.join(filter(None, facts))}]"
     words: tuple[object, ...] = ("true", "false") if kind is bool else choices(kind)
+    words = () if switch else (*words, "none") if words and optional else words
+    yield _parameter(name, bool if switch else str, text, panel, f"--{key}", words=words)
+    if switch:
+        yield _parameter(OFF + name, bool, f"Sets {key} to false.", panel, f"--no-{key}", hidden=True)
+
+
+def _parameter(
+    name: str, kind: type, text: str, panel: str, *names: str, words: Iterable[object] = (), hidden: bool = False
+) -> inspect.Parameter:
     option = typer.Option(
-        f"--{key}/--no-{key}" if flag else f"--{key}",
-        metavar="" if flag else f"<{type_text(field.annotation)}>",
-        help=escape(f"{field.description or name} [{facts}]"),
-        autocompletion=_completion([*words, "none"] if optional else words) if words and not flag else None,
+        *names,
+        metavar="",  # the type stands in the help text: a column of its own would cut off long names at 80 columns
+        help=escape(text),
         show_default=False,
-        rich_help_panel=panels[section],
+        rich_help_panel=panel,
+        autocompletion=_completion(words) if words else None,
+        hidden=hidden,
     )
-    return _parameter(key.replace(".", "__"), bool if flag else str, option)
-
-
-def _parameter(name: str, kind: type, option: Any) -> inspect.Parameter:
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _completion(words: Any) -> Callable[[str], list[str]]:
+def _completion(words: Iterable[object]) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
         return [str(word) for word in words if str(word).startswith(incomplete)]
 

@@ -8,6 +8,8 @@ from polyscale import blocks, losses
 from polyscale._lazy import lazy_exports
 
 _EXPORTS: dict[str, str] = {
+    "Backbone": "polyscale.backbones",
+    "create_backbone": "polyscale.backbones",
     "UserError": "polyscale.errors",
     **blocks._EXPORTS,
     **losses._EXPORTS,

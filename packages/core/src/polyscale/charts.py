@@ -33,12 +33,13 @@ def line_chart(series: Mapping[str, Points], *, title: str = "", xlabel: str = "
     axes = _Axes(finite, xlabel, ylabel)
     body = [axes.svg()]
     for index, (name, points) in enumerate(series.items()):
+        thin = " dense" if len(points) > 200 else ""
         look = f"c{index % _COLOURS}" + (" dashed" if index // _COLOURS % 2 else "")
         pieces = [_thinned(piece) for piece in _finite_pieces(points)]
         for piece in pieces:
             if len(piece) > 1:
                 path = "M" + "L".join(f"{axes.x(x):.1f} {axes.y(y):.1f}" for x, y in piece)
-                body.append(f'<path class="line {look}" d="{path}"><title>{escape(name)}</title></path>')
+                body.append(f'<path class="line{thin} {look}" d="{path}"><title>{escape(name)}</title></path>')
         shown = [point for piece in pieces for point in piece]
         kind = "dot" if len(shown) <= 25 else "hit"  # dots where they can be told apart, else only the hover areas
         for x, y in shown[:: math.ceil(len(shown) / _MOST_HOVERS) or 1]:
@@ -89,6 +90,7 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", xlabel: str = "")
     left = 12 + _LETTER * max(len(name) for name in names.values())
     low, high = min(0.0, *finite), max(0.0, *finite)
     scale = (WIDTH - left - 58) / ((high - low) or 1)
+    decimals = min(6, max(0, 2 - math.floor(math.log10(max(high, -low) or 1))))  # three digits of the largest
     row = 26
     body = []
     for i, (name, value) in enumerate(values.items()):
@@ -98,10 +100,11 @@ def bar_chart(values: Mapping[str, float], *, title: str = "", xlabel: str = "")
             body.append(f'<text class="value" x="{left + 6:.1f}" y="{middle:.1f}">–</text>')
             continue
         start, end = left + (min(value, 0) - low) * scale, left + (max(value, 0) - low) * scale
-        hover = f"<title>{escape(name)}: {number(value)}</title>"
+        text = f"{value:,.{decimals}f}".replace(",", "\u202f").replace("-", "\u2212")
+        hover = f"<title>{escape(name)}: {text}</title>"
         bar = f'x="{start:.1f}" y="{middle - 8:.1f}" width="{max(end - start, 0.8):.1f}" height="16" rx="2"'
         body.append(f'<rect class="bar c0" {bar}>{hover}</rect>')
-        body.append(f'<text class="value" x="{end + 6:.1f}" y="{middle:.1f}">{number(value)}</text>')
+        body.append(f'<text class="value" x="{end + 6:.1f}" y="{middle:.1f}">{text}</text>')
     height = 16 + row * len(values) + (18 if xlabel else 0)
     zero = left - low * scale
     body.append(f'<path class="axis" d="M{zero:.1f} 6V{12 + row * len(values)}"/>')
@@ -120,11 +123,12 @@ def number(value: float) -> str:
 
 
 def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """At most `most` multiples of 1, 2 or 5 times a power of ten inside [low, high]."""
-    raw = (high - low) / max(most - 1, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    """The finest multiples of 1, 2 or 5 times a power of ten inside [low, high] that are at most `most`."""
+    power = 10.0 ** (math.floor(math.log10(high - low)) - 1)
+    for step in (factor * power for factor in (1, 2, 5, 10, 20, 50, 100)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            break
     digits = max(0, 2 - math.floor(math.log10(step)))
     return [round(index * step, digits) for index in range(first, last + 1)]
 

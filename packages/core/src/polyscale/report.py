@@ -104,9 +104,9 @@ class Report:
         wide = _PIXELS_WIDE.get(columns, 640)
         figures = "".join(_picture(array, caption, wide) for array, caption in pictures)
         heading = f"<h3>{escape(title)}</h3>" if title else ""
-        self._add(
-            "images", f'<section>{heading}<div class="images" style="--columns:{columns}">{figures}</div></section>'
-        )
+        look = "images one" if columns == 1 else "images" if columns < 4 else "images many"
+        grid = f'<div class="{look}" style="--columns:{int(columns)}">{figures}</div>'
+        self._add("images", f"<section>{heading}{grid}</section>")
 
     def details(self, title: str, text: str) -> None:
         """Long text such as a configuration, folded away until asked for, spaces kept."""
@@ -204,7 +204,8 @@ def _picture(array: np.ndarray, caption: str, wide: int) -> str:
         raise ValueError(f"pictures must be uint8 [H, W, 3] or a map [H, W], given {array.dtype} {list(array.shape)}")
     image = Image.fromarray(array)
     if image.width > wide:
-        image = image.resize((wide, max(1, round(image.height * wide / image.width))), Image.Resampling.LANCZOS)
+        size = (wide, max(1, round(image.height * wide / image.width)))
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
     if image.mode == "L":  # masks and maps: flat areas, where PNG is both exact and small
         image.save(buffer, "PNG", optimize=True)
@@ -213,5 +214,5 @@ def _picture(array: np.ndarray, caption: str, wide: int) -> str:
     kind = "png" if image.mode == "L" else "jpeg"
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    size = f'width="{image.width}" height="{image.height}" alt="{escape(caption)}"'
-    return f'<figure><img src="data:image/{kind};base64,{data}" {size}>{note}</figure>'
+    shape = f'width="{image.width}" height="{image.height}" alt="{escape(caption)}"'
+    return f'<figure><img src="data:image/{kind};base64,{data}" {shape}>{note}</figure>'

@@ -60,6 +60,7 @@ def test_gap_lone_point_and_nothing() -> None:
     assert [len(line_points(figure, i)) for i in range(2)] == [2, 2]
     assert len(by_class(figure, "dot")) == 5
     assert "nan" not in figure
+    assert "legend" not in line_chart({"wF": [(1, 1)], "S": []}, ylabel="wF")  # a series without points is not named
     for empty in ({}, {"wF": []}, {"wF": [(1, math.nan)]}):
         assert "No values yet." in line_chart(empty)
     for flat in ([(0, 0.0)], [(5, 7.0)], [(1, 0.5), (2, 0.5)], [(3, 1), (3, 2)]):

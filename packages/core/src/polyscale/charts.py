@@ -30,6 +30,7 @@ def line_chart(series: Mapping[str, Points], *, title: str = "", xlabel: str = "
     finite = [(x, y) for points in series.values() for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if not finite:
         return _figure(title, '<p class="none">No values yet.</p>')
+    series = {name: points for name, points in series.items() if points}
     axes = _Axes(finite, xlabel, ylabel)
     body = [axes.svg()]
     for index, (name, points) in enumerate(series.items()):

@@ -7,16 +7,17 @@ an inverted box (x2 < x1) counts as empty instead of scoring like a perfect one;
 for the GPU and torch.compile keeps one graph; focal loss is divided by the number of positives.
 
 Boxes are (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2, pixels or fractions. Everything computes in float32 (float64
-stays float64), also under autocast. N boxes, K classes.
-"""
+stays float64), also under autocast."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 Reduction = Literal["none", "mean", "sum"]
+Corners = Sequence[Tensor]  # x1, y1, x2, y2: whole coordinates compute faster than slices of [..., 4]
 
 
 def focal_loss(
@@ -43,12 +44,12 @@ def focal_loss(
     logits = upcast(logits)
     targets = targets.to(logits.dtype)
     probability = logits.sigmoid()
-    missed = probability + targets - 2 * probability * targets
-    # 0 ** gamma has an infinite slope for gamma < 1, and infinity times a zero cross-entropy is NaN.
-    missed = missed.clamp(min=torch.finfo(logits.dtype).tiny)
+    missed = torch.addcmul(probability, targets, 1 - 2 * probability)  # 1 - p where there is an object, p elsewhere
+    if 0 < gamma < 1:  # the slope of 0 ** gamma is infinite there, and infinity times a zero cross-entropy is NaN
+        missed = missed.clamp(min=torch.finfo(logits.dtype).tiny)
     loss = missed**gamma * nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     if alpha >= 0:
-        loss = loss * (alpha * targets + (1 - alpha) * (1 - targets))
+        loss = loss * (1 - alpha + (2 * alpha - 1) * targets)
     if weights is not None:
         loss = loss * weights
     return loss.sum() / at_least_one((targets > 0).sum() if num_positives is None else num_positives)
@@ -65,7 +66,7 @@ def box_iou_loss(
     if power < 1:  # below 1 the slope at IoU 0 is infinite
         raise ValueError(f"power: {power} given, a number >= 1 accepted")
     iou, _ = _iou_and_union(*_checked(boxes, targets), eps)
-    return reduced(1 - iou**power, reduction)
+    return reduced(1 - (iou if power == 1 else iou**power), reduction)
 
 
 def giou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps: float = 1e-7) -> Tensor:
@@ -78,9 +79,9 @@ def giou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps
 
 def diou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps: float = 1e-7) -> Tensor:
     """1 - IoU + squared centre distance over squared diagonal of the hull: [..., 4] twice -> [...], in [0, 2]."""
-    boxes, targets = _checked(boxes, targets)
-    iou, _ = _iou_and_union(boxes, targets, eps)
-    return reduced(1 - iou + _centre_penalty(boxes, targets, eps), reduction)
+    corners, target_corners = _checked(boxes, targets)
+    iou, _ = _iou_and_union(corners, target_corners, eps)
+    return reduced(1 - iou + _centre_penalty(corners, target_corners, eps), reduction)
 
 
 def ciou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps: float = 1e-7) -> Tensor:
@@ -89,14 +90,14 @@ def ciou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps
     Finite for boxes without width or height, where torchvision's gives NaN; a box with neither has no aspect ratio
     and gets the DIoU loss.
     """
-    boxes, targets = _checked(boxes, targets)
-    iou, _ = _iou_and_union(boxes, targets, eps)
-    slant, defined = _slant(boxes, eps)
-    target_slant, target_defined = _slant(targets, eps)
+    corners, target_corners = _checked(boxes, targets)
+    iou, _ = _iou_and_union(corners, target_corners, eps)
+    slant, defined = _slant(corners, eps)
+    target_slant, target_defined = _slant(target_corners, eps)
     v = (4 / math.pi**2) * (target_slant - slant) ** 2 * (defined & target_defined)
     with torch.no_grad():
         alpha = v / (1 - iou + v + eps)
-    return reduced(1 - iou + _centre_penalty(boxes, targets, eps) + alpha * v, reduction)
+    return reduced(1 - iou + _centre_penalty(corners, target_corners, eps) + alpha * v, reduction)
 
 
 def nwd_loss(boxes: Tensor, targets: Tensor, size: float = 12.8, reduction: Reduction = "none") -> Tensor:
@@ -107,9 +108,10 @@ def nwd_loss(boxes: Tensor, targets: Tensor, size: float = 12.8, reduction: Redu
     """
     if size <= 0:
         raise ValueError(f"size: {size} given, a length > 0 in the units of the boxes accepted")
-    boxes, targets = _checked(boxes, targets)
-    (centre, extent), (target_centre, target_extent) = _centre_extent(boxes), _centre_extent(targets)
-    squared = ((centre - target_centre) ** 2).sum(-1) + ((extent - target_extent) ** 2).sum(-1) / 4
+    (x1, y1, x2, y2), (X1, Y1, X2, Y2) = _checked(boxes, targets)
+    centre_x, centre_y = x1 + x2 - X1 - X2, y1 + y2 - Y1 - Y2  # twice the distance of the centres
+    width, height = (x2 - x1) - (X2 - X1), (y2 - y1) - (Y2 - Y1)
+    squared = (centre_x**2 + centre_y**2 + width**2 + height**2) / 4
     # The slope of a root is infinite at 0, where a perfect box is: shift it by a millionth of the size.
     tiny = (1e-6 * size) ** 2
     distance = (squared + tiny).sqrt() - math.sqrt(tiny)
@@ -121,7 +123,7 @@ def pairwise_giou(boxes: Tensor, targets: Tensor, eps: float = 1e-7) -> Tensor:
     for name, given in (("boxes", boxes), ("targets", targets)):
         if given.ndim < 2 or given.shape[-1] != 4:
             raise ValueError(f"{name}: shape {tuple(given.shape)} given, [..., number, 4] needed")
-    return _giou(upcast(boxes).unsqueeze(-2), upcast(targets).unsqueeze(-3), eps)
+    return _giou(upcast(boxes).unsqueeze(-2).unbind(-1), upcast(targets).unsqueeze(-3).unbind(-1), eps)
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
@@ -132,8 +134,7 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
 
 def box_area(boxes: Tensor) -> Tensor:
     """Areas of (x1, y1, x2, y2) boxes, [..., 4] -> [...]; inverted boxes have none."""
-    boxes = upcast(boxes)  # 256 px x 256 px is already infinite in float16
-    return _product(boxes[..., 2:] - boxes[..., :2])
+    return _area(upcast(boxes).unbind(-1))  # 256 px x 256 px is already infinite in float16
 
 
 def upcast(x: Tensor) -> Tensor:
@@ -157,58 +158,62 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"reduction: {reduction!r} given, 'none', 'mean' or 'sum' accepted")
 
 
-def _checked(boxes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(boxes: Tensor, targets: Tensor) -> tuple[Corners, Corners]:
     if boxes.ndim < 1 or boxes.shape[-1] != 4:
         raise ValueError(f"boxes: shape {tuple(boxes.shape)} given, [..., 4] as (x1, y1, x2, y2) needed")
     if targets.shape != boxes.shape:
         raise ValueError(f"targets: shape {tuple(targets.shape)} given, {tuple(boxes.shape)} as boxes needed")
-    return upcast(boxes), upcast(targets)
+    return upcast(boxes).unbind(-1), upcast(targets).unbind(-1)
 
 
-def _centre_extent(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-
-
-def _product(extent: Tensor) -> Tensor:
-    """Width times height, 0 where one is negative."""
-    # Not clamp: it has no slope at 0, where a flat box must find out that growing helps. Not prod: its backward pass
-    # counts the zeros and so waits for the GPU.
-    width, height = torch.where(extent >= 0, extent, 0).unbind(dim=-1)
-    return width * height
-
-
-def _hull(boxes: Tensor, targets: Tensor) -> Tensor:
-    """Width and height of the smallest box around both, [..., 2]."""
-    return torch.maximum(boxes[..., 2:], targets[..., 2:]) - torch.minimum(boxes[..., :2], targets[..., :2])
+def _positive(extent: Tensor) -> Tensor:
+    # Not clamp(min=0): it has no slope at 0, where a flat box must find out that growing helps.
+    return nn.functional.threshold(extent, -1e-30, 0.0)
 
 
 def _ratio(part: Tensor, whole: Tensor, eps: float) -> Tensor:
     """part / whole, and 0 without gradient where the whole is nothing."""
-    return torch.where(whole > eps, part / whole.clamp(min=eps), torch.zeros_like(whole))
+    return part / nn.functional.threshold(whole, eps, math.inf)
 
 
-def _iou_and_union(boxes: Tensor, targets: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    overlap = torch.minimum(boxes[..., 2:], targets[..., 2:]) - torch.maximum(boxes[..., :2], targets[..., :2])
-    shared = _product(overlap)
-    union = box_area(boxes) + box_area(targets) - shared
+def _area(corners: Corners) -> Tensor:
+    x1, y1, x2, y2 = corners
+    return _positive(x2 - x1) * _positive(y2 - y1)
+
+
+def _hull(corners: Corners, targets: Corners) -> tuple[Tensor, Tensor]:
+    """Width and height of the smallest box around both."""
+    (x1, y1, x2, y2), (X1, Y1, X2, Y2) = corners, targets
+    width = torch.maximum(x2, X2) - torch.minimum(x1, X1)
+    return _positive(width), _positive(torch.maximum(y2, Y2) - torch.minimum(y1, Y1))
+
+
+def _iou_and_union(corners: Corners, targets: Corners, eps: float) -> tuple[Tensor, Tensor]:
+    (x1, y1, x2, y2), (X1, Y1, X2, Y2) = corners, targets
+    width = _positive(torch.minimum(x2, X2) - torch.maximum(x1, X1))
+    shared = width * _positive(torch.minimum(y2, Y2) - torch.maximum(y1, Y1))
+    union = _area(corners) + _area(targets) - shared
     return _ratio(shared, union, eps), union
 
 
-def _giou(boxes: Tensor, targets: Tensor, eps: float) -> Tensor:
-    iou, union = _iou_and_union(boxes, targets, eps)
-    hull = _product(_hull(boxes, targets))
+def _giou(corners: Corners, targets: Corners, eps: float) -> Tensor:
+    iou, union = _iou_and_union(corners, targets, eps)
+    width, height = _hull(corners, targets)
+    hull = width * height
     return iou - _ratio(hull - union, hull, eps)
 
 
-def _centre_penalty(boxes: Tensor, targets: Tensor, eps: float) -> Tensor:
-    apart = (_centre_extent(boxes)[0] - _centre_extent(targets)[0]).square().sum(dim=-1)
-    return _ratio(apart, _hull(boxes, targets).square().sum(dim=-1), eps)
+def _centre_penalty(corners: Corners, targets: Corners, eps: float) -> Tensor:
+    (x1, y1, x2, y2), (X1, Y1, X2, Y2) = corners, targets
+    width, height = _hull(corners, targets)
+    apart = (x1 + x2 - X1 - X2) ** 2 + (y1 + y2 - Y1 - Y2) ** 2
+    return _ratio(apart / 4, width**2 + height**2, eps)
 
 
-def _slant(boxes: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _slant(corners: Corners, eps: float) -> tuple[Tensor, Tensor]:
     """atan(width / height) in [0, pi / 2], and where it is defined: not for a point."""
-    width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(dim=-1)
-    defined = (width > eps) | (height > eps)
-    # atan2 has NaN as its gradient at (0, 0): give it a square there.
-    one = torch.ones_like(width)
-    return torch.atan2(torch.where(defined, width, one), torch.where(defined, height, one)), defined
+    x1, y1, x2, y2 = corners
+    width, height = _positive(x2 - x1), _positive(y2 - y1)
+    defined = torch.maximum(width, height) > eps
+    # atan2 has NaN as its gradient at (0, 0): give it another height there.
+    return torch.atan2(width, torch.where(defined, height, 1.0)), defined

@@ -1,0 +1,228 @@
+"""Evaluation by the field's protocol (metrics.py), over any number of processes, beside baselines that need no model.
+
+The batches are cut before they are dealt to the processes, so that every image is computed in the same batch however
+many processes there are; rows are gathered with their index and sorted. Two processes therefore give the metrics of
+one, on uneven data too, and nothing padded or repeated is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from camo_seg import metrics
+from camo_seg.baselines import BASELINES, Difference, bootstrap_difference
+from camo_seg.predict import probability_maps
+from polyscale.errors import UserError
+from polyscale.prefetch import prefetch
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Progress = Callable[[int, int], None]  # images done, images in all, of this process
+ProbabilityMap = NDArray[np.float32]
+
+
+class Evaluable(Protocol):
+    """What is asked of a data set; CamoSet has it."""
+
+    names: list[str]
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def original(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The rows of every image of a data set, [N, metrics.ROW_LENGTH] in its order, and their summary."""
+
+    rows: NDArray[np.float64] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    summary: dict[str, float]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """One of metrics.COLUMNS for every image: float64 [N]."""
+        return metrics.column(self.rows, name)
+
+    def ranked(self, name: str = "wF") -> list[int]:
+        """Indices of the images that have an object, worst first; equal scores in the data set's order."""
+        worse_first = self.column(name) * (-1 if name in metrics.LOWER_IS_BETTER else 1)
+        with_object = np.flatnonzero(self.column("area") > 0)
+        return [int(i) for i in with_object[np.argsort(worse_first[with_object], kind="stable")]]
+
+    def examples(self, count: int, name: str = "wF") -> dict[str, list[int]]:
+        """Up to `count` indices each: worst, median and best; no image twice unless there are fewer than 3 * count."""
+        ranked = self.ranked(name)
+        middle = max((len(ranked) - count) // 2, 0)
+        return {
+            "worst": ranked[:count],
+            "median": ranked[middle : middle + count],
+            "best": ranked[::-1][:count],
+        }
+
+    def per_image(self) -> list[dict[str, Any]]:
+        """One dict per image for a table or JSON: name and COLUMNS (those that were not computed are left out)."""
+        return [
+            {"name": name} | {key: float(row[i]) for i, key in enumerate(metrics.COLUMNS) if not np.isnan(row[i])}
+            for name, row in zip(self.names, self.rows, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model beside the best of the baselines, on the images that have an object."""
+
+    metric: str
+    baseline: str
+    model_value: float
+    baseline_value: float
+    difference: Difference
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Evaluable,
+    *,
+    batch_size: int = 8,
+    accelerator: Accelerator | None = None,
+    precision: str = "auto",
+    fast: bool = False,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> Scores:
+    """Score `model` (images [B, 3, S, S] in [0, 1] -> logits [B, 1, S, S]) on every image of `dataset`.
+
+    The masks are those of `dataset.original`, at their own size. With an `accelerator` of several processes each
+    computes its share and all return the same Scores. `fast` leaves E and F out (see `metrics.score_image`). The
+    model's training mode is left as it was. Raises UserError for an empty data set, a bad file, and a model whose
+    output is not finite, naming the image.
+    """
+    maps = predict_maps(
+        model, dataset, batch_size=batch_size, accelerator=accelerator, precision=precision, workers=workers
+    )
+    share = sum(len(batch) for batch in _share(len(dataset), batch_size, accelerator))
+    rows: dict[int, metrics.Row] = {}
+    with closing(maps):  # an error must not leave the model in eval mode
+        for index, probability in maps:
+            rows[index] = _score(dataset, index, probability, fast=fast)
+            if progress is not None:
+                progress(len(rows), share)
+    return _gathered(rows, dataset, accelerator)
+
+
+def predict_maps(
+    model: nn.Module,
+    dataset: Evaluable,
+    *,
+    batch_size: int = 8,
+    accelerator: Accelerator | None = None,
+    precision: str = "auto",
+    workers: int = 2,
+) -> Generator[tuple[int, ProbabilityMap], None, None]:
+    """(index, probability map float32 [S, S]) of this process's share of the data set, in order."""
+    if len(dataset) == 0:
+        raise UserError("the data set to evaluate holds no image")
+    batches = _share(len(dataset), batch_size, accelerator)
+    # Every process makes the same number of passes: a wrapped model (DDP, FSDP) may communicate in each of them.
+    idle = _passes(len(dataset), batch_size, accelerator) - len(batches)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    flat = [index for batch in [*batches, *[[0]] * idle] for index in batch]
+    images = prefetch(lambda index: dataset[index]["image"], flat, workers=workers, ahead=batch_size)
+    with _evaluating(model):
+        for batch in batches:
+            probabilities = probability_maps(model, torch.stack([next(images) for _ in batch]), device, precision)
+            yield from zip(batch, probabilities, strict=True)
+        for _ in range(idle):
+            probability_maps(model, next(images)[None], device, precision)
+
+
+def evaluate_baselines(
+    dataset: Evaluable,
+    *,
+    accelerator: Accelerator | None = None,
+    fast: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Scores]:
+    """The Scores of the maps in `baselines.BASELINES`, scored exactly as a model's, by their names."""
+    if len(dataset) == 0:
+        raise UserError("the data set to evaluate holds no image")
+    rows: dict[str, dict[int, metrics.Row]] = {name: {} for name in BASELINES}
+    share = [index for batch in _share(len(dataset), 1, accelerator) for index in batch]
+    for done, index in enumerate(share, start=1):
+        image, mask = dataset.original(index)
+        for name, baseline in BASELINES.items():
+            rows[name][index] = metrics.score_image(baseline(image), mask, fast=fast)
+        if progress is not None:
+            progress(done, len(share))
+    return {name: _gathered(scored, dataset, accelerator) for name, scored in rows.items()}
+
+
+def compare(model: Scores, baselines: dict[str, Scores], metric: str = "wF", seed: int = 0) -> Comparison:
+    """The paired bootstrap difference (model - baseline) to the best baseline in `metric`, one of metrics.COLUMNS.
+
+    Raises ValueError where the two were not scored on the same images.
+    """
+    with_object = model.column("area") > 0
+    if not with_object.any():
+        raise UserError("no image has an object: there is nothing to compare")
+    pick = min if metric in metrics.LOWER_IS_BETTER else max
+    best = pick(baselines, key=lambda name: baselines[name].summary[metric])
+    if baselines[best].names != model.names:
+        raise ValueError("model and baselines were scored on different images")
+    difference = bootstrap_difference(
+        model.column(metric)[with_object], baselines[best].column(metric)[with_object], seed=seed
+    )
+    return Comparison(metric, best, model.summary[metric], baselines[best].summary[metric], difference)
+
+
+def _score(dataset: Evaluable, index: int, probability: ProbabilityMap, *, fast: bool) -> metrics.Row:
+    if not np.isfinite(probability).all():
+        raise UserError(f"{dataset.names[index]}: the model's output is not finite (NaN or infinite)")
+    return metrics.score_image(probability, dataset.original(index)[1], fast=fast)
+
+
+def _share(images: int, batch_size: int, accelerator: Accelerator | None) -> list[Sequence[int]]:
+    """This process's batches of indices: every n-th of the batches that a single process would compute."""
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; at least 1 is needed", exit_code=2)
+    batches = [range(start, min(start + batch_size, images)) for start in range(0, images, batch_size)]
+    return list(batches if accelerator is None else batches[accelerator.process_index :: accelerator.num_processes])
+
+
+def _passes(images: int, batch_size: int, accelerator: Accelerator | None) -> int:
+    return -(-images // (batch_size * (1 if accelerator is None else accelerator.num_processes)))
+
+
+def _gathered(rows: dict[int, metrics.Row], dataset: Evaluable, accelerator: Accelerator | None) -> Scores:
+    """The rows of all processes in the order of the data set."""
+    table = np.array([[index, *row] for index, row in rows.items()]).reshape(-1, 1 + metrics.ROW_LENGTH)
+    if accelerator is not None and accelerator.num_processes > 1:
+        # Processes hold different numbers of rows: padded to the longest with index -1, which is dropped again.
+        padded = accelerator.pad_across_processes(torch.from_numpy(table).to(accelerator.device), pad_index=-1)
+        table = accelerator.gather(padded).cpu().numpy()
+        table = table[table[:, 0] >= 0]
+    table = table[np.argsort(table[:, 0])]
+    if not np.array_equal(table[:, 0], np.arange(len(dataset))):
+        raise RuntimeError(f"{len(table)} rows were gathered for {len(dataset)} images")
+    ordered = np.ascontiguousarray(table[:, 1:])
+    return Scores(ordered, tuple(dataset.names), metrics.summarise(ordered))
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """eval() inside, afterwards every module as it was: a backbone may keep its BatchNorm frozen while training."""
+    modes: Iterable[tuple[nn.Module, bool]] = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -17,6 +17,13 @@ _EXPORTS: dict[str, str] = {
     "hungarian_match": "polyscale.losses.matching",
     "norm_in_norm_loss": "polyscale.losses.quality",
     "ranking_loss": "polyscale.losses.quality",
+    "ScaleAwareLoss": "polyscale.losses.scale_aware",
+    "bce_loss": "polyscale.losses.segmentation",
+    "dice_loss": "polyscale.losses.segmentation",
+    "iou_loss": "polyscale.losses.segmentation",
+    "structure_loss": "polyscale.losses.segmentation",
+    "ual_weight": "polyscale.losses.segmentation",
+    "uncertainty_aware_loss": "polyscale.losses.segmentation",
     "size_aware_iou_loss": "polyscale.losses.size_aware",
     "size_aware_weights": "polyscale.losses.size_aware",
 }

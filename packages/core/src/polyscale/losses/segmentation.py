@@ -1,0 +1,90 @@
+"""Losses of binary segmentation on logits: structure loss, BCE, per-image Dice and IoU, and the ambiguity loss.
+
+All take logits and targets [B, 1, H, W] (targets in [0, 1]), compute in float32 also under autocast, treat every image
+on its own before averaging (a library that sums over the batch lets large objects outvote small ones), and raise
+ValueError for shapes that do not match. `reduction` is "mean" (a scalar) or "none" (one value per image, [B]).
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Reduction = Literal["mean", "none"]
+
+
+def bce_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """Binary cross-entropy, averaged over the pixels of each image."""
+    logits, target = _checked(logits, target)
+    return _reduced(F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2, 3)), reduction)
+
+
+def dice_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean", smooth: float = 1.0) -> Tensor:
+    """1 - Dice of each image, in [0, 1]; `smooth` in pixels.
+
+    An image without foreground costs nothing where nothing is predicted and nearly 1 where much is; libraries that
+    drop such images return 0 however wrong the prediction is.
+    """
+    logits, target = _checked(logits, target)
+    p = logits.sigmoid()
+    both, total = (p * target).sum((1, 2, 3)), (p + target).sum((1, 2, 3))
+    return _reduced(1 - (2 * both + smooth) / (total + smooth), reduction)
+
+
+def iou_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean", smooth: float = 1.0) -> Tensor:
+    """1 - soft IoU of each image, in [0, 1]; `smooth` in pixels, empty images as in `dice_loss`."""
+    logits, target = _checked(logits, target)
+    p = logits.sigmoid()
+    both, total = (p * target).sum((1, 2, 3)), (p + target).sum((1, 2, 3))
+    return _reduced(1 - (both + smooth) / (total - both + smooth), reduction)
+
+
+def structure_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean", window: int = 31) -> Tensor:
+    """F3Net's loss (Wei et al., AAAI 2020): BCE + IoU, both weighted by how much a pixel differs from its surroundings.
+
+    The weight is 1 + 5 |mean of target in a window x window box - target|, so borders and thin parts count up to six
+    times. `window` (odd) is in pixels of `target`.
+    """
+    logits, target = _checked(logits, target)
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window: needs an odd number of pixels, got {window}")
+    around = F.avg_pool2d(target, window, stride=1, padding=window // 2)
+    weight = 1 + 5 * (around - target).abs()
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    weighted_bce = (weight * bce).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+    p = logits.sigmoid()
+    both, total = (p * target * weight).sum((1, 2, 3)), ((p + target) * weight).sum((1, 2, 3))
+    return _reduced(weighted_bce + 1 - (both + 1) / (total - both + 1), reduction)
+
+
+def uncertainty_aware_loss(logits: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """ZoomNeXt's UAL (Pang et al., TPAMI 2024): mean of 1 - |2p - 1|^2, the cost of staying near one half.
+
+    It knows no target: multiply it by `ual_weight`, which lets it grow once the map has formed.
+    """
+    p = logits.float().sigmoid()
+    return _reduced((1 - (2 * p - 1).square()).mean((1, 2, 3)), reduction)
+
+
+def ual_weight(done: float) -> float:
+    """Weight of the ambiguity loss after the share `done` in [0, 1] of training: (1 - cos(pi done)) / 2."""
+    return (1 - math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
+
+
+def _checked(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    if logits.ndim != 4 or logits.shape[1] != 1 or logits.shape != target.shape:
+        given = f"{list(logits.shape)} and {list(target.shape)}"
+        raise ValueError(f"logits, target: need the same shape [B, 1, H, W], got {given}")
+    if logits.dtype == torch.float64:
+        return logits, target.to(torch.float64)
+    return logits.float(), target.float()
+
+
+def _reduced(per_image: Tensor, reduction: str) -> Tensor:
+    if reduction == "mean":
+        return per_image.mean()
+    if reduction == "none":
+        return per_image
+    raise ValueError(f"reduction: needs mean or none, got {reduction}")

@@ -1,0 +1,138 @@
+"""Segmentation losses against independent formulas, and where libraries go wrong: empty masks, batches, autocast."""
+
+import math
+
+import pytest
+import torch
+from polyscale.losses import (
+    ScaleAwareLoss,
+    bce_loss,
+    dice_loss,
+    iou_loss,
+    structure_loss,
+    ual_weight,
+    uncertainty_aware_loss,
+)
+
+LOSSES = [bce_loss, dice_loss, iou_loss, structure_loss]
+
+
+@pytest.fixture
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.zeros(2, 1, 24, 24)
+    target[0, 0, 4:12, 6:20] = 1
+    target[1, 0, 20:22, 20:22] = 1
+    return torch.randn(2, 1, 24, 24, generator=generator), target
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_right_is_near_zero_and_wrong_is_large(loss, pair) -> None:
+    target = pair[1]
+    right, wrong = loss(40 * (target - 0.5), target), loss(-40 * (target - 0.5), target)
+    assert right < 1e-3
+    assert wrong > 0.9
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_images_count_alike_whatever_the_batch(loss, pair) -> None:
+    logits, target = pair
+    per_image = loss(logits, target, reduction="none")
+    assert per_image.shape == (2,)
+    alone = [loss(logits[i : i + 1], target[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(per_image, torch.stack(alone))
+    torch.testing.assert_close(loss(logits, target), per_image.mean())
+
+
+@pytest.mark.parametrize("loss", [dice_loss, iou_loss, structure_loss])
+def test_a_prediction_on_an_empty_mask_costs(loss) -> None:
+    target = torch.zeros(1, 1, 16, 16)
+    assert loss(torch.full_like(target, -20), target) < 1e-3
+    assert loss(torch.full_like(target, 20), target) > 0.9
+
+
+def test_dice_and_iou_by_hand() -> None:
+    target = torch.zeros(1, 1, 2, 2)
+    target[..., 0] = 1
+    logits = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]]]])  # p = .5: intersection 1, sum 4
+    assert dice_loss(logits, target, smooth=0).item() == pytest.approx(1 - 2 / 4)
+    assert iou_loss(logits, target, smooth=0).item() == pytest.approx(1 - 1 / 3)
+
+
+def test_structure_loss_by_hand(pair) -> None:
+    """The published formula, pixel by pixel, with a window that counts padding as background."""
+    logits, target = pair
+    total = 0.0
+    for x, y in zip(logits[:, 0].double(), target[:, 0].double(), strict=True):
+        padded = torch.nn.functional.pad(y, (15, 15, 15, 15))
+        mean = torch.tensor([[padded[i : i + 31, j : j + 31].mean() for j in range(24)] for i in range(24)])
+        weight = 1 + 5 * (mean - y).abs()
+        bce = torch.clamp(x, min=0) - x * y + torch.log1p(torch.exp(-x.abs()))
+        p = 1 / (1 + torch.exp(-x))
+        both, union = (p * y * weight).sum(), ((p + y - p * y) * weight).sum()
+        total += float((weight * bce).sum() / weight.sum() + 1 - (both + 1) / (union + 1))
+    assert structure_loss(logits, target).item() == pytest.approx(total / 2, rel=1e-5)
+
+
+def test_structure_loss_weighs_a_border_pixel_more_than_an_inner_one() -> None:
+    target = torch.zeros(1, 1, 64, 64)
+    target[..., :32] = 1
+    costs = []
+    for column in (16, 30):
+        logits = 40 * (target - 0.5)
+        logits[..., 32, column] *= -1
+        costs.append(structure_loss(logits, target).item())
+    assert costs[1] > 1.5 * costs[0]
+
+
+def test_ambiguity_loss_and_its_schedule() -> None:
+    assert uncertainty_aware_loss(torch.zeros(2, 1, 4, 4)).item() == 1.0
+    assert uncertainty_aware_loss(torch.full((2, 1, 4, 4), 30.0)).item() == pytest.approx(0.0, abs=1e-6)
+    logit = math.log(0.75 / 0.25)
+    assert uncertainty_aware_loss(torch.full((1, 1, 1, 1), logit)).item() == pytest.approx(1 - 0.25)
+    assert [ual_weight(t) for t in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([0.0, 0.5, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_and_half_precision(loss, pair) -> None:
+    logits, target = (t[:, :, :6, :6].double() for t in pair)
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), logits.requires_grad_())
+    assert loss(pair[0].bfloat16() * 100, pair[1].bfloat16()).dtype == torch.float32
+    assert loss(pair[0] * 1e4, pair[1]).isfinite()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_wrong_shapes_and_reductions_are_named(loss, pair) -> None:
+    logits, target = pair
+    with pytest.raises(ValueError, match=r"logits, target: need the same shape"):
+        loss(logits, target[:1])
+    with pytest.raises(ValueError, match=r"logits, target: need the same shape"):
+        loss(logits[:, 0], target[:, 0])
+    with pytest.raises(ValueError, match="reduction: needs mean or none"):
+        loss(logits, target, reduction="sum")
+    with pytest.raises(ValueError, match="window: needs an odd number"):
+        structure_loss(logits, target, window=4)
+
+
+@pytest.mark.parametrize("weights", [(0.5, 1.0, 0.5), (0.3, 1.0, 0.7), (0.7, 1.0, 0.3), (1.0, 1.0, 1.0)])
+def test_scale_aware_loss_applies_its_weights(weights, pair) -> None:
+    _, target = pair
+    predictions = [torch.full((2, 1, s, s), v) for s, v in ((6, 0.0), (12, 1.0), (18, -1.0))]
+    total, parts = ScaleAwareLoss(scale_weights=weights)(predictions, target, bce_loss)
+    single = [bce_loss(torch.full_like(target, v), target).item() for v in (0.0, 1.0, -1.0)]
+    assert total.item() == pytest.approx(sum(w * s for w, s in zip(weights, single, strict=True)), rel=1e-5)
+    assert [parts[f"scale_{i}"].item() for i in range(3)] == pytest.approx(single, rel=1e-5)
+
+
+def test_scale_aware_loss_skips_weight_zero_and_checks(pair) -> None:
+    _, target = pair
+    predictions = [torch.zeros(2, 1, 6, 6, requires_grad=True) for _ in range(2)]
+    total, parts = ScaleAwareLoss((0.0, 2.0))(predictions, target, bce_loss)
+    total.backward()
+    assert list(parts) == ["scale_1"]
+    assert predictions[0].grad is None
+    assert predictions[1].grad is not None
+    with pytest.raises(ValueError, match="needs one for each of the 2 scales, got 3"):
+        ScaleAwareLoss((0.0, 2.0))([*predictions, predictions[0]], target, bce_loss)
+    with pytest.raises(ValueError, match="scale_weights: needs weights >= 0"):
+        ScaleAwareLoss((0.0, -1.0))

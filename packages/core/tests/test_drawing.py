@@ -41,7 +41,7 @@ def test_overlay_tints_inside_outlines_and_leaves_the_rest() -> None:
 def test_overlay_of_a_probability_is_as_strong_as_it_is_sure() -> None:
     probability = np.linspace(0, 1, 80, dtype=np.float32)[None].repeat(60, 0)
     drawn = overlay(np.zeros_like(GREEN), probability, colour=(200, 200, 200), alpha=1.0, contour=False)
-    np.testing.assert_array_equal(drawn[0, :, 0], np.rint(probability[0] * 200))
+    np.testing.assert_allclose(drawn[0, :, 0], probability[0] * 200, atol=1)
     columns = np.where(is_colour(overlay(GREEN, probability, threshold=0.25), HIGHLIGHT).all(axis=0))[0]
     assert columns.tolist() == [19]  # the last below 0.25
 
@@ -49,7 +49,25 @@ def test_overlay_of_a_probability_is_as_strong_as_it_is_sure() -> None:
 @pytest.mark.parametrize("mask", [np.zeros((60, 80), bool), np.ones((60, 80), bool)])
 def test_an_empty_or_full_mask_has_no_outline(mask: np.ndarray) -> None:
     expected = np.rint(GREEN * 0.55 + np.array(HIGHLIGHT) * 0.45) if mask.any() else GREEN
-    np.testing.assert_array_equal(overlay(GREEN, mask), expected)
+    np.testing.assert_allclose(overlay(GREEN, mask), expected, atol=1)
+
+
+@pytest.mark.parametrize("side", [200, 400, 1600])
+def test_the_outline_is_as_thick_as_the_picture_is_large_and_evenly_round(side: int) -> None:
+    ground = np.full((side, side, 3), 90, np.uint8)
+    middle = side // 2
+    dot = np.zeros((side, side), bool)
+    dot[middle, middle] = True
+    drawn = overlay(ground, dot)
+    width = max(1, round(side / 180))
+    line = is_colour(drawn, HIGHLIGHT)
+    distance = np.hypot(*(np.indices(line.shape) - middle))
+    assert line[(distance <= 0.85 * width) & ~dot].all()  # a lone pixel is ringed
+    assert not line[distance > 1.2 * width + 1].any()
+    hem = is_colour(drawn, (30, 30, 30))
+    assert hem.any()
+    assert (distance[hem] >= 0.85 * width).all()
+    assert is_colour(drawn, (90, 90, 90))[distance > 1.9 * width + 2].all()
 
 
 def test_panel_lays_out_rows_with_titles_above() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from camo_seg.data import CamoSet
 from camo_seg.evaluate import Comparison, Scores, compare, evaluate, evaluate_baselines
+from camo_seg.metrics import LOWER_IS_BETTER
 from camo_seg.predict import probability_maps
 from polyscale.commands import progress
 from polyscale.drawing import overlay, panel
@@ -21,6 +22,7 @@ from polyscale.report import Report
 from polyscale.training import read_journal
 
 SHOWN = ("wF", "S", "E_mean", "F_mean", "MAE", "IoU", "wF_small", "wF_medium", "wF_large")
+CAPTION = "E and F are means over 256 thresholds; wF_small, _medium, _large: objects below 1 %, 1 to 5 %, from 5 %."
 EXAMPLES = 4  # pictures each of the worst, the median and the best
 
 
@@ -110,31 +112,45 @@ def write_report(
     """report.html and overlays/ (the worst, median and best images) in `folder`; returns the report's path."""
     report = Report("camo-seg", result.title)
     report.text(result.verdict() or "Scored without baselines.")
-    report.table(result.rows(), "Scores; E and F are means over 256 thresholds, wF_small is for objects below 1 %")
+    best = {key: "min" if key in LOWER_IS_BETTER else "max" for key in SHOWN}
+    report.table(result.rows(), CAPTION, highlight=best)
     records = read_journal(journal) if journal else []
     for kind, keys in (("training", ("loss",)), ("validation", ("wF", "S", "MAE"))):
         series = {key: [(r["epoch"] + 1, r[key]) for r in records if r["kind"] == kind and key in r] for key in keys}
         if any(series.values()):
-            report.curves(series, title=kind.capitalize(), xlabel="epoch", ylabel=" / ".join(keys))
-    panels: dict[str, list[tuple[np.ndarray, str]]] = {}
-    for kind, name, picture in example_panels(model, dataset, result.scores):
-        save_png(folder / "overlays" / f"{kind}_{name.replace('/', '_')}.png", picture)
-        panels.setdefault(kind, []).append((picture, name))
-    for kind, pictures in panels.items():
-        report.images(pictures, title=f"The {kind} by weighted F", columns=1)
+            report.curves(series, title=kind.capitalize(), xlabel="epoch", ylabel=", ".join(keys))
+    heading = ""
+    for example in examples(model, dataset, result.scores):
+        name = f"{example.kind}_{example.name.replace('/', '_')}.png"
+        titles = ["picture", "truth", "prediction", f"weighted F {example.score:.2f}"]
+        save_png(folder / "overlays" / name, panel(example.pictures, titles))
+        captions = [example.name, *titles[1:]]
+        title = f"The {example.kind} by weighted F" if example.kind != heading else ""
+        report.images(list(zip(example.pictures, captions, strict=True)), title=title, columns=4)
+        heading = example.kind
     if config:
         report.details("Settings", config)
     report.save(folder / "report.html")
     return folder / "report.html"
 
 
-def example_panels(model: nn.Module, dataset: CamoSet, scores: Scores) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(kind, name, picture | truth | prediction | overlay) of the worst, median and best images by weighted F."""
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One image of the report: picture, truth, probability map and overlay, all at the picture's size."""
+
+    kind: str
+    name: str
+    score: float
+    pictures: list[np.ndarray]
+
+
+def examples(model: nn.Module, dataset: CamoSet, scores: Scores) -> Iterator[Example]:
+    """The worst, median and best images by weighted F."""
     device = next(model.parameters()).device
     for kind, indices in scores.examples(EXAMPLES).items():
         for index in indices:
             probability = probability_maps(model, dataset[index]["image"][None], device, "fp32")[0]
             image, mask = dataset.original(index)
             drawn = resize_map(probability, image.shape[:2])
-            titles = ["picture", "truth", "prediction", f"wF {scores.column('wF')[index]:.2f}"]
-            yield kind, dataset.names[index], panel([image, mask, drawn, overlay(image, drawn)], titles)
+            pictures = [image, mask, drawn, overlay(image, drawn)]
+            yield Example(kind, dataset.names[index], float(scores.column("wF")[index]), pictures)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class ScaleAwareLoss(nn.Module):
     """sum_s weight_s x criterion(prediction_s, target): 0.5 L(0.5x) + 1.0 L(1.0x) + 0.5 L(1.5x) by default.
 
-    forward: predictions, one [B, C, h_s, w_s] for each scale; targets [B, C, H, W]; criterion(prediction, target) -> scalar
-    gives (total, {"scale_0": ..., ...}) with the unweighted parts, detached. Predictions are resized bilinearly to the
-    targets, so that thin objects do not vanish from the target at the small scale; a weight of 0 skips its scale.
+    forward: predictions, one [B, C, h_s, w_s] for each scale; targets [B, C, H, W]; criterion(prediction, target), a
+    scalar; gives (total, {"scale_0": ..., ...}) with the unweighted parts, detached. Predictions are resized
+    bilinearly to the targets, so that thin objects do not vanish from a small target; weight 0 skips its scale.
     """
 
     def __init__(self, scale_weights: Sequence[float] = (0.5, 1.0, 0.5)) -> None:

@@ -1,0 +1,53 @@
+"""Every python block of the READMEs runs, and the commands that they name exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from product import ROOT, Command
+
+PAGES = [p for p in ROOT.rglob("*.md") if not {".venv", "runs", "node_modules"} & set(p.relative_to(ROOT).parts)]
+BLOCKS = [
+    pytest.param(block, id=f"{page.relative_to(ROOT)}:{i}")
+    for page in PAGES
+    for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README", "exec"), {"__name__": "readme"})
+
+
+def test_the_two_commands_stand_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "pip install uv && uv run camo-seg train" in text
+    assert "pip install uv && uv run pytest" in text
+    assert "pip install uv && uv run pytest" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
+def test_every_member_is_in_each_list_of_the_root() -> None:
+    root = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = root["tool"]["importlinter"]["contracts"][0]["layers"]
+    apps = {app.strip() for app in layers[0].split("|")}
+    folders = {p.parent.name for p in ROOT.glob("apps/*/pyproject.toml")}
+    assert apps == folders
+    for member in ROOT.glob("*/*/pyproject.toml"):
+        name = tomllib.loads(member.read_text(encoding="utf-8"))["project"]["name"]
+        assert any(d.startswith(f"{name} @") for d in root["project"]["dependencies"]), name
+        assert root["tool"]["uv"]["sources"][name] == {"workspace": True}
+    assert folders < set(root["tool"]["importlinter"]["root_packages"])
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} -> {target}"
+
+
+def test_commands_in_pages_have_help(command: Command) -> None:
+    named = {m for p in PAGES for m in re.findall(r"^(?:\$ )?(?:uv run )?(camo-seg) (\w+)", p.read_text("utf-8"), re.M)}
+    for program, sub in sorted(named):
+        assert command(program, sub, "--help").returncode == 0, f"{program} {sub}"

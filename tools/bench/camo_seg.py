@@ -1,0 +1,98 @@
+"""Several input scales beside one in camo-seg: `python tools/bench/camo_seg.py [--preset small] [--rounds N]`.
+
+Times inference and a training step (forward + backward) of the same network with one scale and with the preset's
+scales, interleaved in one process at the same input, and measures the peak memory of each in a process of its own.
+Single scale at a larger side, which costs as much, is the control that a claim for several scales has to beat.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from camo_seg.build import build_model
+from camo_seg.config import PRESETS, Config
+from interleaved import Pair, Side, compare, machine
+
+from polyscale.commands import keep_heap
+from polyscale.settings import resolve
+
+
+def main() -> None:
+    """Measures and prints a Markdown table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="network and image size")
+    parser.add_argument("--fusion", choices=["hierarchical", "absi"], default="hierarchical")
+    parser.add_argument("--batch", type=int, default=1, help="images per pass (default 1)")
+    parser.add_argument("--rounds", type=int, default=9, help="timed rounds of both sides (default 9)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    options = parser.parse_args()
+    kept_heap = keep_heap()
+    torch.set_num_threads(options.threads)
+    preset = {"model.pretrained": False, "model.fusion": options.fusion}
+    config = resolve(Config, options.preset, overrides=preset, presets=PRESETS)
+    single = config.model_copy(update={"model": config.model.model_copy(update={"scales": (1.0,)})})
+    sides = {"several": _side(config, options.batch), "single": _side(single, options.batch)}
+    times = compare(Pair(sides["several"], sides["single"]), options.rounds)
+    memory = {
+        (name, train): _peak(c, options.batch, train)
+        for name, c in (("several", config), ("single", single))
+        for train in (False, True)
+    }
+    m = config.model
+    setting = f"{m.backbone}, {m.image_size} px, {m.fusion}, scales {m.scales}, batch {options.batch}; {machine(kept_heap)}"
+    rows = []
+    for step, train in (("forward", False), ("forward+backward", True)):
+        several, one = memory["several", train], memory["single", train]
+        rows.append({"pass": step, **asdict(times[step]), "MiB": [several, one], "MiB_ratio": several / one})
+    sys.stdout.write(json.dumps({"setting": setting, "rows": rows}) + "\n" if options.json else _table(setting, rows))
+
+
+def _side(config: Config, batch: int) -> Side:
+    torch.manual_seed(0)
+    model = build_model(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    side = config.model.image_size
+    images = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)
+    return Side(model, (images,))
+
+
+def _peak(config: Config, batch: int, train: bool) -> float:
+    """Peak resident memory in MiB of a fresh process that makes three passes, imports and weights included."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_passes, (config, batch, train))
+
+
+def _passes(config: Config, batch: int, train: bool) -> float:
+    side = _side(config, batch)
+    model = side.run.train(train)
+    for _ in range(3):
+        with torch.set_grad_enabled(train):
+            logits = model(*side.arguments)
+            if train:
+                logits.mean().backward()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _table(setting: str, rows: list[dict[str, Any]]) -> str:
+    lines = [
+        f"{setting}; median ms, ratio several / one (middle half of the rounds), peak MiB in a process of its own.",
+        "",
+        "| pass | several ms | one ms | ratio | several MiB | one MiB | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratio = "{:.2f} ({:.2f}..{:.2f})".format(*row["ratio"])
+        memory = "{:.0f} | {:.0f}".format(*row["MiB"])
+        lines.append(
+            f"| {row['pass']} | {row['ours'][0]:.1f} | {row['peer'][0]:.1f} | {ratio} | {memory} | {row['MiB_ratio']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

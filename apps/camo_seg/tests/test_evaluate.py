@@ -79,6 +79,15 @@ def test_batch_size_does_not_matter():
     np.testing.assert_allclose(wide.rows, narrow.rows, atol=5e-4)
 
 
+def test_kept_masks_give_the_same_scores_without_reading_again():
+    dataset, kept = discs(), {}
+    first = evaluate(Tiny(), dataset, kept_masks=kept)
+    dataset.original = None  # not to be called any more
+    again = evaluate(Tiny(), dataset, kept_masks=kept)
+    np.testing.assert_array_equal(again.rows, first.rows)
+    np.testing.assert_array_equal(first.rows, evaluate(Tiny(), discs()).rows)
+
+
 def test_training_modes_are_left_as_they_were():
     model = Tiny().train()
     model.norm.eval()

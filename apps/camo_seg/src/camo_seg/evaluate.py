@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # images done, images in all, of this process
 ProbabilityMap = NDArray[np.float32]
+KeptMasks = dict[int, tuple[NDArray[np.uint8], tuple[int, int]]]  # index -> (mask packed to bits, its size)
 
 
 class Evaluable(Protocol):
@@ -96,14 +97,17 @@ def evaluate(
     precision: str = "auto",
     fast: bool = False,
     workers: int = 2,
+    kept_masks: KeptMasks | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score `model` (images [B, 3, S, S] in [0, 1] -> logits [B, 1, S, S]) on every image of `dataset`.
 
     The masks are those of `dataset.original`, at their own size. With an `accelerator` of several processes each
     computes its share and all return the same Scores. `fast` leaves E and F out (see `metrics.score_image`). The
-    model's training mode is left as it was. Raises UserError for an empty data set, a bad file, and a model whose
-    output is not finite, naming the image.
+    model's training mode is left as it was. A dict given as `kept_masks` keeps the masks, one bit a pixel, from one
+    call to the next on the same data set, which saves a validation from reading every sample again.
+
+    Raises UserError for an empty data set, a bad file, and an output that is not finite, naming the image.
     """
     maps = predict_maps(
         model, dataset, batch_size=batch_size, accelerator=accelerator, precision=precision, workers=workers
@@ -112,7 +116,7 @@ def evaluate(
     rows: dict[int, metrics.Row] = {}
     with closing(maps):  # an error must not leave the model in eval mode
         for index, probability in maps:
-            rows[index] = _score(dataset, index, probability, fast=fast)
+            rows[index] = _score(dataset, index, probability, fast, kept_masks)
             if progress is not None:
                 progress(len(rows), share)
     return _gathered(rows, dataset, accelerator)
@@ -183,10 +187,22 @@ def compare(model: Scores, baselines: dict[str, Scores], metric: str = "wF", see
     return Comparison(metric, best, model.summary[metric], baselines[best].summary[metric], difference)
 
 
-def _score(dataset: Evaluable, index: int, probability: ProbabilityMap, *, fast: bool) -> metrics.Row:
+def _score(
+    dataset: Evaluable, index: int, probability: ProbabilityMap, fast: bool, kept_masks: KeptMasks | None
+) -> metrics.Row:
     if not np.isfinite(probability).all():
         raise UserError(f"{dataset.names[index]}: the model's output is not finite (NaN or infinite)")
-    return metrics.score_image(probability, dataset.original(index)[1], fast=fast)
+    return metrics.score_image(probability, _mask(dataset, index, kept_masks), fast=fast)
+
+
+def _mask(dataset: Evaluable, index: int, kept: KeptMasks | None) -> NDArray[np.bool_]:
+    if kept is None:
+        return dataset.original(index)[1]
+    if index not in kept:
+        mask = dataset.original(index)[1]
+        kept[index] = np.packbits(mask), (mask.shape[0], mask.shape[1])
+    bits, (height, width) = kept[index]
+    return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
 
 
 def _share(images: int, batch_size: int, accelerator: Accelerator | None) -> list[Sequence[int]]:

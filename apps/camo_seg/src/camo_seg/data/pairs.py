@@ -84,9 +84,8 @@ class PairSource:
 def _same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
     if tuple(image) != tuple(mask):
         turned = "; the picture is turned by its EXIF tag, the mask is not" if image == mask[::-1] else ""
-        raise UserError(
-            f"{pair.mask}: mask of {mask[1]} x {mask[0]} pixels for {pair.image.name} of {image[1]} x {image[0]}{turned}"
-        )
+        sizes = f"mask of {mask[1]} x {mask[0]} pixels for {pair.image.name} of {image[1]} x {image[0]}"
+        raise UserError(f"{pair.mask}: {sizes}{turned}")
 
 
 def subfolder(root: Path, names: Iterable[str]) -> Path | None:

@@ -4,12 +4,18 @@ The smooth minimum is the exponential one (Quilez); a slow noise bends the outli
 animals and, with other fillings, for the distractors.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[np.float64]
+Field = NDArray[np.float32]
 Rng = np.random.Generator
+
+SOFTNESS = 0.03  # of the union, in body lengths
+GRID = 64  # larger silhouettes are evaluated on this many points a side and enlarged: the distance is smooth
 
 
 def _spine(rng: Rng, points: int, bend: float) -> Array:
@@ -88,7 +94,7 @@ def _toad(rng: Rng) -> list[Array]:
 def _bird(rng: Rng) -> list[Array]:
     parts = _chain(np.array([[-0.1, 0.0], [0.14, 0.03]]), np.array([0.17, 0.13]))
     head = np.array([-0.27, -rng.uniform(0.02, 0.16)])
-    parts += _chain(np.stack([head, head + [-0.12, 0.02]]), np.array([0.09, 0.012]))
+    parts += _chain(np.stack([head, [head[0] - 0.12, head[1] + 0.02]]), np.array([0.09, 0.012]))
     parts += _chain(np.array([[0.14, 0.03], [0.48, rng.uniform(0, 0.14)]]), np.array([0.1, 0.045]))
     return parts
 
@@ -113,45 +119,51 @@ ANIMALS = {
 }
 
 
-def _distance(parts: Array, x: Array, y: Array, softness: float) -> Array:
-    """Signed distance (negative inside) to the soft union of capsules [N, 6] at the points x, y."""
-    x1, y1, x2, y2, r1, r2 = (parts[:, i, None, None].astype(np.float32) for i in range(6))
-    px, py, bx, by = x - x1, y - y1, x2 - x1, y2 - y1
-    along = np.clip((px * bx + py * by) / (bx * bx + by * by + 1e-9), 0, 1)
-    each = np.hypot(px - along * bx, py - along * by) - r1 - along * (r2 - r1)
-    return -softness * np.log(np.exp(-each / softness).sum(0) + 1e-30)
+def _distance(parts: Field, x: Field, y: Field) -> Field:
+    """Signed distance (negative inside) to the soft union of capsules [N, 6] at the grid x [w], y [h]: [h, w]."""
+    x1, y1, x2, y2, r1, r2 = (parts[:, i, None, None] for i in range(6))
+    px, py, bx, by = x[None, None] - x1, y[None, :, None] - y1, x2 - x1, y2 - y1
+    squared = bx * bx + by * by + np.float32(1e-9)
+    along = px * (bx / squared) + py * (by / squared)
+    np.clip(along, 0, 1, out=along)
+    away_x, away_y = px - along * bx, py - along * by
+    away_x *= away_x
+    away_y *= away_y
+    away_x += away_y
+    each = np.sqrt(away_x, out=away_x)
+    each -= r1 + along * (r2 - r1)
+    each *= -1 / SOFTNESS
+    total: Field = np.log(np.exp(each, out=each).sum(0) + np.float32(1e-30))
+    total *= -SOFTNESS
+    return total
 
 
-def silhouette(rng: Rng, kind: str, area: float, size: int, margin: int = 0) -> NDArray[np.float32]:
+def silhouette(rng: Rng, kind: str, area: float, size: int, margin: int = 0) -> Field:
     """Signed distance in pixels (negative inside) of one animal, [h, w]: its box and `margin` pixels around it.
 
     `area` is the wanted share of a `size` x `size` picture; a shape that would not fit is made smaller.
     """
     parts = np.stack(ANIMALS[kind](rng))
-    angle = rng.uniform(0, 2 * np.pi)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [1, rng.choice([-1, 1])]
+    angle, mirror = rng.uniform(0, 2 * math.pi), rng.choice([-1, 1])
+    turn = np.array([[math.cos(angle), -math.sin(angle) * mirror], [math.sin(angle), math.cos(angle) * mirror]])
     parts[:, :2], parts[:, 2:4] = parts[:, :2] @ turn.T, parts[:, 2:4] @ turn.T
     reach = parts[:, 4:].max() + 0.02
     low = np.minimum(parts[:, :2], parts[:, 2:4]).min(0) - reach
-    high = np.maximum(parts[:, :2], parts[:, 2:4]).max(0) + reach
-    side = high - low
-    grid_x, grid_y = (np.linspace(low[i], high[i], 48, dtype=np.float32) for i in (0, 1))
-    softness = 0.03
-    wobble = [rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), *rng.uniform(9, 22, 2)]
+    side = np.maximum(parts[:, :2], parts[:, 2:4]).max(0) + reach - low
+    capsules = parts.astype(np.float32)
+    phase, wave = rng.uniform(0, 2 * math.pi, 2), rng.uniform(9, 22, 2)
     amount = rng.uniform(0.004, 0.014)
 
-    def field(xs: NDArray[np.float32], ys: NDArray[np.float32]) -> NDArray[np.float32]:
-        bend = np.sin(wobble[2] * xs + wobble[0])[None] * np.sin(wobble[3] * ys + wobble[1])[:, None]
-        return (_distance(parts, xs[None, None], ys[None, :, None], softness) + amount * bend).astype(np.float32)
+    def field(columns: int, rows: int) -> Field:
+        x, y = (((np.arange(n) + 0.5) / n * s + o) for n, s, o in zip((columns, rows), side, low, strict=True))
+        bend = (amount * np.sin(wave[0] * x + phase[0]))[None] * np.sin(wave[1] * y + phase[1])[:, None]
+        return _distance(capsules, x.astype(np.float32), y.astype(np.float32)) + bend.astype(np.float32)
 
-    share = float((field(grid_x, grid_y) < 0).mean()) * side[0] * side[1]
-    scale = min(np.sqrt(area / share) * size, 0.96 * size / side.max())
+    share = float((field(32, 32) < 0).mean()) * side[0] * side[1]
+    scale = min(math.sqrt(area / share) * size, 0.96 * size / side.max())
     low, side = low - margin / scale, side + 2 * margin / scale
-    width, height = (int(n) for n in np.maximum(4, np.ceil(side * scale)))
-    steps = [min(96, n) for n in (width, height)]  # large shapes are evaluated coarsely: the field is smooth
-    xs = (np.arange(steps[0], dtype=np.float32) + 0.5) / steps[0] * side[0] + low[0]
-    ys = (np.arange(steps[1], dtype=np.float32) + 0.5) / steps[1] * side[1] + low[1]
-    coarse = field(xs.astype(np.float32), ys.astype(np.float32)) * np.float32(scale)
-    if steps == [width, height]:
+    width, height = (max(4, math.ceil(s * scale)) for s in side)
+    coarse = field(min(GRID, width), min(GRID, height)) * np.float32(scale)
+    if max(width, height) <= GRID:
         return coarse
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    return np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))

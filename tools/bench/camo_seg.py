@@ -45,7 +45,9 @@ def main() -> None:
         for train in (False, True)
     }
     m = config.model
-    setting = f"{m.backbone}, {m.image_size} px, {m.fusion}, scales {m.scales}, batch {options.batch}; {machine(kept_heap)}"
+    setting = (
+        f"{m.backbone}, {m.image_size} px, {m.fusion}, scales {m.scales}, batch {options.batch}; {machine(kept_heap)}"
+    )
     rows = []
     for step, train in (("forward", False), ("forward+backward", True)):
         several, one = memory["several", train], memory["single", train]

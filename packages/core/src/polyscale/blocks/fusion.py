@@ -38,6 +38,18 @@ def _project(project: nn.Module, feature: Tensor, size: Size) -> Tensor:
     return project(resize(feature, size))
 
 
+def total(maps: Iterable[Tensor]) -> Tensor:
+    """Sum of maps of one shape; takes them one by one and leaves them as they are."""
+    out, own = None, False
+    for part in maps:
+        if out is None:
+            out = part
+        else:
+            out, own = (out.add_(part) if own else out + part), True
+    assert out is not None
+    return out
+
+
 def weighted_sum(maps: Iterable[Tensor], weights_BnHW: Tensor) -> Tensor:
     """Sum over i of maps[i] [B, D, H, W] times weights[:, i]; takes the maps one by one, so they need not coexist."""
     out = None
@@ -103,8 +115,7 @@ class SumFusion(_Fusion):
         )
 
     def _fuse(self, features: Sequence[Tensor], size: Size) -> Tensor:
-        parts = [_project(project, feature, size) for project, feature in zip(self.project, features, strict=True)]
-        return sum(parts[1:], start=parts[0])
+        return total(_project(project, item, size) for project, item in zip(self.project, features, strict=True))
 
 
 class AttentionFusion(_Fusion):
@@ -132,10 +143,9 @@ class AttentionFusion(_Fusion):
         )
 
     def _fuse(self, features: Sequence[Tensor], size: Size) -> Tensor:
-        scores = [_project(score, feature, size) for score, feature in zip(self.score, features, strict=True)]
-        weights_BnHW = sum(scores[1:], start=scores[0]).softmax(dim=1)
-        parts = (_project(project, feature, size) for project, feature in zip(self.project, features, strict=True))
-        return weighted_sum(parts, weights_BnHW)
+        scores = total(_project(score, item, size) for score, item in zip(self.score, features, strict=True))
+        parts = (_project(project, item, size) for project, item in zip(self.project, features, strict=True))
+        return weighted_sum(parts, scores.softmax(dim=1))
 
 
 _METHODS: dict[str, type[_Fusion]] = {"concat": ConcatFusion, "sum": SumFusion, "attention": AttentionFusion}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_choice, check_count, check_map, check_scale, check_scales
 from polyscale.blocks.checkpointing import checkpointed
-from polyscale.blocks.fusion import METHODS, reference_index, weighted_sum
+from polyscale.blocks.fusion import METHODS, reference_index, total, weighted_sum
 from polyscale.blocks.transforms import resize, scaled_size
 
 
@@ -94,10 +94,7 @@ class MultiScaleModel(nn.Module):
         if self.fusion_method == "concat":
             return torch.cat(list(aligned), dim=1)
         if self.fusion_method == "sum":
-            total = next(aligned)
-            for item in aligned:
-                total = total + item
-            return total
+            return total(aligned)
         scores = torch.cat([resize(self.score(item), size) for item in maps], dim=1)
         return weighted_sum(aligned, scores.softmax(dim=1))
 

@@ -26,9 +26,9 @@ def _pool(x: Tensor, bins: int, pool_type: str) -> Tensor:
 
 
 def _spread(grid: Tensor, like: Tensor) -> Tensor:
-    """Bilinear enlargement (or reduction) of a grid of bins to the size of `like`; one bin is only broadcast."""
+    """Bilinear enlargement (or reduction) of a grid of bins to the size and memory format of `like`."""
     height, width = like.shape[-2:]
-    if grid.shape[-1] == 1:
+    if grid.shape[-1] == 1 and like.is_contiguous():  # a broadcast bin in channels_last would make `cat` leave it
         return grid.expand(-1, -1, height, width)
     return F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
 

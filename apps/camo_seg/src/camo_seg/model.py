@@ -52,7 +52,7 @@ class CamoSegmenter(Pretrained):
         self.backbone: nn.Module = network
         if self.multiscale:
             self.backbone = MultiScaleInputProcessor(
-                network, scales=list(scales), use_hierarchical=fusion == "hierarchical", prediction_heads=scale_heads
+                network, scales=list(scales), use_hierarchical=fusion == "hierarchical", supervise=scale_heads
             )
         self.decoder = Decoder(network.channels, width)
 

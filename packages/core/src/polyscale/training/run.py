@@ -22,7 +22,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, send_to_device, set_seed
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    broadcast,
+    broadcast_object_list,
+    send_to_device,
+    set_seed,
+)
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -157,7 +163,8 @@ class Run:
             if self._sync:
                 self._save_if_due()
                 if self._at_max_steps:
-                    return
+                    break
+        self._agree_on_buffers()
 
     def backward(self, losses: Mapping[str, Tensor]) -> None:
         """Gradient of losses["loss"]; at the end of an accumulation group the optimizer step and all that follows it.
@@ -221,6 +228,8 @@ class Run:
     def validate(self, metrics: Mapping[str, float], best: str, higher_is_better: bool = True) -> bool:
         """Log `metrics` (the same in every process); save best/ where metrics[best] improved; count patience."""
         self._check_finite()
+        if best not in metrics:
+            raise UserError(f"validation: no {best} to choose the epoch by (computed: {', '.join(metrics)})")
         progress, value = self.progress, float(metrics[best])
         rank = value if higher_is_better else -value
         before = None if progress.best is None else (progress.best if higher_is_better else -progress.best)
@@ -270,6 +279,13 @@ class Run:
         if self.accelerator.num_processes == 1:
             return here
         return bool(self.accelerator.reduce(torch.tensor(float(here), device=self.accelerator.device)) > 0)
+
+    def _agree_on_buffers(self) -> None:
+        """Take rank 0's BatchNorm statistics, which every process has moved by its own batches, before evaluation."""
+        if self.accelerator.num_processes > 1:
+            averages = [] if self.ema is None else list(self.ema.module.buffers())
+            for buffer in [*self._bare_model.buffers(), *averages]:
+                buffer.copy_(broadcast(buffer))
 
     def _save_model(self, name: str) -> None:
         if self.is_main:

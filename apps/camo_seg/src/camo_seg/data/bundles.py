@@ -10,7 +10,8 @@ from pathlib import Path
 
 from polyscale.errors import UserError
 
-from .pairs import IMAGE_FOLDERS, Listing, Pair, folder_pair, read_pairs, subfolder
+from .pairs import IMAGE_FOLDERS, folder_pair, read_pairs, subfolder
+from .splits import Listing, Pair
 
 COUNTS = {
     ("COD10K", "train"): 3040,

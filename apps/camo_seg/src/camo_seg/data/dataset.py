@@ -35,7 +35,7 @@ class Source(Protocol):
 
 
 def network_image(image: NDArray[np.uint8], size: int) -> torch.Tensor:
-    """uint8 [H, W, 3] to uint8 [3, size, size]: bilinear, anti-aliased when shrinking; aspect not kept, as the field."""
+    """uint8 [H, W, 3] to uint8 [3, size, size]: bilinear, anti-aliased; the aspect is not kept, as in the field."""
     if image.shape[:2] != (size, size):
         image = np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

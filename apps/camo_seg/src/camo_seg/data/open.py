@@ -1,4 +1,4 @@
-"""One door to every data set: open_split gives a CamoSet, describe the rows that `camo-seg info` shows."""
+"""One door to every data set: open_split gives a CamoSet, describe the rows that `camo-seg data` shows."""
 
 import os
 from pathlib import Path
@@ -10,26 +10,29 @@ from polyscale.errors import UserError
 
 from .bundles import LAYOUTS
 from .dataset import CACHE_BYTES, Augment, CamoSet, Source
-from .pairs import Listing, PairSource, completed, list_pairs
+from .pairs import PairSource, list_pairs
+from .splits import Listing, completed
 from .synthetic import SyntheticSource
 
 SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = ("auto", "pairs", *LAYOUTS)
 SYNTHETIC = "synthetic"
 
+FolderPath = str | os.PathLike[str]
+
 
 def open_split(
-    path: str | os.PathLike[str],
+    path: FolderPath,
     split: str,
     *,
     size: int,
     layout: str = "auto",
-    masks: str | os.PathLike[str] | None = None,
+    masks: FolderPath | None = None,
     val_fraction: float = 0.15,
     seed: int = 0,
     cam_only: bool = True,
     test_set: str | None = None,
-    counts: tuple[int, int, int] = (800, 100, 100),
+    counts: tuple[int, int, int] = (800, 120, 120),
     native_size: int = 256,
     augment: Augment | None = None,
     cache: bool = True,
@@ -40,7 +43,8 @@ def open_split(
     `path` is "synthetic" (then `counts` scenes per split, drawn with `seed` at `native_size`) or a folder: any
     folder pair, COD10K-v3, CAMO, CHAMELEON, NC4K or the standard bundle, told apart by their folders or named by
     `layout`. `masks` names the mask folder where `path` is a plain folder of pictures. `val_fraction` of train is cut
-    for validation where the set has none. `test_set` picks one test set of a bundle by name; None takes all.
+    off for validation where the set has none, always alike for one `seed`. `test_set` picks one test set of a bundle
+    by name; None takes all of them.
 
     Raises UserError, one line naming file, folder or setting, for whatever is missing or does not fit.
     """
@@ -50,53 +54,53 @@ def open_split(
         source: Source = SyntheticSource(split, counts[SPLITS.index(split)], seed, native_size)
         return CamoSet(source, size, f"{SYNTHETIC}/{split}", [], augment, cache, cache_bytes)
     listing = list_folder(path, layout=layout, masks=masks, val_fraction=val_fraction, seed=seed, cam_only=cam_only)
+    if test_set is not None and split == "test":
+        listing = one_test_set(listing, test_set)
     pairs = listing.splits.get(split)
     if not pairs:
-        given = ", ".join(name for name in SPLITS if listing.splits.get(name))
-        raise UserError(f"{path}: no {split} split here ({listing.title} gives {given or 'no pictures'})")
-    title = f"{listing.title}/{split}"
-    if test_set is not None and split == "test":
-        known = test_sets(listing)
-        name = next((name for name in known if name.casefold() == test_set.casefold()), None)
-        if name is None:
-            raise UserError(f"{path}: no test set {test_set}; accepted are {', '.join(known) or 'none'}", exit_code=2)
-        pairs = [pair for pair in pairs if pair.name.startswith(f"{name}/")]
-        title = f"{listing.title}/{name}"
+        raise UserError(f"{path}: no {split} split here; {listing.title} gives {', '.join(_given(listing)) or 'none'}")
     files = PairSource(pairs)
     files.check_sizes()
-    return CamoSet(files, size, title, listing.notes, augment, cache, cache_bytes)
+    return CamoSet(files, size, f"{listing.title}/{split}", listing.notes, augment, cache, cache_bytes)
 
 
 def list_folder(
-    path: str | os.PathLike[str],
+    path: FolderPath,
     *,
     layout: str = "auto",
-    masks: str | os.PathLike[str] | None = None,
+    masks: FolderPath | None = None,
     val_fraction: float = 0.15,
     seed: int = 0,
     cam_only: bool = True,
 ) -> Listing:
-    """The files of a data set folder by split, validation cut, without reading any picture."""
+    """The files of a data set folder by split, validation cut off, without opening any of them."""
     if layout not in LAYOUT_NAMES:
         raise UserError(f"layout must be one of {', '.join(LAYOUT_NAMES)}, given {layout}", exit_code=2)
     if not 0 < val_fraction < 0.8:
         raise UserError(f"val_fraction must lie between 0 and 0.8, given {val_fraction}", exit_code=2)
     root = _folder(path)
-    if masks is not None:
-        return completed(list_pairs(root, _folder(masks)), val_fraction, seed)
-    root, layout = _located(root, layout)
-    listing = list_pairs(root) if layout == "pairs" else LAYOUTS[layout][1](root, cam_only)
+    try:
+        if masks is not None:
+            listing = list_pairs(root, _folder(masks))
+        else:
+            root, layout = _located(root, layout)
+            listing = list_pairs(root) if layout == "pairs" else LAYOUTS[layout][1](root, cam_only)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
     return completed(listing, val_fraction, seed)
 
 
-def _folder(path: str | os.PathLike[str]) -> Path:
+def _folder(path: FolderPath) -> Path:
     folder = Path(path).expanduser()
     if not folder.exists():
-        raise UserError(f"{path}: no such folder (for the embedded data write {SYNTHETIC})")
+        raise UserError(f"{path}: no such folder (the embedded data set is called {SYNTHETIC})")
     if not folder.is_dir():
         raise UserError(f"{path}: is a file, a data set is a folder")
-    if not any(folder.iterdir()):
-        raise UserError(f"{path}: empty folder")
+    try:
+        if not any(folder.iterdir()):
+            raise UserError(f"{path}: empty folder")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     return folder.resolve()
 
 
@@ -110,46 +114,55 @@ def _located(root: Path, layout: str) -> tuple[Path, str]:
     return root, "pairs" if layout == "auto" else layout
 
 
+def _given(listing: Listing) -> list[str]:
+    return [name for name in SPLITS if listing.splits.get(name)]
+
+
 def test_sets(listing: Listing) -> list[str]:
-    """Names of the test sets that a listing keeps apart (the standard bundle), else none."""
-    names = [pair.name.split("/")[0] for pair in listing.splits.get("test", []) if "/" in pair.name]
+    """Names of the test sets that a listing keeps apart (the standard bundle does), else none."""
+    names = [pair.name.split("/")[0] for pair in listing.splits.get("test", [])]
     return list(dict.fromkeys(names)) if listing.title == "bundle" else []
 
 
-def describe(path: str | os.PathLike[str], *, at_most: int = 300, **settings: Any) -> list[dict[str, Any]]:
-    """One row per split: pictures, sizes and how large the objects are; `settings` are those of open_split.
+def one_test_set(listing: Listing, name: str) -> Listing:
+    """The listing with only the named set as its test split, called after it."""
+    known = {found.casefold(): found for found in test_sets(listing)}
+    if name.casefold() not in known:
+        choice = ", ".join(known.values()) or f"none, {listing.title} is one set"
+        raise UserError(f"no test set {name} here; accepted: {choice}", exit_code=2)
+    prefix = f"{known[name.casefold()]}/"
+    chosen = [pair for pair in listing.splits["test"] if pair.name.startswith(prefix)]
+    return Listing(f"{listing.title}/{prefix[:-1]}", {"test": chosen}, listing.notes)
+
+
+def describe(path: FolderPath, *, at_most: int = 300, **settings: Any) -> list[dict[str, Any]]:
+    """One row per split: pictures, their sizes and how large the objects are; `settings` are those of open_split.
 
     Areas are shares of the picture, read from at most `at_most` masks spread evenly over the split ("measured").
     """
-    rows = []
-    for split in SPLITS:
-        try:
-            part = open_split(path, split, size=1, cache=False, **settings)
-        except UserError as error:
-            if f"no {split} split here" not in str(error):
-                raise
-            continue
-        chosen = np.unique(np.linspace(0, len(part) - 1, min(at_most, len(part))).astype(int))
-        shapes, areas = [], []
-        for index in chosen:
-            mask = part.original(int(index)).mask
-            shapes.append(mask.shape)
-            areas.append(float(mask.mean()))
-        share = np.asarray(areas)
-        heights, widths = zip(*shapes, strict=True)
-        rows.append(
-            {
-                "split": split,
-                "pictures": len(part),
-                "measured": len(chosen),
-                "height": f"{min(heights)}-{max(heights)}",
-                "width": f"{min(widths)}-{max(widths)}",
-                "median_area": float(np.median(share)),
-                "empty": int((share == 0).sum()),
-                "below_1_percent": int(((share > 0) & (share < 0.01)).sum()),
-                "1_to_5_percent": int(((share >= 0.01) & (share <= 0.05)).sum()),
-                "above_5_percent": int((share > 0.05).sum()),
-                "notes": part.notes,
-            }
-        )
-    return rows
+    settings = {"size": 1, "cache": False, **settings}
+    if os.fspath(path) == SYNTHETIC:
+        return [_row(split, open_split(path, split, **settings), at_most) for split in SPLITS]
+    known = ("layout", "masks", "val_fraction", "seed", "cam_only")
+    listing = list_folder(path, **{key: settings[key] for key in known if key in settings})
+    return [_row(split, open_split(path, split, **settings), at_most) for split in _given(listing)]
+
+
+def _row(split: str, part: CamoSet, at_most: int) -> dict[str, Any]:
+    chosen = np.unique(np.linspace(0, len(part) - 1, min(at_most, len(part))).astype(int))
+    masks = [part.original(int(index)).mask for index in chosen]
+    areas = np.array([mask.mean() for mask in masks])
+    heights, widths = zip(*(mask.shape for mask in masks), strict=True)
+    return {
+        "split": split,
+        "pictures": len(part),
+        "measured": len(chosen),
+        "height": f"{min(heights)}-{max(heights)}",
+        "width": f"{min(widths)}-{max(widths)}",
+        "median_area": float(np.median(areas)),
+        "empty": int((areas == 0).sum()),
+        "below_1_percent": int(((areas > 0) & (areas < 0.01)).sum()),
+        "1_to_5_percent": int(((areas >= 0.01) & (areas <= 0.05)).sum()),
+        "above_5_percent": int((areas > 0.05).sum()),
+        "notes": part.notes,
+    }

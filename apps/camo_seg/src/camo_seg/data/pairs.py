@@ -4,20 +4,17 @@ The split comes from, in this order: folders named train/val/test around or insi
 split.csv or meta.csv, or a seeded draw. Groups (a `group` column: one object photographed several times) stay whole.
 """
 
-import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from polyscale.errors import UserError
 from polyscale.images import IMAGE_SUFFIXES, image_size, natural_key, read_image, read_mask
 
 from .dataset import Sample
+from .splits import SPLIT_WORDS, Listing, Pair, split_by_table
 
 IMAGE_FOLDERS = ("image", "images", "img", "imgs")
 MASK_FOLDERS = (
@@ -32,35 +29,7 @@ MASK_FOLDERS = (
     "label",
     "labels",
 )
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 _MASK_ENDING = re.compile(r"[_-](mask|gt|seg|segmentation|groundtruth|label)$", re.IGNORECASE)
-
-
-class Pair(NamedTuple):
-    """One sample: its name, its two files, and the group it must not be torn from ("" for none)."""
-
-    name: str
-    image: Path
-    mask: Path
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A data set by split name ("train", "val", "test"), before validation is cut; remarks for the user in notes."""
-
-    title: str
-    splits: dict[str, list[Pair]]
-    notes: list[str] = field(default_factory=list)
 
 
 class PairSource:
@@ -83,7 +52,7 @@ class PairSource:
 
 def _same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
     if tuple(image) != tuple(mask):
-        turned = "; the picture is turned by its EXIF tag, the mask is not" if image == mask[::-1] else ""
+        turned = "; does the picture carry an EXIF turn that its mask lacks?" if tuple(image) == mask[::-1] else ""
         sizes = f"mask of {mask[1]} x {mask[0]} pixels for {pair.image.name} of {image[1]} x {image[0]}"
         raise UserError(f"{pair.mask}: {sizes}{turned}")
 
@@ -97,7 +66,8 @@ def subfolder(root: Path, names: Iterable[str]) -> Path | None:
 def files_in(folder: Path) -> dict[str, Path]:
     """Image files in and below `folder`, by relative path without suffix ("train/a"), in natural order."""
     found: dict[str, Path] = {}
-    paths = [Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names]
+    walk = os.walk(folder, followlinks=True, onerror=_refused)
+    paths = [Path(top, name) for top, _, names in walk for name in names]
     for path in sorted(paths, key=lambda path: natural_key(path.relative_to(folder).as_posix())):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
@@ -108,11 +78,15 @@ def files_in(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _refused(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
 def match(images: dict[str, Path], masks: dict[str, Path]) -> tuple[list[Pair], list[Path]]:
     """Pairs of equal name, and the pictures left without a mask.
 
     A mask is looked for under the same relative name, then (masks in one flat folder) under the bare stem where that
-    is unique; a mask may end in _mask, _gt or the like.
+    is unique among pictures and masks; a mask may end in _mask, _gt or the like.
     """
     by_key: dict[str, Path] = {}
     by_stem: dict[str, Path | None] = {}
@@ -122,9 +96,11 @@ def match(images: dict[str, Path], masks: dict[str, Path]) -> tuple[list[Pair], 
         stem = _MASK_ENDING.sub("", Path(key).name)
         for name in {stem, Path(key).name}:
             by_stem[name] = None if name in by_stem else path
+    stems = Counter(Path(key).name for key in images)
     pairs, alone = [], []
     for key, image in images.items():
-        mask = by_key.get(key) or by_stem.get(Path(key).name)
+        stem = Path(key).name
+        mask = by_key.get(key) or (by_stem.get(stem) if stems[stem] == 1 else None)
         if mask is None:
             alone.append(image)
         else:
@@ -175,10 +151,9 @@ def list_pairs(root: Path, masks: Path | None = None) -> Listing:
             f" ({', '.join(MASK_FOLDERS[:5])}, ...), nor a known benchmark"
         )
     pairs = read_pairs(*folders, notes)
-    first = [SPLIT_WORDS.get(pair.name.split("/")[0].casefold()) if "/" in pair.name else None for pair in pairs]
-    if all(first):
-        splits = {name: [p for p, s in zip(pairs, first, strict=True) if s == name] for name in set(map(str, first))}
-        return Listing(root.name, splits, notes)
+    inside = _inner_split(folders[0], pairs)
+    if inside:
+        return Listing(root.name, inside, notes)
     table = next((path for name in ("split.csv", "meta.csv") if (path := root / name).is_file()), None)
     if table is not None:
         return Listing(root.name, split_by_table(table, pairs, notes), notes)
@@ -195,76 +170,17 @@ def _nested(root: Path) -> dict[str, tuple[Path, Path]]:
     return found
 
 
-def split_by_table(table: Path, pairs: list[Pair], notes: list[str]) -> dict[str, list[Pair]]:
-    """Pairs by the `split` column of a CSV file ({"": all} where it has none), with its `group` column filled in."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: cannot be read as CSV: {error}") from error
-    columns = {str(name).strip().casefold(): str(name) for name in (rows[0] if rows else {})}
-    name_column = next((columns[c] for c in ("name", "file", "filename", "image") if c in columns), None)
-    if name_column is None:
-        raise UserError(f"{table}: needs a column name or file beside split and group")
-    split_column, group_column = columns.get("split"), columns.get("group")
-    left = {pair.name: pair for pair in pairs}
-    keys = {alias: pair.name for pair in reversed(pairs) for alias in (pair.image.name, pair.image.stem, pair.name)}
+def _inner_split(images: Path, pairs: list[Pair]) -> dict[str, list[Pair]]:
+    """Pairs by split where the picture folder holds train, val or test folders; {} where it holds none."""
     splits: dict[str, list[Pair]] = {}
-    for row in rows:
-        name = (row[name_column] or "").strip()
-        key = keys.get(name) or keys.get(Path(name).name)
-        if key is None:
-            raise UserError(f"{table}: lists {name}, but there is no such picture with a mask")
-        if key not in left:
-            raise UserError(f"{table}: lists {name} twice")
-        word = (row[split_column] or "").strip() if split_column else ""
-        split = SPLIT_WORDS.get(word.casefold()) if split_column else ""
-        if split is None:
-            raise UserError(f"{table}: split of {name} is '{word}'; accepted are train, val and test")
-        group = (row[group_column] or "").strip() if group_column else ""
-        splits.setdefault(split, []).append(left.pop(key)._replace(group=group))
-    if left:
-        notes.append(f"{table}: {len(left)} pictures are not listed and are left out, first {next(iter(left))}")
-    return splits
-
-
-def cut(pairs: list[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Part a list in two, the second with about `fraction` of the pairs: seeded, groups kept whole, order kept.
-
-    A pair without group is its own group. Groups that would overshoot the share by more than a tenth of it stay.
-    """
-    groups: dict[str, int] = {}
+    outside = []
     for pair in pairs:
-        key = pair.group or f"/{pair.name}"
-        groups[key] = groups.get(key, 0) + 1
-    wanted = max(1, round(fraction * len(pairs)))
-    keys = sorted(groups, key=natural_key)
-    chosen: set[str] = set()
-    count = 0
-    for position in np.random.default_rng([seed, len(pairs)]).permutation(len(keys)):
-        size = groups[keys[position]]
-        if count < wanted and count + size <= max(1, 1.1 * wanted):
-            chosen.add(keys[position])
-            count += size
-    if not chosen or len(chosen) == len(keys):
-        raise UserError(f"{len(pairs)} pictures in {len(keys)} groups are too few to cut {fraction:.0%} off them")
-    rest = [pair for pair in pairs if (pair.group or f"/{pair.name}") not in chosen]
-    return rest, [pair for pair in pairs if (pair.group or f"/{pair.name}") in chosen]
-
-
-def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
-    """The listing with a test and a validation split wherever it has training pictures; every cut is noted."""
-    splits, notes = dict(listing.splits), list(listing.notes)
-    if "" in splits:
-        rest, splits["test"] = cut(splits.pop(""), 0.15, seed)
-        splits["train"] = rest
-        notes.append(f"no split given: {len(splits['test'])} pictures drawn with seed {seed} are the test split")
-        val_fraction = val_fraction / 0.85  # stays a share of the whole
-    if "test" not in splits and "val" in splits and "train" in splits:
-        splits["test"] = splits.pop("val")
-        notes.append("no test split given: the val split is the test split, and validation is cut from train")
-    if "val" not in splits and "train" in splits:
-        splits["train"], splits["val"] = cut(splits["train"], val_fraction, seed)
-        groups = ", whole groups" if any(pair.group for pair in splits["train"]) else ""
-        notes.append(f"validation: {len(splits['val'])} pictures cut from train with seed {seed}{groups}")
-    return replace(listing, splits=splits, notes=notes)
+        top, _, rest = pair.name.partition("/")
+        split = SPLIT_WORDS.get(top.casefold()) if rest else None
+        if split is None:
+            outside.append(pair)
+        else:
+            splits.setdefault(split, []).append(pair)
+    if splits and outside:
+        raise UserError(f"{images}: holds {', '.join(splits)}, but {outside[0].name} lies in none of them")
+    return splits

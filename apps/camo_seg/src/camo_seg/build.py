@@ -48,5 +48,4 @@ def _augment(data: DataSettings) -> CamoAugment:
         brightness=c,
         contrast=c,
         saturation=c,
-        hue=c / 8,
     )

@@ -30,7 +30,7 @@ class DataSettings(Settings):
     zoom: float = Field(0.5, ge=0, lt=1)
     """Largest share of the area that a random crop takes away."""
     colour: float = Field(0.2, ge=0, le=1)
-    """Strength of the brightness, contrast, saturation and hue changes."""
+    """Strength of the brightness, contrast and saturation changes."""
     cache: bool = True
     """Keep the resized training images in memory."""
 

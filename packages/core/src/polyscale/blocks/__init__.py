@@ -3,6 +3,12 @@
 from polyscale._lazy import lazy_exports
 
 _EXPORTS: dict[str, str] = {
+    "match_size": "polyscale.blocks.scales",
+    "MultiScaleInputGenerator": "polyscale.blocks.scales",
+    "HierarchicalScaleIntegration": "polyscale.blocks.integration",
+    "AttentionBasedScaleIntegrationUnit": "polyscale.blocks.integration",
+    "ScalePredictionHead": "polyscale.blocks.multiscale_input",
+    "MultiScaleInputProcessor": "polyscale.blocks.multiscale_input",
     "enable_gradient_checkpointing": "polyscale.blocks.checkpointing",
     "AttentionFusion": "polyscale.blocks.fusion",
     "FeatureFusion": "polyscale.blocks.fusion",

@@ -125,6 +125,62 @@ def pyramid_downsample() -> Pair:
     return Pair(Side(blocks.PyramidDownsample(4), (x,)), Side(peers.resized, (x, (1.0, 0.5, 0.25, 0.125))))
 
 
+def deformable(queries: int | None, coordinates: int) -> Pair:
+    """Both attentions on 4 levels of a 256 px image; every pixel is a query where `queries` is None."""
+    from polyscale.blocks import deformable as module
+
+    shapes = [(32, 32), (16, 16), (8, 8), (4, 4)]
+    ours, peer = module.MultiScaleDeformableAttention(256, 4), peers.DeformableAttention(256, 4)
+    nn.init.normal_(ours.sampling_offsets.weight, std=0.05)  # trained offsets lie between pixels
+    pixels = sum(height * width for height, width in shapes)
+    points = torch.rand(1, queries, 1, coordinates) if queries else module.reference_grid(shapes)
+    return pair(ours, peer, image(2, queries or pixels, 256), points, image(2, pixels, 256), shapes, same=True)
+
+
+@case
+def deformable_attention_encoder() -> Pair:
+    """transformers MultiScaleDeformableAttention, PyTorch path"""
+    return deformable(None, 2)
+
+
+@case
+def deformable_attention_decoder() -> Pair:
+    """transformers MultiScaleDeformableAttention, PyTorch path, 300 boxes"""
+    return deformable(300, 4)
+
+
+def scales() -> list[Tensor]:
+    """Maps of 128 channels for a 352 px image at 0.5, 1.0 and 1.5 times its size, stride 8."""
+    return [image(2, 128, side, side) for side in (22, 44, 66)]
+
+
+@case
+def attention_based_scale_integration_unit() -> Pair:
+    """interpolate, torch.nn MultiheadAttention over the scales"""
+    return pair(blocks.AttentionBasedScaleIntegrationUnit(128), peers.ScaleAttention(128, 4), scales())
+
+
+@case
+def hierarchical_scale_integration() -> Pair:
+    """interpolate, concat, torch.nn Conv2d, timm CBAM"""
+    return pair(blocks.HierarchicalScaleIntegration(128), peers.CoarseToFine(128, 3), scales())
+
+
+@case
+def multi_scale_input_generator() -> Pair:
+    """torchvision v2 resize, antialiased"""
+    factors, x = (0.5, 1.0, 1.5), image(4, 3, 352, 352)
+    return Pair(Side(blocks.MultiScaleInputGenerator(factors), (x,)), Side(peers.resized, (x, factors)), same=True)
+
+
+@case
+def multi_scale_input_processor() -> Pair:
+    """three passes, interpolate, concat, torch.nn Conv2d, timm CBAM"""
+    factors, backbone = (0.5, 1.0, 1.5), peers.Backbone(CHANNELS)
+    ours = blocks.MultiScaleInputProcessor(backbone, scales=factors, supervise=False)
+    return pair(ours, peers.PyramidPasses(backbone, factors), image(2, 3, 128, 128))
+
+
 @case
 def focal_loss() -> Pair:
     """torchvision sigmoid_focal_loss"""

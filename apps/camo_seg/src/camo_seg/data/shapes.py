@@ -15,7 +15,6 @@ Field = NDArray[np.float32]
 Rng = np.random.Generator
 
 SOFTNESS = 0.03  # of the union, in body lengths
-GRID = 64  # larger silhouettes are evaluated on this many points a side and enlarged: the distance is smooth
 
 
 def _spine(rng: Rng, points: int, bend: float) -> Array:
@@ -138,10 +137,11 @@ def _distance(parts: Field, x: Field, y: Field) -> Field:
     return total
 
 
-def silhouette(rng: Rng, kind: str, area: float, size: int, margin: int = 0) -> Field:
+def silhouette(rng: Rng, kind: str, area: float, size: int, margin: int = 0, grid: int = 64) -> Field:
     """Signed distance in pixels (negative inside) of one animal, [h, w]: its box and `margin` pixels around it.
 
-    `area` is the wanted share of a `size` x `size` picture; a shape that would not fit is made smaller.
+    `area` is the wanted share of a `size` x `size` picture; a shape that would not fit is made smaller. Boxes of more
+    than `grid` pixels a side are evaluated on that many points and enlarged: the distance is smooth.
     """
     parts = np.stack(ANIMALS[kind](rng))
     angle, mirror = rng.uniform(0, 2 * math.pi), rng.choice([-1, 1])
@@ -159,11 +159,11 @@ def silhouette(rng: Rng, kind: str, area: float, size: int, margin: int = 0) -> 
         bend = (amount * np.sin(wave[0] * x + phase[0]))[None] * np.sin(wave[1] * y + phase[1])[:, None]
         return _distance(capsules, x.astype(np.float32), y.astype(np.float32)) + bend.astype(np.float32)
 
-    share = float((field(32, 32) < 0).mean()) * side[0] * side[1]
+    share = float((field(28, 28) < 0).mean()) * side[0] * side[1]
     scale = min(math.sqrt(area / share) * size, 0.96 * size / side.max())
     low, side = low - margin / scale, side + 2 * margin / scale
     width, height = (max(4, math.ceil(s * scale)) for s in side)
-    coarse = field(min(GRID, width), min(GRID, height)) * np.float32(scale)
-    if max(width, height) <= GRID:
+    coarse = field(min(grid, width), min(grid, height)) * np.float32(scale)
+    if max(width, height) <= grid:
         return coarse
     return np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))

@@ -24,6 +24,8 @@ Rng = np.random.Generator
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 SMALLEST, LARGEST = 0.003, 0.30  # share of the picture's area that its animals cover
+LIGHT_STEPS = 128  # light is an 8-bit picture while it is enlarged
+KINDS = tuple(ANIMALS)
 
 
 class SyntheticSource:
@@ -51,6 +53,7 @@ def synthetic_sample(index: int, split: str = "train", seed: int = 0, size: int 
     for _ in range(count):
         _animal(rng, picture, mask, grounds, second, max(area / count, SMALLEST))
     picture *= _light(rng, size)
+    picture *= 1 / LIGHT_STEPS
     grain = rng.random((size, size), np.float32)
     grain *= rng.uniform(2, 12)
     picture += grain[..., None]
@@ -58,35 +61,25 @@ def synthetic_sample(index: int, split: str = "train", seed: int = 0, size: int 
 
 
 def _ground(rng: Rng, size: int) -> tuple[list[Image.Image], Field, Field]:
-    """The materials, three by three mirrored; the ground made of them [S, S, 3]; how far it is the second one."""
+    """The materials, in focus; the ground made of them [S, S, 3]; how far it is the second one."""
     families, palettes = list(FAMILIES), list(PALETTES)
-    name = str(rng.choice(palettes))
-    textures = [material(rng, size, str(rng.choice(families)), palette_table(rng, name))]
+    name = palettes[rng.integers(len(palettes))]
+    textures = [material(rng, size, families[rng.integers(len(families))], palette_table(rng, name))]
     second = np.zeros((size, size), np.float32)
     if rng.random() < 0.2:
-        name = str(rng.choice([name, *palettes]))
-        textures.append(material(rng, size, str(rng.choice(families)), palette_table(rng, name)))
+        name = palettes[rng.integers(len(palettes))] if rng.random() < 0.7 else name
+        textures.append(material(rng, size, families[rng.integers(len(families))], palette_table(rng, name)))
         angle = rng.uniform(0, 2 * math.pi)
         line = np.linspace(-0.5, 0.5, size, dtype=np.float32)
         edge = math.cos(angle) * line[None] + math.sin(angle) * line[:, None] + rng.uniform(-0.25, 0.25)
         second = np.clip((edge + 0.06 * smooth_noise(rng, size, 4)) * (size / 3) + 0.5, 0, 1)
-    focus = rng.uniform(0, 1.4) * size / 256 if rng.random() < 0.7 else 0.0
-    soft = [_blurred(texture, focus) for texture in textures]
+    focus = rng.uniform(0.6, 2.2) * size / 256 if rng.random() < 0.9 else 0.0
+    sharp = [Image.fromarray(texture) for texture in textures]
+    soft = [np.asarray(image.filter(ImageFilter.BoxBlur(focus)) if focus else image, np.float32) for image in sharp]
     picture = soft[0]
     if len(soft) > 1:
         picture = picture + (soft[1] - picture) * second[..., None]
-    return [_mirrored(texture) for texture in textures], picture, second
-
-
-def _blurred(texture: NDArray[np.uint8], radius: float) -> Field:
-    image = Image.fromarray(texture)
-    return np.asarray(image.filter(ImageFilter.BoxBlur(radius)) if radius else image).astype(np.float32)
-
-
-def _mirrored(texture: NDArray[np.uint8]) -> Image.Image:
-    """The texture three by three times, every other one mirrored, so that patches of any direction can be cut."""
-    row = np.concatenate([texture[:, ::-1], texture, texture[:, ::-1]], 1)
-    return Image.fromarray(np.concatenate([row[::-1], row, row[::-1]]))
+    return sharp, picture, second
 
 
 def _place(rng: Rng, shape: tuple[int, ...], size: int, margin: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
@@ -108,7 +101,7 @@ def _shade(rng: Rng, size: int) -> Field:
     """Factors [S, S] on the ground: shadows and light patches in the shape of animals, and twigs; never foreground."""
     shade = np.ones((size, size), np.float32)
     for _ in range(rng.integers(0, 3)):
-        distance = silhouette(rng, str(rng.choice(list(ANIMALS))), _log_uniform(rng, 0.004, 0.12), size, 6)
+        distance = silhouette(rng, KINDS[rng.integers(len(KINDS))], _log_uniform(rng, 0.004, 0.12), size, 6, grid=32)
         at, part = _place(rng, distance.shape, size, 6)
         depth = rng.uniform(-0.4, -0.15) if rng.random() < 0.5 else rng.uniform(0.12, 0.3)
         shade[at] *= 1 + depth * np.clip(0.5 - distance[part] / rng.uniform(2, 9), 0, 1)
@@ -125,14 +118,17 @@ def _shade(rng: Rng, size: int) -> Field:
 
 
 def _leaves(rng: Rng, picture: Field) -> None:
-    """Flat leaves of a colour that occurs in the picture, drawn into it."""
+    """Flat leaves of one shape in colours that occur in the picture, drawn into it."""
     size = len(picture)
-    for _ in range(rng.integers(0, 4)):
-        distance = silhouette(rng, "lobed", _log_uniform(rng, 0.0008, 0.01), size, 2)
-        at, part = _place(rng, distance.shape, size, 2)
+    count = rng.integers(0, 4)
+    if count == 0:
+        return
+    leaf = np.clip(0.5 - silhouette(rng, "lobed", _log_uniform(rng, 0.0008, 0.01), size, 2, grid=32) / 1.5, 0, 1)
+    for turn in rng.integers(0, 4, count):
+        alpha = np.rot90(leaf, turn)
+        at, part = _place(rng, alpha.shape, size, 2)
         tone = picture[rng.integers(size), rng.integers(size)] * np.float32(rng.uniform(0.7, 1.3))
-        alpha = 0.85 * np.clip(0.5 - distance[part] / 1.5, 0, 1)
-        picture[at] += alpha[..., None] * (tone - picture[at])
+        picture[at] += 0.85 * alpha[part][..., None] * (tone - picture[at])
 
 
 def _animal(
@@ -141,7 +137,7 @@ def _animal(
     """Draw one animal into picture and mask, in place."""
     size = len(picture)
     margin = max(6, int(0.06 * size))
-    distance = silhouette(rng, str(rng.choice(list(ANIMALS))), area, size, margin)
+    distance = silhouette(rng, KINDS[rng.integers(len(KINDS))], area, size, margin)
     at, part = _place(rng, distance.shape, size, margin)
     distance = distance[part]
     deepest = max(1.0, -float(distance.min()))
@@ -155,7 +151,7 @@ def _animal(
 
     skin *= _relief(rng, distance, deepest)[..., None]
     contact = 1 - np.abs(distance) / max(3.0, 0.2 * deepest)
-    around *= (1 - rng.uniform(0.2, 0.5) * np.clip(contact, 0, 1))[..., None]
+    around *= (1 - rng.uniform(0.25, 0.55) * np.clip(contact, 0, 1))[..., None]
     skin -= around
     skin *= np.clip(0.5 - distance / rng.uniform(1.2, 2.5), 0, 1)[..., None]
     around += skin
@@ -165,15 +161,26 @@ def _animal(
 def _patch(rng: Rng, ground: Image.Image, size: int, shape: tuple[int, ...]) -> Field:
     """A piece of the material [h, w, 3] from elsewhere in it, turned and drawn finer."""
     height, width = shape
-    turn, zoom = rng.uniform(0.35, 2.8), rng.uniform(0.45, 0.8)
+    turn, diagonal = rng.uniform(0.35, 2.8), math.hypot(height, width)
+    zoom = max(rng.uniform(0.45, 0.8), diagonal / (2 * size))
+    reach, extent = diagonal / zoom / 2, size
+    if 2 * reach > size:
+        ground, extent = _mirrored(ground), 2 * size
     cos, sin = math.cos(turn) / zoom, math.sin(turn) / zoom
-    centre_x, centre_y = rng.uniform(size, 2 * size, 2)
+    centre_x, centre_y = rng.uniform(reach, max(extent - reach, reach), 2)
     matrix = (
         cos, -sin, centre_x - cos * width / 2 + sin * height / 2,
         sin, cos, centre_y - sin * width / 2 - cos * height / 2,
     )  # fmt: skip
     patch = ground.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     return np.asarray(patch).astype(np.float32)
+
+
+def _mirrored(ground: Image.Image) -> Image.Image:
+    """The material and its mirror images, two by two: room for large patches of any direction."""
+    texture = np.asarray(ground)
+    row = np.concatenate([texture, texture[:, ::-1]], 1)
+    return Image.fromarray(np.concatenate([row, row[::-1]]))
 
 
 def _match(rng: Rng, skin: Field, around: Field, distance: Field, margin: int) -> None:
@@ -191,7 +198,7 @@ def _relief(rng: Rng, distance: Field, deepest: float) -> Field:
     """Brightness factors of a dome over the silhouette, lit from above; 1 outside."""
     depth = np.clip(distance * (-1 / deepest), 0, 1)
     height = np.sqrt(depth * (2 - depth))
-    height *= rng.uniform(0.3, 0.6) * min(deepest, 12.0) / 2
+    height *= rng.uniform(0.35, 0.7) * min(deepest, 12.0) / 2
     lean = rng.uniform(-0.4, 0.4)
     light = np.ones_like(height)
     light[1:-1, 1:-1] += np.clip(
@@ -200,16 +207,17 @@ def _relief(rng: Rng, distance: Field, deepest: float) -> Field:
     return light
 
 
-def _light(rng: Rng, size: int) -> Field:
-    """Uneven coloured light [S, S, 3]: a slope, and sometimes dappled shade, over ground and animal alike."""
-    line = np.linspace(-1, 1, size, dtype=np.float32)
+def _light(rng: Rng, size: int) -> NDArray[np.uint8]:
+    """Uneven coloured light [S, S, 3] in units of 1 / LIGHT_STEPS: a slope, sometimes dappled shade; on everything."""
+    side = max(8, size // 4)  # all of it is slow: a quarter of the points is enough
+    line = np.linspace(-1, 1, side, dtype=np.float32)
     slope_x, slope_y = rng.uniform(-0.18, 0.18, 2)
     light = 1 + slope_x * line[None] + slope_y * line[:, None]
     if rng.random() < 0.5:
-        shade = smooth_noise(rng, size, int(rng.integers(3, 9)))
+        shade = smooth_noise(rng, side, int(rng.integers(3, 9)))
         shade = np.clip(0.5 + rng.uniform(0.5, 4) * (shade - 0.4), 0, 1)
         light *= 1 - rng.uniform(0.1, 0.4) * shade
-    tint = smooth_noise(rng, size, 5)[..., None] * rng.uniform(-0.04, 0.04, 3).astype(np.float32)
-    tint += 1
-    tint *= light[..., None]
-    return tint
+    tint = smooth_noise(rng, side, 5)
+    colours = light[..., None] * (1 + tint[..., None] * rng.uniform(-0.04, 0.04, 3))
+    steps = Image.fromarray(np.clip(colours * LIGHT_STEPS, 0, 255).astype(np.uint8))
+    return np.asarray(steps.resize((size, size), Image.Resampling.BILINEAR))

@@ -4,6 +4,10 @@ from polyscale._lazy import lazy_exports
 
 _EXPORTS: dict[str, str] = {
     "enable_gradient_checkpointing": "polyscale.blocks.checkpointing",
+    "MultiScaleDeformableAttention": "polyscale.blocks.deformable",
+    "deformable_sample": "polyscale.blocks.deformable",
+    "flatten_levels": "polyscale.blocks.deformable",
+    "reference_grid": "polyscale.blocks.deformable",
     "AttentionFusion": "polyscale.blocks.fusion",
     "FeatureFusion": "polyscale.blocks.fusion",
     "ScaleFusion": "polyscale.blocks.fusion",

@@ -1,38 +1,16 @@
-"""What the tests of the whole product share: running a command as a user does, and a small data set on disk."""
+"""A small data set on disk, for the tests of the whole product."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from product import Command
 
 
-@pytest.fixture(scope="session")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """command("camo-seg", "train", ...): the installed command, in an empty folder, two threads, no terminal."""
-    folder = tmp_path_factory.mktemp("cwd")
-
-    def call(
-        name: str, *arguments: object, cwd: Path = folder, stdin: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}
-        program = Path(sys.executable).with_name(name)
-        return subprocess.run(
-            [program, *map(str, arguments)],
-            cwd=cwd,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return call
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

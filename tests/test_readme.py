@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from product import ROOT, Command
+from product import ROOT, call
 
 PAGES = [p for p in ROOT.rglob("*.md") if not {".venv", "runs", "node_modules"} & set(p.relative_to(ROOT).parts)]
 BLOCKS = [
@@ -47,7 +47,7 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} -> {target}"
 
 
-def test_commands_in_pages_have_help(command: Command) -> None:
+def test_commands_in_pages_have_help() -> None:
     named = {m for p in PAGES for m in re.findall(r"^(?:\$ )?(?:uv run )?(camo-seg) (\w+)", p.read_text("utf-8"), re.M)}
     for program, sub in sorted(named):
-        assert command(program, sub, "--help").returncode == 0, f"{program} {sub}"
+        assert call(program, sub, "--help").returncode == 0, f"{program} {sub}"

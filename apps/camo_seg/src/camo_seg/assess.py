@@ -112,8 +112,8 @@ def write_report(
     """report.html and overlays/ (the worst, median and best images) in `folder`; returns the report's path."""
     report = Report("camo-seg", result.title)
     report.text(result.verdict() or "Scored without baselines.")
-    best = {key: "min" if key in LOWER_IS_BETTER else "max" for key in SHOWN}
-    report.table(result.rows(), CAPTION, highlight=best)
+    rows = result.rows()
+    report.table(rows, CAPTION, highlight={k: "min" if k in LOWER_IS_BETTER else "max" for k in SHOWN if k in rows[0]})
     records = read_journal(journal) if journal else []
     for kind, keys in (("training", ("loss",)), ("validation", ("wF", "S", "MAE"))):
         series = {key: [(r["epoch"] + 1, r[key]) for r in records if r["kind"] == kind and key in r] for key in keys}

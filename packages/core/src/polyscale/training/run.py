@@ -59,7 +59,8 @@ class Run:
         self.progress = Progress()
         self.signals = Signals()
         self.ema: torch.optim.swa_utils.AveragedModel | None = None
-        self._resume_from = self._claim(resume, record)
+        self._resume, self._record = resume, record
+        self._resume_from = self._look()
         self._loader: DataLoader[Any] | None = None
         self._batches: EpochBatches | None = None
         self._sums: dict[str, Tensor] = {}
@@ -78,21 +79,24 @@ class Run:
         except (ImportError, ValueError) as error:
             raise UserError(f"train.tracker: {tracker} cannot be used: {error}", exit_code=2) from error
 
-    def _claim(self, resume: bool, record: str) -> Path | None:
-        """Make the run's folder, or find the checkpoint to go on from."""
+    def _look(self) -> Path | None:
+        """The checkpoint to go on from; refuses a folder that does not fit what is asked."""
         newest = checkpoint.newest(self.out / "checkpoints")
         used = newest is not None or (self.out / "log.jsonl").exists()
-        if resume and not used:
+        if self._resume and not used:
             raise UserError(f"{self.out}: no run to resume (no checkpoint, no log.jsonl)")
-        if used and not resume:
+        if used and not self._resume:
             raise UserError(f"{self.out}: already holds a run; go on with --resume {self.out} or choose another --out")
         self.accelerator.wait_for_everyone()  # nobody writes before all have looked
-        if self.is_main:
-            self.out.mkdir(parents=True, exist_ok=True)
-            checkpoint.recover(self.out / "best")
-            if record and not resume:
-                (self.out / "config.yaml").write_text(record, encoding="utf-8")
         return newest
+
+    def _make_folder(self) -> None:
+        """Only when data and model stand, so that what cannot start leaves nothing behind."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        checkpoint.recover(self.out / "best")
+        if self._record and not self._resume:
+            (self.out / "config.yaml").write_text(self._record, encoding="utf-8")
+        self.journal = Journal(self.out / "log.jsonl", self.progress.journal)
 
     def prepare(
         self, model: nn.Module, param_groups: list[dict[str, Any]], *, unused_parameters: bool = False
@@ -118,7 +122,7 @@ class Run:
         if self._resume_from:
             self.accelerator.load_state(str(self._resume_from))
         if self.is_main:
-            self.journal = Journal(self.out / "log.jsonl", self.progress.journal)
+            self._make_folder()
         if config.tracker != "none":
             self.accelerator.init_trackers("polyscale", config=config.model_dump())
         return self.model, self.optimizer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from polyscale.errors import UserError
 
-from .pairs import IMAGE_FOLDERS, folder_pair, read_pairs, subfolder
+from .pairs import IMAGE_FOLDERS, folder_pair, note_spare_masks, read_pairs, subfolder
 from .splits import Listing, Pair
 
 COUNTS = {
@@ -29,19 +29,40 @@ TEST_SETS = ("CAMO", "CHAMELEON", "COD10K", "NC4K")
 _TRAIN_FOLDERS = ("TrainDataset", "TrainValDataset")
 
 
-def _count(notes: list[str], name: str, split: str, pairs: list[Pair], expected: int | None = None) -> None:
+def _note_count(notes: list[str], name: str, split: str, pairs: list[Pair], expected: int | None = None) -> None:
     expected = expected or COUNTS.get((name, split))
     if expected and len(pairs) != expected:
         notes.append(f"{name} {split}: {len(pairs)} pairs found, the published set has {expected}")
 
 
+def _flat(folder: Path, notes: list[str]) -> list[Pair]:
+    """The pairs of a folder with Imgs and GT."""
+    found = folder_pair(folder)
+    if found is None:
+        raise UserError(f"{folder}: needs a folder of pictures (Imgs, Image) and one of masks (GT, Mask)")
+    pairs = read_pairs(*found, notes, strict=False)
+    note_spare_masks(found[1], pairs, notes)
+    return pairs
+
+
+def _test_only(name: str, root: Path) -> Listing:
+    notes = [f"{name}: every picture here is in the test split"]
+    pairs = _flat(root, notes)
+    _note_count(notes, name, "test", pairs)
+    return Listing(name, {"test": pairs}, notes)
+
+
 def is_cod10k(root: Path) -> bool:
-    """Train and Test folders, at least one of them with Image and GT_Object."""
+    """Train and Test folders, at least one of them with Image and GT_Object; or a folder COD10K with Imgs and GT."""
     parts = [subfolder(root, [name]) for name in ("Train", "Test")]
-    return any(part and subfolder(part, ["GT_Object"]) and subfolder(part, IMAGE_FOLDERS) for part in parts)
+    release = any(part and subfolder(part, ["GT_Object"]) and subfolder(part, IMAGE_FOLDERS) for part in parts)
+    return release or (root.name.casefold() == "cod10k" and folder_pair(root) is not None)
 
 
 def list_cod10k(root: Path, cam_only: bool) -> Listing:
+    """COD10K-v3; `cam_only` leaves the NonCAM half (empty masks) out, without which no published score compares."""
+    if folder_pair(root):
+        return _test_only("COD10K", root)
     notes: list[str] = []
     splits: dict[str, list[Pair]] = {}
     for split in ("train", "test"):
@@ -56,51 +77,61 @@ def list_cod10k(root: Path, cam_only: bool) -> Listing:
         if cam_only and len(camouflaged) < len(pairs):
             notes.append(
                 f"COD10K {split}: {len(pairs) - len(camouflaged)} NonCAM pictures (nothing camouflaged, empty mask) are"
-                " left out as in published results; cam_only=false keeps them"
+                " left out as in published results; turn cam_only off to keep them"
             )
         splits[split] = camouflaged if cam_only else pairs
-        _count(notes, "COD10K", split, splits[split], None if cam_only else COD10K_MIXED[split])
-    notes += _twins(splits)
-    return Listing("COD10K", splits, notes)
+        _note_count(notes, "COD10K", split, splits[split], None if cam_only else COD10K_MIXED[split])
+    return Listing("COD10K", splits, notes + _twins(splits))
 
 
 def _twins(splits: dict[str, list[Pair]]) -> list[str]:
+    """Remarks on pictures known, or by their names seen, to lie in train and test."""
     stems = {split: {Path(pair.name).name for pair in pairs} for split, pairs in splits.items()}
     known = [name for name in COD10K_TWINS if any(name in names for names in stems.values())]
-    notes = (
-        [f"known duplicates between COD10K train and test: {', '.join(known)} (both kept, as published)"]
-        if known
-        else []
-    )
+    notes = []
+    if known:
+        notes.append(f"COD10K train and test share the pictures {', '.join(known)}; both are kept, as published")
     shared = sorted(stems.get("train", set()) & stems.get("test", set()))
     if shared:
         notes.append(f"{len(shared)} names lie in both train and test, first {shared[0]}")
     return notes
 
 
-def is_camo(root: Path) -> bool:
-    """Images/{Train,Test} beside one GT folder, as CAMO-V.1.0-CVIU2019 comes."""
+def _camo_release(root: Path) -> tuple[Path, Path] | None:
     images, masks = subfolder(root, ["Images"]), subfolder(root, ["GT"])
-    return bool(images and masks and subfolder(images, ["Test"]) and not subfolder(masks, ["Test"]))
+    split = images and (subfolder(images, ["Test"]) or subfolder(images, ["Train"]))
+    return (images, masks) if images and masks and split and not subfolder(masks, ["Test", "Train"]) else None
+
+
+def is_camo(root: Path) -> bool:
+    """Images/{Train,Test} beside one flat GT, as CAMO-V.1.0-CVIU2019 comes; or a folder CAMO with Imgs and GT."""
+    return bool(_camo_release(root) or (root.name.casefold() == "camo" and folder_pair(root)))
 
 
 def list_camo(root: Path, cam_only: bool) -> Listing:
+    release = _camo_release(root)
+    if release is None:
+        return _test_only("CAMO", root)
     notes: list[str] = []
-    images, masks = subfolder(root, ["Images"]), subfolder(root, ["GT"])
-    if images is None or masks is None:
-        raise UserError(f"{root}: CAMO needs the folders Images and GT here")
-    parts = {split: subfolder(images, [split]) for split in ("train", "test")}
-    quiet: list[str] = []  # the masks of the other part always look left over
-    splits = {split: read_pairs(part, masks, quiet, strict=False) for split, part in parts.items() if part}
-    notes += [note for note in quiet if "belong to no picture" not in note]
-    for split, pairs in splits.items():
-        _count(notes, "CAMO", split, pairs)
+    splits: dict[str, list[Pair]] = {}
+    for split in ("train", "test"):
+        part = subfolder(release[0], [split])
+        if part:
+            splits[split] = read_pairs(part, release[1], notes, strict=False)
+            _note_count(notes, "CAMO", split, splits[split])
+    note_spare_masks(release[1], [pair for pairs in splits.values() for pair in pairs], notes)
     return Listing("CAMO", splits, notes)
 
 
+def _test_folder(root: Path) -> Path | None:
+    """TestDataset in `root`, or `root` itself where it holds folders called after the test sets."""
+    inner = (subfolder(root, [name]) for name in TEST_SETS)
+    return subfolder(root, ["TestDataset"]) or (root if any(path and folder_pair(path) for path in inner) else None)
+
+
 def is_bundle(root: Path) -> bool:
-    """A TrainDataset or TestDataset folder."""
-    return subfolder(root, (*_TRAIN_FOLDERS, "TestDataset")) is not None
+    """A TrainDataset or TestDataset folder, or the test sets themselves."""
+    return subfolder(root, _TRAIN_FOLDERS) is not None or _test_folder(root) is not None
 
 
 def list_bundle(root: Path, cam_only: bool) -> Listing:
@@ -110,58 +141,40 @@ def list_bundle(root: Path, cam_only: bool) -> Listing:
     """
     notes: list[str] = []
     splits: dict[str, list[Pair]] = {}
-    train, test = subfolder(root, _TRAIN_FOLDERS), subfolder(root, ["TestDataset"])
+    train, test = subfolder(root, _TRAIN_FOLDERS), _test_folder(root)
     if train:
         splits["train"] = _flat(train, notes)
-        _count(notes, "bundle", "train", splits["train"])
-    if test:
-        for folder in sorted(path for path in test.iterdir() if path.is_dir() and folder_pair(path)):
-            pairs = [pair._replace(name=f"{folder.name}/{pair.name}") for pair in _flat(folder, notes)]
-            _count(notes, folder.name.upper(), "test", pairs)
-            splits.setdefault("test", []).extend(pairs)
-        if "test" not in splits:
-            raise UserError(
-                f"{test}: no test set here; expected folders such as {', '.join(TEST_SETS)}, with Imgs and GT"
-            )
+        _note_count(notes, "bundle", "train", splits["train"])
+    for folder in sorted(path for path in test.iterdir() if path.is_dir() and folder_pair(path)) if test else []:
+        pairs = [pair._replace(name=f"{folder.name}/{pair.name}") for pair in _flat(folder, notes)]
+        _note_count(notes, folder.name.upper(), "test", pairs)
+        splits.setdefault("test", []).extend(pairs)
+    if test and "test" not in splits:
+        raise UserError(f"{test}: no test set here; expected folders such as {', '.join(TEST_SETS)} with Imgs and GT")
     return Listing("bundle", splits, notes + _twins(splits))
 
 
-def _flat(folder: Path, notes: list[str]) -> list[Pair]:
-    pair = folder_pair(folder)
-    if pair is None:
-        raise UserError(f"{folder}: needs a folder of pictures (Imgs) and one of masks (GT)")
-    return read_pairs(*pair, notes, strict=False)
-
-
 def is_nc4k(root: Path) -> bool:
+    """Imgs and GT in a folder that is called after NC4K."""
     return "nc4k" in root.name.casefold() and folder_pair(root) is not None
 
 
 def is_chameleon(root: Path) -> bool:
-    if folder_pair(root) is None:
+    """Imgs and GT in a folder called after CHAMELEON, or with pictures named animal-1.jpg and so on."""
+    found = folder_pair(root)
+    if found is None:
         return False
-    images = subfolder(root, IMAGE_FOLDERS)
-    names = [path.stem for path in images.iterdir()] if images else []
-    return "chameleon" in root.name.casefold() or (
-        len(names) > 0 and sum(bool(re.fullmatch(r"animal-\d+", name)) for name in names) >= 0.9 * len(names)
-    )
+    names = [path.stem for path in found[0].iterdir()]
+    animals = sum(re.fullmatch(r"animal-\d+", name) is not None for name in names)
+    return "chameleon" in root.name.casefold() or (len(names) > 0 and animals >= 0.9 * len(names))
 
 
-def _test_only(name: str) -> Callable[[Path, bool], Listing]:
-    def listing(root: Path, cam_only: bool) -> Listing:
-        notes = [f"{name} is a test set only"]
-        pairs = _flat(root, notes)
-        _count(notes, name, "test", pairs)
-        return Listing(name, {"test": pairs}, notes)
-
-    return listing
-
-
-# layout name -> (does it lie here?, list it)
+# layout -> (does it lie here?, list it); "test" is for any folder pair and is never guessed
 LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, bool], Listing]]] = {
     "cod10k": (is_cod10k, list_cod10k),
     "camo": (is_camo, list_camo),
     "bundle": (is_bundle, list_bundle),
-    "nc4k": (is_nc4k, _test_only("NC4K")),
-    "chameleon": (is_chameleon, _test_only("CHAMELEON")),
+    "nc4k": (is_nc4k, lambda root, _: _test_only("NC4K", root)),
+    "chameleon": (is_chameleon, lambda root, _: _test_only("CHAMELEON", root)),
+    "test": (lambda _: False, lambda root, _: _test_only(root.name, root)),
 }

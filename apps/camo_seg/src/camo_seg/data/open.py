@@ -135,7 +135,7 @@ def one_test_set(listing: Listing, name: str) -> Listing:
     return Listing(f"{listing.title}/{prefix[:-1]}", {"test": chosen}, listing.notes)
 
 
-def describe(path: FolderPath, *, at_most: int = 300, **settings: Any) -> list[dict[str, Any]]:
+def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[dict[str, Any]]:
     """One row per split: pictures, their sizes and how large the objects are; `settings` are those of open_split.
 
     Areas are shares of the picture, read from at most `at_most` masks spread evenly over the split ("measured").

@@ -127,11 +127,15 @@ def read_pairs(images: Path, masks: Path, notes: list[str], *, strict: bool = Tr
         raise UserError(f"{images}: {len(alone)} of {len(pictures)} pictures have no mask in {masks}: {first}")
     if alone:
         notes.append(f"{images}: {len(alone)} files without a mask are left out, first {alone[0].name}")
+    return pairs
+
+
+def note_spare_masks(masks: Path, pairs: Iterable[Pair], notes: list[str]) -> None:
+    """Remark on mask files that no pair uses."""
     used = {pair.mask for pair in pairs}
-    spare = [path for path in mask_files.values() if path not in used]
+    spare = [path for path in files_in(masks).values() if path not in used]
     if spare:
         notes.append(f"{masks}: {len(spare)} masks belong to no picture and are left out, first {spare[0].name}")
-    return pairs
 
 
 def list_pairs(root: Path, masks: Path | None = None) -> Listing:
@@ -139,10 +143,10 @@ def list_pairs(root: Path, masks: Path | None = None) -> Listing:
     notes: list[str] = []
     nested = {} if masks else _nested(root)
     if nested:
-        splits = {
-            name: [p._replace(name=f"{name}/{p.name}") for p in read_pairs(*folders, notes)]
-            for name, folders in nested.items()
-        }
+        splits = {}
+        for name, (pictures, mask_folder) in nested.items():
+            splits[name] = [p._replace(name=f"{name}/{p.name}") for p in read_pairs(pictures, mask_folder, notes)]
+            note_spare_masks(mask_folder, splits[name], notes)
         return Listing(root.name, splits, notes)
     folders = (root, masks) if masks else folder_pair(root)
     if folders is None:
@@ -151,6 +155,7 @@ def list_pairs(root: Path, masks: Path | None = None) -> Listing:
             f" ({', '.join(MASK_FOLDERS[:5])}, ...), nor a known benchmark"
         )
     pairs = read_pairs(*folders, notes)
+    note_spare_masks(folders[1], pairs, notes)
     inside = _inner_split(folders[0], pairs)
     if inside:
         return Listing(root.name, inside, notes)

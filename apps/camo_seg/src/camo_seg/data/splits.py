@@ -54,13 +54,14 @@ def split_by_table(table: Path, pairs: list[Pair], notes: list[str]) -> dict[str
         raise UserError(f"{table}: needs a column name or file beside split and group")
     split_column, group_column = columns.get("split"), columns.get("group")
     left = {pair.name: pair for pair in pairs}
-    keys = {alias: pair.name for pair in reversed(pairs) for alias in (pair.image.name, pair.image.stem, pair.name)}
+    keys = _aliases(pairs)
     splits: dict[str, list[Pair]] = {}
     for row in rows:
         name = (row[name_column] or "").strip()
-        key = keys.get(name) or keys.get(Path(name).name)
-        if key is None:
-            raise UserError(f"{table}: lists {name}, but there is no such picture with a mask")
+        key = keys.get(name, keys.get(Path(name).name, ""))
+        if not key:
+            reason = "several pictures are called so" if key is None else "there is no such picture with a mask"
+            raise UserError(f"{table}: lists {name}, but {reason}")
         if key not in left:
             raise UserError(f"{table}: lists {name} twice")
         word = (row[split_column] or "").strip() if split_column else ""
@@ -74,10 +75,20 @@ def split_by_table(table: Path, pairs: list[Pair], notes: list[str]) -> dict[str
     return splits
 
 
+def _aliases(pairs: list[Pair]) -> dict[str, str | None]:
+    """What a table may call each pair, to the pair's name; None where two pairs share it."""
+    found: dict[str, str | None] = {}
+    for pair in pairs:
+        for alias in {pair.name, f"{pair.name}{pair.image.suffix}", pair.image.name, pair.image.stem}:
+            found[alias] = None if alias in found else pair.name
+    return found
+
+
 def cut(pairs: list[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Part a list in two, the second with about `fraction` of the pairs: seeded, groups kept whole, order kept.
 
-    A pair without group is its own group. Groups that would overshoot the share by more than a tenth of it stay.
+    A pair without group is its own group. A group that would overshoot the share by more than a tenth of it stays,
+    unless every group would: then the smallest goes.
     """
     groups: dict[str, int] = {}
     for pair in pairs:
@@ -92,7 +103,8 @@ def cut(pairs: list[Pair], fraction: float, seed: int) -> tuple[list[Pair], list
         if count < wanted and count + size <= max(1, 1.1 * wanted):
             chosen.add(keys[position])
             count += size
-    if not chosen or len(chosen) == len(keys):
+    chosen = chosen or {min(keys, key=lambda key: groups[key])}
+    if len(chosen) == len(keys):
         raise UserError(f"{len(pairs)} pictures in {len(keys)} groups are too few to cut {fraction:.0%} off them")
     rest = [pair for pair in pairs if (pair.group or f"/{pair.name}") not in chosen]
     return rest, [pair for pair in pairs if (pair.group or f"/{pair.name}") in chosen]

@@ -60,12 +60,13 @@ def noise(
         exponent -= stretch
     np.exp(exponent, out=exponent)
     exponent[0, 0] = 0
-    white = rng.random((*log_radius.shape, 2), np.float32)
-    white -= 0.5
-    white *= exponent[..., None]
-    field = np.fft.irfft2(white.view(np.complex64)[..., 0], s=(size, size)).astype(np.float32)
-    # Parseval gives the deviation without another pass (uniform numbers have variance 1/12 per part)
-    field /= math.sqrt(float(np.vdot(exponent, exponent)) / 3) / size**2
+    white = np.frombuffer(rng.bytes(2 * exponent.size), np.int8).astype(np.float32)
+    white += 0.5  # bytes are centred on -0.5
+    spectrum = white.view(np.complex64).reshape(exponent.shape)
+    spectrum *= exponent
+    field = np.fft.irfft2(spectrum, s=(size, size)).astype(np.float32)
+    # Parseval gives the deviation without another pass over the field; a byte's variance is 2^16 / 12
+    field *= size**2 / math.sqrt(float(np.vdot(exponent, exponent)) * 2**18 / 12)
     return field
 
 
@@ -95,20 +96,19 @@ def cells(rng: Rng, size: int, pitch: int, aspect: float, angle: float, scatter:
     step = np.arange(pitch) + 0.5
     best = np.full((n, pitch, n, pitch), 1e9, np.float32)
     owner = np.zeros((n, pitch, n, pitch), np.int16)
-    number = np.arange(n * n, dtype=np.int16).reshape(n, n)
+    number = np.arange(n * n).reshape(n, n)
+    wide = np.pad(np.stack([xx, xy, yy, at_x, at_y, number]), ((0, 0), (1, 1), (1, 1)), "wrap")
     for shift_y, shift_x in np.ndindex(3, 3):
         # quadratic form of the neighbouring cell: only the mixed term is a full outer product
-        a, b, c, px, py, cell = (
-            np.roll(v, (1 - shift_y, 1 - shift_x), (0, 1)) for v in (xx, xy, yy, at_x, at_y, number)
-        )
+        a, b, c, px, py, cell = wide[:, shift_y : shift_y + n, shift_x : shift_x + n]
         dx = (step - (px + (shift_x - 1) * pitch)[..., None])[:, None]
-        dy = (step[:, None] - (py + (shift_y - 1) * pitch)[:, None]).transpose(0, 1, 2)[..., None]
+        dy = (step[:, None] - (py + (shift_y - 1) * pitch)[:, None])[..., None]
         distance = (b[:, None, :, None] * dx).astype(np.float32) * dy.astype(np.float32)
         distance += (a[:, None, :, None] * dx * dx).astype(np.float32)
         distance += (c[:, None, :, None] * dy * dy).astype(np.float32)
         nearer = distance < best
         np.minimum(best, distance, out=best)
-        np.copyto(owner, cell[:, None, :, None], where=nearer)
+        np.copyto(owner, cell.astype(np.int16)[:, None, :, None], where=nearer)
     crop = slice(pitch, pitch + size)
     flat = owner.reshape(n * pitch, n * pitch)[crop, crop]
     x = np.arange(pitch, pitch + size, dtype=np.float32) + np.float32(0.5)

@@ -1,7 +1,8 @@
 """Each core block beside the peer a user would take: `python tools/bench/core.py [--block NAME] [--rounds N]`.
 
 Writes a Markdown table (or --json) of forward and forward + backward times, interleaved in one process, and names the
-blocks slower than 1.1 times their peer. The cases are in core_cases.py.
+blocks slower than 1.1 times their peer. A new case is a function in core_maps.py, core_attention.py or core_losses.py
+and its name at the end of that file.
 """
 
 import argparse
@@ -10,13 +11,16 @@ import sys
 import time
 from dataclasses import asdict
 
+import core_attention
+import core_losses
+import core_maps
 import torch
-from core_cases import CASES
 from interleaved import Timing, compare, machine
 
 from polyscale.commands import keep_heap
 
 LIMIT = 1.1
+CASES = {build.__name__: build for build in (*core_maps.CASES, *core_attention.CASES, *core_losses.CASES)}
 
 
 def main() -> None:

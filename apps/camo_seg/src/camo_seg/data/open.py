@@ -118,7 +118,7 @@ def _given(listing: Listing) -> list[str]:
     return [name for name in SPLITS if listing.splits.get(name)]
 
 
-def test_sets(listing: Listing) -> list[str]:
+def names_of_test_sets(listing: Listing) -> list[str]:
     """Names of the test sets that a listing keeps apart (the standard bundle does), else none."""
     names = [pair.name.split("/")[0] for pair in listing.splits.get("test", [])]
     return list(dict.fromkeys(names)) if listing.title == "bundle" else []
@@ -126,7 +126,7 @@ def test_sets(listing: Listing) -> list[str]:
 
 def one_test_set(listing: Listing, name: str) -> Listing:
     """The listing with only the named set as its test split, called after it."""
-    known = {found.casefold(): found for found in test_sets(listing)}
+    known = {found.casefold(): found for found in names_of_test_sets(listing)}
     if name.casefold() not in known:
         choice = ", ".join(known.values()) or f"none, {listing.title} is one set"
         raise UserError(f"no test set {name} here; accepted: {choice}", exit_code=2)

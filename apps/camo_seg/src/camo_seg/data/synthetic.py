@@ -34,6 +34,8 @@ class SyntheticSource:
     def __init__(self, split: str, count: int, seed: int = 0, size: int = 256) -> None:
         if count < 1:
             raise UserError(f"the synthetic {split} split needs at least one picture, given {count}")
+        if size < 32:
+            raise UserError(f"synthetic pictures need at least 32 pixels, given {size}")
         self.names = [f"synthetic_{split}_{index:05d}" for index in range(count)]
         self.split, self.seed, self.size = split, seed, size
 

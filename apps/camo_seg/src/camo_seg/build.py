@@ -3,14 +3,15 @@
 from camo_seg.config import Config, DataSettings
 from camo_seg.data import CamoAugment, CamoSet, open_split
 from camo_seg.model import CamoSegmenter
+from polyscale.weights import load_tensors
 
 SYNTHETIC_EVAL = 120  # images in each of the synthetic validation and test splits
 
 
 def build_model(config: Config) -> CamoSegmenter:
-    """The network that the configuration describes, with fresh or hub weights."""
+    """The network that the configuration describes, with fresh weights, the hub's, or those of a trained model."""
     m = config.model
-    return CamoSegmenter(
+    network = CamoSegmenter(
         backbone=m.backbone,
         scales=m.scales,
         fusion=m.fusion,
@@ -20,6 +21,9 @@ def build_model(config: Config) -> CamoSegmenter:
         pretrained=m.pretrained,
         checkpoint_activations=m.checkpoint_activations,
     )
+    if m.weights is not None:
+        load_tensors(network, CamoSegmenter.from_pretrained(m.weights).state_dict(), m.weights)
+    return network
 
 
 def build_set(data: DataSettings, split: str, size: int, *, augment: bool = False) -> CamoSet:

@@ -42,6 +42,8 @@ class ModelSettings(Settings):
     """Any hierarchical timm model: pvt_v2_b0 ... pvt_v2_b5, convnext_*, resnet*, swin_*, mobilenetv4_*, ..."""
     pretrained: bool = False
     """Start from timm's weights, fetched from the hub."""
+    weights: str | None = None
+    """Start from a trained model of the same settings: a run's folder, a hub id, or a shipped name (nano)."""
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Input scales, coarse to fine; 1.0 alone is the single-scale model."""
     fusion: Literal["hierarchical", "absi"] = "hierarchical"

@@ -13,6 +13,8 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+sys.path.append(sys.path.pop(0))  # this file is called like the package that it measures
+
 import torch
 from interleaved import Pair, Side, compare, machine
 
@@ -57,7 +59,7 @@ def main() -> None:
 
 def _side(config: Config, batch: int) -> Side:
     torch.manual_seed(0)
-    model = build_model(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_model(config).to(memory_format=torch.channels_last)
     side = config.model.image_size
     images = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)
     return Side(model, (images,))

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from polyscale.losses import (
     ScaleAwareLoss,
     bce_loss,

@@ -22,7 +22,8 @@ def build_model(config: Config) -> CamoSegmenter:
         checkpoint_activations=m.checkpoint_activations,
     )
     if m.weights is not None:
-        load_tensors(network, CamoSegmenter.from_pretrained(m.weights).state_dict(), m.weights)
+        start = CamoSegmenter.from_pretrained(m.weights).state_dict()
+        load_tensors(network, start, m.weights, optional=("backbone.heads.",))
     return network
 
 

@@ -89,7 +89,8 @@ def evaluate(
     network = CamoSegmenter.from_pretrained(model).to(accelerator.device)
     settings = _data_of(model)
     if data is not None:
-        settings = DataSettings(path=data, layout=layout, test_set=test_set, cam_only=cam_only)
+        given = {"data.path": data, "data.layout": layout, "data.test_set": test_set, "data.cam_only": cam_only}
+        settings = resolve(Config, overrides=given).data
     dataset = build_set(settings, split, network.input_size)
     for line in dataset.notes:
         note(line)

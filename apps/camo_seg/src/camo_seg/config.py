@@ -107,7 +107,7 @@ PRESETS = {
         values={
             "data": {"train_images": 400},
             "model": {"backbone": "regnetx_002", "width": 32, "image_size": 192},
-            "train": {"epochs": 5, "batch_size": 8, "lr": 2e-3, "ema": 0.99},
+            "train": {"epochs": 4, "batch_size": 8, "lr": 2e-3, "ema": 0.99},
         },
     ),
     "small": Preset(

@@ -31,6 +31,8 @@ class CamoSegmenter(Pretrained):
     """
 
     shipped = Path(__file__).with_name("weights")
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class Objective:
 
     def __call__(self, logits: Tensor, per_scale: list[Tensor], masks: Tensor, epoch: int) -> dict[str, Tensor]:
         s = self.settings
-        parts = {s.main: self.criterion(logits, masks)}
+        parts: dict[str, Tensor] = {s.main: self.criterion(logits, masks)}
         if s.dice:
             parts["dice"] = s.dice * dice_loss(logits, masks)
         if s.ual:

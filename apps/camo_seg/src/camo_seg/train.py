@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from camo_seg.build import build_model, build_set
 from camo_seg.config import Config
-from camo_seg.evaluate import evaluate
+from camo_seg.evaluate import KeptMasks, evaluate
 from camo_seg.objective import Objective
 from polyscale.settings import to_yaml
 from polyscale.training import Run, param_groups
@@ -21,7 +19,7 @@ def train(config: Config, out: Path, *, resume: bool = False) -> Run:
     groups = param_groups(net, config.train.weight_decay, {"backbone.": config.optim.backbone_lr})
     objective = Objective(config.loss, len(config.model.scales), config.train.epochs)
     model, _ = run.prepare(net, groups, unused_parameters=config.loss.scale_epochs is not None)
-    kept_masks: dict[int, np.ndarray] = {}
+    kept_masks: KeptMasks = {}
     for epoch in run.epochs():
         scales = objective.wants_scales(epoch)
         for batch in run.steps(train_set):

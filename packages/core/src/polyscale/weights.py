@@ -118,11 +118,17 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     return state
 
 
-def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
-    """Load `tensors` into `model`, all or nothing; what does not fit is named in one line."""
+def load_tensors(
+    model: nn.Module, tensors: Mapping[str, Tensor], source: Path | str, optional: tuple[str, ...] = ()
+) -> None:
+    """Load `tensors` into `model`, all or nothing; what does not fit is named in one line.
+
+    Names that begin with one of `optional` may be missing or unknown; the model keeps its own values for them.
+    """
     own = model.state_dict()
+    tensors = {k: v for k, v in tensors.items() if k in own or not k.startswith(optional)}
     problems = {
-        "missing": [k for k in own if k not in tensors],
+        "missing": [k for k in own if k not in tensors and not k.startswith(optional)],
         "unknown": [k for k in tensors if k not in own],
         "of another shape": [k for k, v in tensors.items() if k in own and own[k].shape != v.shape],
     }
@@ -131,7 +137,7 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: Path |
             f"{len(v)} {what} ({', '.join(v[:3])}{', ...' if len(v) > 3 else ''})" for what, v in problems.items() if v
         ]
         raise UserError(f"{source}: weights of another model: {'; '.join(parts)}")
-    model.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
+    model.load_state_dict({**own, **{k: v.to(own[k].dtype) for k, v in tensors.items()}})
 
 
 def _few(names: list[str]) -> str:

@@ -107,14 +107,14 @@ class Run:
         """
         config = self.config
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=unused_parameters)
-        model = model.to(self.accelerator.device, memory_format=torch.channels_last)
+        model = model.to(self.accelerator.device).to(memory_format=torch.channels_last)
         self.ema = averaged(model, config.ema) if config.ema else None
         if config.optimizer == "adamw":
             optimizer: torch.optim.Optimizer = torch.optim.AdamW(param_groups, lr=config.lr)
         else:
             optimizer = torch.optim.SGD(param_groups, lr=config.lr, momentum=0.9, nesterov=True)
         if config.compile:
-            model = torch.compile(model)
+            model = torch.compile(model)  # type: ignore[assignment]
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         states = [self.progress] if self.ema is None else [self.progress, self.ema]
         self.accelerator.register_for_checkpointing(*states)
@@ -293,7 +293,7 @@ class Run:
 
     def _save_model(self, name: str) -> None:
         if self.is_main:
-            checkpoint.write_whole(self.out / name, self.eval_model.save_pretrained)  # type: ignore[operator, unused-ignore]
+            checkpoint.write_whole(self.out / name, self.eval_model.save_pretrained)  # type: ignore[arg-type]
         self.accelerator.wait_for_everyone()
 
     # Small things

@@ -6,10 +6,11 @@ stride-4 map), and the heads can be left out, so that nothing is without a gradi
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from polyscale.blocks._checks import check_count, check_features, check_map
 from polyscale.blocks.checkpointing import checkpointed, enable_gradient_checkpointing
@@ -115,13 +116,18 @@ class MultiScaleInputProcessor(nn.Module):
 
     def _levels(self, images: Tensor) -> list[list[Tensor]]:
         check_map(images, name="images")
-        levels_of_scale = []
-        with enable_gradient_checkpointing() if self.checkpoint_activations else nullcontext():
-            for image in self.generator(images):
-                levels: list[Tensor] = list(checkpointed(self.backbone, image))
-                check_features(levels, self.channels, "the backbone's levels")
-                levels_of_scale.append(levels)
+        levels_of_scale = [self._pass(image) for image in self.generator(images)]
+        for levels in levels_of_scale:
+            check_features(levels, self.channels, "the backbone's levels")
         return levels_of_scale
+
+    def _pass(self, image: Tensor) -> list[Tensor]:
+        if not self.checkpoint_activations:
+            return list(checkpointed(self.backbone, image))  # the user's own enable_gradient_checkpointing counts
+        if torch.compiler.is_compiling():  # which traces no change of a context variable
+            return list(checkpoint(self.backbone, image, use_reentrant=False))
+        with enable_gradient_checkpointing():
+            return list(checkpointed(self.backbone, image))
 
     def extra_repr(self) -> str:
         return f"scales={self.scales}, channels={self.channels}"

@@ -3,11 +3,16 @@
 from polyscale._lazy import lazy_exports
 
 _EXPORTS: dict[str, str] = {
+    "MultiScaleSpatialAttention": "polyscale.blocks.attention",
+    "ScaleAwareChannelAttention": "polyscale.blocks.attention",
     "enable_gradient_checkpointing": "polyscale.blocks.checkpointing",
     "MultiScaleDeformableAttention": "polyscale.blocks.deformable",
     "deformable_sample": "polyscale.blocks.deformable",
     "flatten_levels": "polyscale.blocks.deformable",
     "reference_grid": "polyscale.blocks.deformable",
+    "FPN": "polyscale.blocks.fpn",
+    "PAFPN": "polyscale.blocks.fpn",
+    "SimpleFeaturePyramid": "polyscale.blocks.fpn",
     "AttentionFusion": "polyscale.blocks.fusion",
     "FeatureFusion": "polyscale.blocks.fusion",
     "ScaleFusion": "polyscale.blocks.fusion",
@@ -22,6 +27,8 @@ _EXPORTS: dict[str, str] = {
     "PyramidNetwork": "polyscale.blocks.pyramid",
     "MultiScaleInputGenerator": "polyscale.blocks.scales",
     "match_size": "polyscale.blocks.scales",
+    "EventTemporalAttention": "polyscale.blocks.temporal",
+    "SmallObjectAttentionModule": "polyscale.blocks.temporal",
     "MultiScaleTransform": "polyscale.blocks.transforms",
     "PyramidDownsample": "polyscale.blocks.transforms",
     "Rescale": "polyscale.blocks.transforms",

@@ -45,7 +45,7 @@ class FPN(nn.Module):
     def __init__(self, in_channels: Sequence[int], out_channels: int = 256, extra_level: bool = False) -> None:
         super().__init__()
         # here, for blocks import without torchvision
-        from torchvision.ops import FeaturePyramidNetwork  # type: ignore[import-untyped]
+        from torchvision.ops import FeaturePyramidNetwork
 
         check_counts("in_channels", in_channels)
         check_count("out_channels", out_channels)

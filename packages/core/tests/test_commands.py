@@ -149,6 +149,7 @@ def bug():
     secret = "s3cret"; raise KeyError("the bug")
 @app.command()
 def interrupted():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.kill(os.getpid(), signal.SIGINT)
 def main(): run(app)
 """

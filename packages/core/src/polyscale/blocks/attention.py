@@ -8,6 +8,7 @@ norm, but in a recurrent detector the batch changes size from step to step and m
     B batch, C channels, n number of dilations
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -81,7 +82,7 @@ class ScaleAwareChannelAttention(nn.Module):
         hidden = max(4, channels // (16 if stride <= 8 else 8))
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)
-        nn.init.constant_(self.excite.bias, 3.0 - torch.tensor(float(stride)).log2().item())
+        nn.init.constant_(self.excite.bias, 3.0 - math.log2(stride))
         self.scale = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Two gloo processes: evaluation gives the metrics of one, uneven training data do not hang, both end alike."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,7 +19,10 @@ def free_port() -> int:
 def launch(*arguments: object) -> subprocess.CompletedProcess[str]:
     options = ["--cpu", "--num_processes", 2, "--num_machines", 1, "--main_process_port", free_port(), "--module"]
     words = [sys.executable, "-m", "accelerate.commands.launch", *options, "camo_seg", *arguments]
-    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300, check=False)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        list(map(str, words)), env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def test_two_processes_train_on_uneven_data_and_evaluate_as_one(pairs: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Makes the weights that camo-seg ships: `python tools/recipes/camo_seg_nano.py RUN`, RUN being the folder of
 
-    camo-seg train --out RUN --train.epochs 5          (preset nano, embedded data, seed 0)
+    camo-seg train --out RUN --data.train_images 400 --train.epochs 5          (preset nano, embedded data, seed 0)
 
 The heads that supervise the scales in training are left out, tensors are stored as float16, and the model card states
 data, metrics, seed and commit. The picture of the README is made from the same run.

@@ -105,7 +105,7 @@ PRESETS = {
     "nano": Preset(
         about="From scratch on 2 CPU cores in under 4 minutes.",
         values={
-            "data": {"train_images": 400},
+            "data": {"train_images": 352},
             "model": {"backbone": "regnetx_002", "width": 32, "image_size": 192},
             "train": {"epochs": 4, "batch_size": 8, "lr": 2e-3, "ema": 0.99},
         },

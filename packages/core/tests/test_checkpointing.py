@@ -118,3 +118,14 @@ def test_it_compiles_without_graph_break_and_counts_a_batch_once() -> None:
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
     for (key, p), q in zip(plain.named_buffers(), compiled.buffers(), strict=True):
         torch.testing.assert_close(q, p, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_a_second_backward_pass_recomputes_again() -> None:
+    stage = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU())
+    x = torch.randn(2, 2, 6, 6, requires_grad=True)
+    with enable_gradient_checkpointing():
+        loss = checkpointed(stage, x).square().sum()
+    first = torch.autograd.grad(loss, x, retain_graph=True)
+    second = torch.autograd.grad(loss, x)
+    assert torch.equal(first[0], second[0])
+    assert stage[1].num_batches_tracked == 1

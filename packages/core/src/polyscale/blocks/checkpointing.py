@@ -5,10 +5,11 @@ The seed documents the name only; here the stages of PyramidNetwork, UNet and Mu
 differs from plain torch: BatchNorm counts a batch once, although the stage runs a second time in the backward pass.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,4 +62,18 @@ def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
             for norm, (momentum, count) in zip(norms, kept, strict=True):
                 norm.momentum, norm.num_batches_tracked = momentum, count
 
-    return enable_gradient_checkpointing(False), statistics_at_rest()
+    return enable_gradient_checkpointing(False), _EnteredAgain(statistics_at_rest)
+
+
+class _EnteredAgain(AbstractContextManager[None]):
+    """A generator's context that may be entered once for each backward pass (retain_graph, gradcheck)."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self._make = make
+
+    def __enter__(self) -> None:
+        self._running = self._make()
+        self._running.__enter__()
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._running.__exit__(*error)

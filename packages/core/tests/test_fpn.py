@@ -92,7 +92,11 @@ def test_fpn_is_torchvisions() -> None:
     torch.manual_seed(0)
     peer = FeaturePyramidNetwork(CHANNELS, 5, extra_blocks=LastLevelMaxPool())
     ours = FPN(CHANNELS, 5, extra_level=True)
-    ours.load_state_dict({f"fpn.{name}": value for name, value in peer.state_dict().items()}, strict=True)
+    for name, value in ours.state_dict().items():  # the same initialisation: bounds of kaiming_uniform with a = 1
+        bound = (3 / value[0].numel()) ** 0.5 if value.ndim == 4 else 0.0
+        assert 0.7 * bound <= value.abs().max() <= bound
+        assert 0.7 * bound <= peer.state_dict()[name].abs().max() <= bound
+    ours.load_state_dict(peer.state_dict(), strict=True)
     features = maps(2, (11, 8))
     expected = peer({str(i): feature for i, feature in enumerate(features)})
     assert ours.channels == [5, 5, 5, 5]

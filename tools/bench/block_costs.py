@@ -190,7 +190,7 @@ ROWS: dict[str, Row] = {
     ),
     "FPN": Row(
         "list of C_i → list of D",
-        "Lin 2017; torchvision's",
+        "Lin 2017",
         "detectors and dense heads: every level with the semantics of the coarsest",
         lambda: blocks.FPN(LEVELS, 64),
         lambda: [pyramid()],

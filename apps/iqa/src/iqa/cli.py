@@ -1,0 +1,145 @@
+"""The command iqa. torch is imported inside the commands, so that --help is instant."""
+
+import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iqa.config import PRESETS, Config
+from polyscale.commands import application, gather_inputs, note, print_json, progress, run, table
+from polyscale.errors import UserError
+from polyscale.settings import configured, resolve, to_yaml
+
+app = application(
+    "iqa", "Blind image quality: Swin or a small network with a HyperNet, one pass: train, evaluate, predict."
+)
+
+Model = Annotated[str, typer.Argument(help="Folder of a run or model, or hub id owner/name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+
+
+@app.command()
+@configured(Config, PRESETS, "nano")
+def train(
+    config: Config,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run, else runs/DATE-TIME.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder, by its own settings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, score it on the test split, and write weights and report.html."""
+    from iqa.assess import assess, rows, write_results
+    from iqa.build import build_set
+    from iqa.model import Segmenter
+    from iqa.train import train as train_run
+
+    if resume is not None:
+        if config != resolve(Config, presets=PRESETS, default_preset="nano") or out not in (None, resume):
+            wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
+            raise UserError(wrong, exit_code=2)
+        config, out = resolve(Config, file=resume / "config.yaml", presets=PRESETS), resume
+    out = out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    finished = train_run(config, out, resume=resume is not None)
+    out = finished.out
+    best = Segmenter.from_pretrained(out).to(finished.accelerator.device)
+    test_set = build_set(config, "test")
+    result = assess(best, test_set, finished.accelerator)
+    if not finished.is_main:
+        return
+    write_results(result, out, best, test_set, to_yaml(config))
+    if as_json:
+        print_json({**result, "run": out, "best_epoch": finished.progress.best_epoch + 1})
+        return
+    epoch = f"epoch {finished.progress.best_epoch + 1} of {config.train.epochs}, chosen on val"
+    table(rows(result), title=f"test split, {len(test_set)} images, {epoch}")
+    note(f"made {out}: best/ (weights), metrics.json, report.html (open it in a browser)")
+    note(f"next: iqa predict PICTURES --model {out}")
+
+
+@app.command(name="eval")
+def evaluate(
+    model: Model,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics and report.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model beside trivial baselines, on the data that its run was trained on."""
+    from accelerate import Accelerator
+
+    from iqa.assess import assess, rows, write_results
+    from iqa.build import build_set
+    from iqa.data.synthetic import SPLITS
+    from iqa.model import Segmenter
+
+    if split not in SPLITS:
+        raise UserError(f"--split: no such split {split} (choose from: {', '.join(SPLITS)})", exit_code=2)
+    accelerator = Accelerator()
+    network = Segmenter.from_pretrained(model).to(accelerator.device)
+    recorded = next((f for f in (Path(model), Path(model).parent) if (f / "config.yaml").is_file()), None)
+    config = Config() if recorded is None else resolve(Config, file=recorded / "config.yaml")
+    dataset = build_set(config, split)
+    result = assess(network, dataset, accelerator)
+    if not accelerator.is_main_process:
+        return
+    if out is not None:
+        write_results(result, out, network, dataset)
+    if as_json:
+        print_json(result)
+    else:
+        table(rows(result), title=f"{split} split, {len(dataset)} images")
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or globs; - reads a list from stdin.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="As in iqa eval.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks and overlays.")] = Path("predictions"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a picture, write no files.")] = False,
+) -> None:
+    """Write each picture's mask and overlay at its own size, or print JSON lines."""
+    from iqa.predict import Predictor
+    from polyscale.images import IMAGE_SUFFIXES
+    from polyscale.naming import unique_names
+
+    files = gather_inputs(inputs, IMAGE_SUFFIXES)
+    predictor = Predictor(model)
+    failed = 0
+    with progress("predicting", total=len(files)) as bar:
+        for file, name in zip(files, unique_names(files), strict=True):
+            bar.advance()
+            try:
+                result = predictor(file, name)
+            except UserError as error:
+                failed += 1
+                note(f"error: {error}")
+                continue
+            if as_json:
+                print_json({**result.to_dict(), "file": file})
+            else:
+                result.save(out)
+    if not as_json and failed < len(files):
+        note(f"made {out}: {len(files) - failed} of {len(files)} pictures (_mask.png, _overlay.png)")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@configured(Config, PRESETS, "nano")
+def info(config: Config, as_json: AsJson = False) -> None:
+    """Show what a configuration costs: parameters and multiply-adds."""
+    from iqa.cost import cost
+
+    if as_json:
+        print_json(cost(config))
+        return
+    table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
+    table([cost(config)], digits=3)
+
+
+def main() -> None:
+    """The console entry point."""
+    run(app)
+
+
+if __name__ == "__main__":  # accelerate launch -m iqa.cli train
+    main()

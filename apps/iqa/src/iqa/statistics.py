@@ -1,0 +1,185 @@
+"""Natural scene statistics as a layer: what hand-made quality measures read off a picture, for any size, in one pass.
+
+Sources: BRISQUE (Mittal, Moorthy, Bovik, TIP 2012: normalised luminance and products of neighbours at two scales),
+FRIQUEE (Ghadiyaram, Bovik, 2017: the same in opponent colours), CPBD-like sharpness over tiles, Hasler and
+Suesstrunk's colourfulness, Wang's blockiness, the dark channel. What differs: moments instead of fitted shapes, three
+scales, no parameters and no Python loop over the pictures, so that a network may take them as one more input.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SCALES = 3
+TILES = 8
+SMALLEST = 32  # below this side the coarsest scale has nothing left; smaller pictures are padded by repetition
+_FLOOR = 1 / 255  # contrast that counts as none: one grey level
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # luma, red-green, yellow-blue
+_SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
+
+
+class SceneStatistics(nn.Module):
+    """forward: RGB in [0, 1] [B, 3, H, W], any H and W -> [B, channels], each number finite and of order 1 to 10.
+
+    Computed in float32, also under autocast. `channels` is the count of numbers. No gradient reaches the image.
+    """
+
+    kernel: Tensor
+    opponent: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        offsets = torch.arange(7, dtype=torch.float32) - 3
+        kernel = torch.exp(-(offsets**2) / (2 * (7 / 6) ** 2))
+        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
+        self.register_buffer("opponent", torch.tensor(_OPPONENT).view(3, 3, 1, 1), persistent=False)
+        self.channels = int(self(torch.full((1, 3, SMALLEST, SMALLEST), 0.5)).shape[1])
+
+    @torch.no_grad()
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        with torch.autocast(image_BCHW.device.type, enabled=False):
+            image = _at_least(image_BCHW.float(), SMALLEST)
+            planes = F.conv2d(image, self.opponent)
+            parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1])]
+            for scale in range(SCALES):
+                parts += [self._normalised(planes), _edges(planes[:, :1]), _tiles(planes[:, :1])]
+                if scale + 1 < SCALES:
+                    planes = F.avg_pool2d(planes, 2)
+            return torch.cat(parts, 1)
+
+    def _normalised(self, planes: Tensor) -> Tensor:
+        """Moments of each plane divided by its local contrast, of products of neighbours, and of the contrast."""
+        mean = self._blur(planes)
+        contrast = (self._blur(planes**2) - mean**2).clamp(min=0).sqrt()
+        x = (planes - mean) / (contrast + _FLOOR)
+        luma = x[:, :1]
+        products = torch.cat([luma * torch.roll(luma, shift, (2, 3)) for shift in _SHIFTS], 1)
+        return torch.cat([_moments(x), _signed_moments(products), _log_quantiles(contrast), _log_spread(contrast)], 1)
+
+    def _blur(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        kernel = self.kernel.expand(channels, 1, 7)
+        x = F.pad(x, (3, 3, 3, 3), mode="replicate")
+        x = F.conv2d(x, kernel[..., None], groups=channels)
+        return F.conv2d(x, kernel[..., None, :], groups=channels)
+
+
+def _moments(x: Tensor) -> Tensor:
+    """Spread, peakedness (mean |x| against root mean square), skew and kurtosis of each plane: [B, 4 C]."""
+    square, magnitude = (x**2).mean((2, 3)), x.abs().mean((2, 3))
+    root = (square + 1e-6).sqrt()
+    skew, kurtosis = (x**3).mean((2, 3)) / root**3, (x**4).mean((2, 3)) / root**4
+    return torch.cat([root, magnitude / root, _compressed(skew), (kurtosis + 1e-6).log().clamp(-5, 10)], 1)
+
+
+def _signed_moments(x: Tensor) -> Tensor:
+    """Mean, size of the positive and of the negative part, and peakedness of each plane: [B, 4 C]."""
+    positive, negative = (x.clamp(min=0) ** 2).mean((2, 3)).sqrt(), (x.clamp(max=0) ** 2).mean((2, 3)).sqrt()
+    root = (positive**2 + negative**2 + 1e-6).sqrt()
+    return torch.cat([x.mean((2, 3)), positive, negative, x.abs().mean((2, 3)) / root], 1)
+
+
+def _edges(luma: Tensor) -> Tensor:
+    """Gradient and second derivative: size, quantiles, heaviness of the tails, and the ratio of the two."""
+    inner = luma[..., 1:-1, 1:-1]
+    dy, dx = (luma[..., 2:, 1:-1] - luma[..., :-2, 1:-1]) / 2, (luma[..., 1:-1, 2:] - luma[..., 1:-1, :-2]) / 2
+    slope = (dx**2 + dy**2).sqrt()
+    around = luma[..., 2:, 1:-1] + luma[..., :-2, 1:-1] + luma[..., 1:-1, 2:] + luma[..., 1:-1, :-2]
+    bend = around - 4 * inner
+    slope_mean, bend_mean = slope.mean((2, 3)), bend.abs().mean((2, 3))
+    direction = _log((dx**2).mean((2, 3))) - _log((dy**2).mean((2, 3)))
+    ratio = _log(bend_mean) - _log(slope_mean)
+    tails = torch.cat([_log((v**2).mean((2, 3)).sqrt()) - _log(v.abs().mean((2, 3))) for v in (slope, bend)], 1)
+    return torch.cat([_log(slope_mean), ratio, direction, tails, _log_quantiles(slope)], 1)
+
+
+def _tiles(luma: Tensor) -> Tensor:
+    """Sharpness and brightness over an 8x8 grid: the spread of each, and the middle against the rim."""
+    slope = (luma[..., 1:] - luma[..., :-1]).abs()
+    sharp = _log(F.adaptive_avg_pool2d(slope, TILES)).flatten(1)
+    bright = F.adaptive_avg_pool2d(luma, TILES).flatten(1)
+    middle = torch.zeros(TILES, TILES, device=luma.device)
+    middle[2:-2, 2:-2] = 1
+    weight = (middle / middle.sum() - (1 - middle) / (1 - middle).sum()).flatten()
+    ordered = sharp.sort(1).values[:, [0, 6, 16, 32, 47, 57, 63]]
+    return torch.cat(
+        [
+            ordered,
+            sharp.std(1, keepdim=True),
+            4 * bright.std(1, keepdim=True),
+            _dot(sharp, weight),
+            _dot(bright, weight),
+        ],
+        1,
+    )
+
+
+def _tones(image: Tensor, planes: Tensor) -> Tensor:
+    """Brightness, clipping, colour: quantiles, means, spreads, saturation, colourfulness, haze (dark channel)."""
+    small = F.interpolate(image, scale_factor=0.5, mode="nearest") if min(image.shape[-2:]) > 256 else image
+    luma, red_green, yellow_blue = F.conv2d(small, planes.new_tensor(_OPPONENT).view(3, 3, 1, 1)).unbind(1)
+    highest, lowest = small.amax(1), small.amin(1)
+    saturation = (highest - lowest) / (highest + _FLOOR)
+    clipped = [(luma < 0.03), (luma > 0.97), (highest > 0.99), (lowest < 0.01)]
+    shares = torch.stack([c.float().mean((1, 2)).sqrt() for c in clipped], 1)
+    spread = [v.flatten(1).std(1) for v in (luma, red_green, yellow_blue, saturation)]
+    means = [v.mean((1, 2)) for v in (luma, red_green, yellow_blue, saturation)]
+    colourful = (spread[1] ** 2 + spread[2] ** 2).sqrt() + 0.3 * (means[1] ** 2 + means[2] ** 2).sqrt()
+    haze = -F.max_pool2d(-small.amin(1, keepdim=True), 15, stride=4, padding=7)
+    tone = torch.stack([*spread, *means, colourful, haze.mean((1, 2, 3))], 1)
+    quantiles = [_quantiles(v[:, None], (0.01, *_QUANTILES, 0.99)) for v in (luma, saturation)]
+    return 4 * torch.cat([tone, shares, *quantiles], 1)
+
+
+def _blocks(luma: Tensor) -> Tensor:
+    """Steps across the borders of JPEG's 8x8 blocks against steps elsewhere, across and down: [B, 2]."""
+    results = []
+    for plane in (luma, luma.transpose(2, 3)):
+        step = (plane[..., 1:] - plane[..., :-1]).abs().mean((1, 2))
+        columns = torch.arange(step.shape[1], device=luma.device) % 8
+        border, other = step[:, columns == 7].mean(1), step[:, columns != 7].mean(1)
+        results.append(_log(border) - _log(other))
+    return torch.stack(results, 1)
+
+
+def _noise(luma: Tensor) -> Tensor:
+    """Median size of the finest diagonal detail (Donoho's noise estimate) and its lower quartile, as logarithms."""
+    a, b = luma[..., 0:-1:2, 0:-1:2], luma[..., 0:-1:2, 1::2]
+    c, d = luma[..., 1::2, 0:-1:2], luma[..., 1::2, 1::2]
+    return _log(_quantiles((a - b - c + d).abs() / 2, (0.25, 0.5)))
+
+
+def _log(x: Tensor) -> Tensor:
+    return (x + 1e-4).log()
+
+
+def _compressed(x: Tensor) -> Tensor:
+    return x.sign() * x.abs().log1p()
+
+
+def _log_spread(x: Tensor) -> Tensor:
+    return _log(x.flatten(2).std(2))
+
+
+def _log_quantiles(x: Tensor) -> Tensor:
+    return _log(_quantiles(x, _QUANTILES))
+
+
+def _dot(x: Tensor, weight: Tensor) -> Tensor:
+    return (x * weight).sum(1, keepdim=True)
+
+
+def _quantiles(x: Tensor, at: tuple[float, ...]) -> Tensor:
+    """Quantiles of each plane over an even grid of about 128x128 of its pixels: [B, C len(at)]."""
+    height, width = x.shape[-2:]
+    values = x[..., :: max(1, height // 128), :: max(1, width // 128)].flatten(2).sort(2).values
+    index = [round(q * (values.shape[2] - 1)) for q in at]
+    return values[:, :, index].flatten(1)
+
+
+def _at_least(image: Tensor, side: int) -> Tensor:
+    bottom, right = max(side - image.shape[-2], 0), max(side - image.shape[-1], 0)
+    return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image

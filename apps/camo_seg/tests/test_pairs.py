@@ -9,7 +9,6 @@ from PIL import Image
 
 from camo_seg.data import describe, open_split
 from camo_seg.data.open import list_folder
-from camo_seg.data.splits import Pair, cut
 from polyscale.errors import UserError
 
 SIDE = 12
@@ -257,16 +256,6 @@ def test_masks_may_lie_elsewhere(tmp_path):
     part = open_split(tmp_path / "photos", "train", size=8, masks=tmp_path / "truth")
     assert len(part) == 7
     assert all(one.mask.parent.name == "truth" for one in part.source.pairs)
-
-
-def test_cut_takes_its_share_in_whole_groups():
-    pairs = [Pair(f"p{i}", Path("a"), Path("b"), group=f"g{i // 5}") for i in range(100)]
-    rest, taken = cut(pairs, 0.2, seed=3)
-    assert len(taken) == 20
-    assert not {one.group for one in rest} & {one.group for one in taken}
-    assert cut(pairs, 0.2, seed=3)[1] == taken
-    uneven = [Pair(f"p{i}", Path("a"), Path("b"), group="big" if i < 60 else "small") for i in range(80)]
-    assert {one.group for one in cut(uneven, 0.05, seed=0)[1]} == {"small"}
 
 
 def test_describe_counts_sizes_and_areas(tmp_path):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from polyscale.errors import UserError
 from polyscale.images import IMAGE_SUFFIXES, image_size, natural_key, read_image, read_mask
+from polyscale.splits import SPLIT_WORDS
 
 from .dataset import Sample
-from .splits import SPLIT_WORDS, Listing, Pair, split_by_table
+from .splits import Listing, Pair, split_by_table
 
 IMAGE_FOLDERS = ("image", "images", "img", "imgs")
 MASK_FOLDERS = (

@@ -1,25 +1,14 @@
-"""Which sample belongs to which split: read from a CSV file, or cut off by a seeded draw that keeps groups whole."""
+"""Which sample belongs to which split: read from a CSV file, or cut off by `polyscale.splits`, groups kept whole."""
 
 import csv
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from polyscale.errors import UserError
-from polyscale.images import natural_key
+from polyscale.splits import SPLIT_WORDS
+from polyscale.splits import completed as complete
 
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 TEST_FRACTION = 0.15  # of a data set without any split
 
 
@@ -84,45 +73,13 @@ def _aliases(pairs: list[Pair]) -> dict[str, str | None]:
     return found
 
 
-def cut(pairs: list[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Part a list in two, the second with about `fraction` of the pairs: seeded, groups kept whole, order kept.
-
-    A pair without group is its own group. A group that would overshoot the share by more than a tenth of it stays,
-    unless every group would: then the smallest goes.
-    """
-    groups: dict[str, int] = {}
-    for pair in pairs:
-        key = pair.group or f"/{pair.name}"
-        groups[key] = groups.get(key, 0) + 1
-    wanted = max(1, round(fraction * len(pairs)))
-    keys = sorted(groups, key=natural_key)
-    chosen: set[str] = set()
-    count = 0
-    for position in np.random.default_rng([seed, len(pairs)]).permutation(len(keys)):
-        size = groups[keys[position]]
-        if count < wanted and count + size <= max(1, 1.1 * wanted):
-            chosen.add(keys[position])
-            count += size
-    chosen = chosen or {min(keys, key=lambda key: groups[key])}
-    if len(chosen) == len(keys):
-        raise UserError(f"{len(pairs)} pictures in {len(keys)} groups are too few to cut {fraction:.0%} off them")
-    rest = [pair for pair in pairs if (pair.group or f"/{pair.name}") not in chosen]
-    return rest, [pair for pair in pairs if (pair.group or f"/{pair.name}") in chosen]
-
-
 def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
     """The listing with a test and a validation split wherever it has training pictures; every cut is noted."""
-    splits, notes = dict(listing.splits), list(listing.notes)
-    if "" in splits:
-        rest, splits["test"] = cut(splits.pop(""), TEST_FRACTION, seed)
-        splits["train"] = rest
-        notes.append(f"no split given: {len(splits['test'])} pictures drawn with seed {seed} are the test split")
-        val_fraction /= 1 - TEST_FRACTION  # stays a share of the whole
-    if "test" not in splits and "val" in splits and "train" in splits:
-        splits["test"] = splits.pop("val")
-        notes.append("no test split given: the val split is the test split, and validation is cut from train")
-    if "val" not in splits and "train" in splits:
-        splits["train"], splits["val"] = cut(splits["train"], val_fraction, seed)
-        groups = ", whole groups" if any(pair.group for pair in splits["train"]) else ""
-        notes.append(f"validation: {len(splits['val'])} pictures cut from train with seed {seed}{groups}")
-    return replace(listing, splits=splits, notes=notes)
+    splits, notes = complete(
+        listing.splits,
+        lambda pair: pair.group or f"/{pair.name}",
+        val_fraction=val_fraction,
+        test_fraction=TEST_FRACTION,
+        seed=seed,
+    )
+    return replace(listing, splits=splits, notes=[*listing.notes, *notes])

@@ -14,6 +14,7 @@ from polyscale.losses import (
     ual_weight,
     uncertainty_aware_loss,
 )
+from polyscale.losses.segmentation import _box_mean
 
 LOSSES = [bce_loss, dice_loss, iou_loss, structure_loss]
 
@@ -92,6 +93,22 @@ def test_ambiguity_loss_and_its_schedule() -> None:
     logit = math.log(0.75 / 0.25)
     assert uncertainty_aware_loss(torch.full((1, 1, 1, 1), logit)).item() == pytest.approx(1 - 0.25)
     assert [ual_weight(t) for t in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([0.0, 0.5, 1.0, 1.0])
+
+
+def test_ambiguity_loss_keeps_float64_and_checks_its_shape() -> None:
+    logits = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert uncertainty_aware_loss(logits, reduction="none").dtype == torch.float64
+    assert torch.autograd.gradcheck(uncertainty_aware_loss, logits)
+    assert uncertainty_aware_loss(torch.zeros(1, 1, 2, 2, dtype=torch.bfloat16)).dtype == torch.float32
+    for shape in ([3, 3], [2, 3, 3], [2, 3, 4, 4]):
+        with pytest.raises(ValueError, match=r"logits: needs the shape \[B, 1, H, W\], got"):
+            uncertainty_aware_loss(torch.zeros(shape))
+
+
+def test_box_mean_keeps_float32_precision_on_large_soft_masks() -> None:
+    soft = torch.rand(1, 1, 352, 480, generator=torch.Generator().manual_seed(0))
+    exact = torch.nn.functional.avg_pool2d(soft.double(), 31, 1, 15)
+    assert (_box_mean(soft, 31) - exact).abs().max() < 2e-6
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -184,5 +184,25 @@ def orientation(image: Image.Image) -> int:
 def upright(image: Image.Image) -> Image.Image:
     """The decoded image, turned as its EXIF orientation asks."""
     image.load()  # first: Pillow turns a TIFF here and drops its tag
-    turn = _TURNS.get(orientation(image))
+    return turned(image, orientation(image))
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The image turned as EXIF orientation 1..8 asks."""
+    turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
+
+
+def spare_factor(size: tuple[int, int], at_least: int | None) -> int:
+    """8, 4, 2 or 1: the most that both sides may be divided by with `at_least` pixels left; None leaves all."""
+    if at_least is None:
+        return 1
+    width, height = size
+    return next((f for f in (8, 4, 2) if (width // f) * (height // f) >= max(1, at_least)), 1)
+
+
+def decode_smaller(image: Image.Image, factor: int) -> bool:
+    """Have libjpeg decode an opened JPEG file at 1 / `factor` of its sides; False where the format has no such way."""
+    before = image.size
+    image.draft(None, (before[0] // factor, before[1] // factor))  # type: ignore[arg-type]
+    return image.size != before

@@ -1,10 +1,10 @@
-"""Unique names: short where possible, told apart by suffix and folder, the same in any order of the files."""
+"""Natural order; unique names: short where possible, told apart by suffix and folder, in any order of the files."""
 
 from pathlib import Path
 
 import pytest
 
-from polyscale.naming import unique_names
+from polyscale.naming import natural_key, unique_names
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,8 @@ def test_what_is_no_file_is_numbered():
 def test_many_equal_stems():
     paths = [Path(f"/set/{i:04d}/frame.jpg") for i in range(3000)]
     assert unique_names(paths) == [f"{i:04d}_frame" for i in range(3000)]
+
+
+def test_natural_order():
+    assert sorted(["a2b", "a", "a02b", "2", "a10", "b1"], key=natural_key) == ["2", "a", "a02b", "a2b", "a10", "b1"]
+    assert sorted(["Img10", "img9", "", "10", "9x"], key=natural_key) == ["", "9x", "10", "img9", "Img10"]

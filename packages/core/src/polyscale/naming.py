@@ -1,10 +1,18 @@
-"""Names for the results of many inputs in one folder, so that none overwrites another."""
+"""File names: their natural order, and names for the results of many inputs in one folder without overwriting."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+
+def natural_key(text: str) -> tuple[list[Any], str]:
+    """Sort key: runs of digits as numbers (img2 before img10), letters whatever their case; the plain text breaks ties."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], text
 
 
 def unique_names(paths: Sequence[Path | None]) -> list[str]:

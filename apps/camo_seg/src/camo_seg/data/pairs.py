@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from polyscale.errors import UserError
-from polyscale.images import IMAGE_SUFFIXES, image_size, natural_key, read_image, read_mask
+from polyscale.images import IMAGE_SUFFIXES, image_size, read_image, read_mask
+from polyscale.naming import natural_key
 from polyscale.splits import SPLIT_WORDS
 
 from .dataset import Sample

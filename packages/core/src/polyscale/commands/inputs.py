@@ -2,12 +2,12 @@
 
 import glob
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from polyscale.errors import UserError
+from polyscale.naming import natural_key
 
 
 def gather_inputs(paths: Iterable[str | Path], suffixes: Iterable[str], *, recursive: bool = False) -> list[Path]:
@@ -26,18 +26,6 @@ def gather_inputs(paths: Iterable[str | Path], suffixes: Iterable[str], *, recur
         for file in _expand(path, kinds, recursive):
             found.setdefault(os.path.abspath(file), file)  # noqa: PTH100  a link stays a file of its own
     return list(found.values())
-
-
-def natural_key(path: Path) -> list[list[tuple[int, int, str]]]:
-    """Sort key by which img2 comes before img10, folder by folder."""
-    return [
-        [
-            (0, int(part), part) if part.isdecimal() else (1, 0, part.casefold())
-            for part in re.split(r"(\d+)", name)
-            if part
-        ]
-        for name in path.parts
-    ]
 
 
 def _with_standard_input(paths: Iterable[str | Path]) -> Iterator[str]:
@@ -66,7 +54,7 @@ def _expand(path: str, suffixes: tuple[str, ...], recursive: bool) -> list[Path]
             raise UserError(f"{path}: matches no {kinds} file")
     else:
         raise UserError(f"{path}: no such file or folder")
-    return sorted(files, key=natural_key)
+    return sorted(files, key=lambda file: [natural_key(part) for part in file.parts])  # folder by folder
 
 
 def _listing(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> list[Path]:

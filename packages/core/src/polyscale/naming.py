@@ -10,7 +10,7 @@ from typing import Any
 
 
 def natural_key(text: str) -> tuple[list[Any], str]:
-    """Sort key: runs of digits as numbers (img2 before img10), letters whatever their case; the plain text breaks ties."""
+    """Sort key: runs of digits as numbers (img2 before img10), case ignored; the plain text breaks ties."""
     parts = re.split(r"([0-9]+)", text)
     return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], text
 

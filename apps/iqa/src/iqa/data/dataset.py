@@ -1,0 +1,202 @@
+"""The data set class of iqa: pictures of any source with their scores, brought to the network's size and cached.
+
+The seed squeezed every picture to 384 x 512 whatever its aspect, and enlarged small ones; here `network_image` keeps
+the aspect, never enlarges, and is the one preprocessing of training, evaluation and prediction.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from polyscale.errors import UserError
+from polyscale.images import ImageSource, read_image
+
+from .listing import Entry
+
+CACHE_BYTES = 2**31  # of uint8 pictures at the network's size: 2,700 at 512 x 512, 10,900 at 256 x 256
+
+Bytes = NDArray[np.uint8]
+
+
+class Source(Protocol):
+    """Where pictures come from: what is known of each, and picture i at its original size, uint8 [H, W, 3]."""
+
+    names: list[str]
+    scores: NDArray[np.float64]
+    subsets: list[str]
+    references: list[str]
+    low: float
+    high: float
+
+    def read(self, index: int) -> Bytes: ...
+
+
+class FileSource:
+    """The pictures of a listing's entries."""
+
+    def __init__(self, entries: Sequence[Entry], low: float, high: float) -> None:
+        self.entries, self.low, self.high = list(entries), low, high
+        self.names = [entry.name for entry in self.entries]
+        self.scores = np.array([entry.score for entry in self.entries], np.float64)
+        self.subsets = [entry.subset for entry in self.entries]
+        self.references = [entry.reference for entry in self.entries]
+
+    def read(self, index: int) -> Bytes:
+        return read_image(self.entries[index].image)
+
+    def read_small(self, index: int, size: int) -> torch.Tensor:
+        """As `read_network_image`, which decodes a large JPEG at the part of its size that is enough."""
+        return read_network_image(self.entries[index].image, size)
+
+
+def network_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) of a picture for the network: of equal aspect, at most `size` squared pixels, never enlarged."""
+    area = size * size
+    if height * width <= area:
+        return height, width
+    scale = math.sqrt(area / (height * width))
+    shorter = max(1, round(min(height, width) * scale))
+    longer = max(1, min(round(max(height, width) * scale), area // shorter))
+    return (shorter, longer) if height <= width else (longer, shorter)
+
+
+def network_image(image: Bytes, size: int) -> torch.Tensor:
+    """uint8 [H, W, 3] to uint8 [3, h, w] of at most `size` squared pixels: bicubic, anti-aliased; see network_size."""
+    height, width = network_size(*image.shape[:2], size)
+    if (height, width) != image.shape[:2]:
+        image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
+
+
+def read_network_image(source: ImageSource, size: int) -> torch.Tensor:
+    """A picture as polyscale.images.read_image takes it, to uint8 [3, h, w] for the network; large files stay cheap.
+
+    At least four times the pixels that remain are decoded, so that the anti-aliased resize decides how they look.
+    """
+    return network_image(read_image(source, at_least=4 * size * size), size)
+
+
+def random_crop(image: torch.Tensor, side: int) -> torch.Tensor:
+    """A square part [C, side, side] of [C, h, w], drawn from torch's global generator; shorter sides are mirrored."""
+    image = mirrored(image, side)
+    top = int(torch.randint(image.shape[-2] - side + 1, ()))
+    left = int(torch.randint(image.shape[-1] - side + 1, ()))
+    return image[..., top : top + side, left : left + side]
+
+
+def mirrored(image: torch.Tensor, side: int) -> torch.Tensor:
+    """The picture [C, h, w] continued by its mirror images below and to the right until no side is below `side`."""
+    for axis in (-2, -1):
+        while image.shape[axis] < side:
+            image = torch.cat(
+                [image, image.flip(axis).narrow(axis, 0, min(image.shape[axis], side - image.shape[axis]))], axis
+            )
+    return image
+
+
+class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
+    """Pictures of one split with their scores, at the network's size.
+
+    `[i]` is {"image": float32 [3, h, w] in [0, 1] of at most `size` squared pixels, "score": float32 scalar, 0 at `low`
+    and 1 at `high`, "index": i} and, with `pairs`, "pair": float32 [2, 3, pairs, pairs], a crop of the picture under
+    one distortion at two levels, the better first. `names`, `scores` (the set's own units, higher is better),
+    `subsets` and `references` are in the order of the indices. `original(i)` is the picture as it lies.
+
+    crop: side of a square cut at random from the picture ("image" is then [3, crop, crop]), None for all of it. flip:
+    mirror half of the pictures. Both, and the pairs, draw from torch's global generator only, so a loop that seeds it
+    per sample repeats the sample. With `cache`, pictures at the network's size stay in memory up to `cache_bytes`,
+    filled as they are first read or at once by `preload`; worker processes inherit what was filled before the fork.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        size: int,
+        title: str,
+        notes: Sequence[str] = (),
+        *,
+        crop: int | None = None,
+        flip: bool = False,
+        pairs: int | None = None,
+        cache: bool = True,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        for name, side in (("size", size), ("crop", crop), ("pairs", pairs)):
+            if side is not None and side < 1:
+                raise UserError(f"{name} must be a positive number of pixels, given {side}", exit_code=2)
+        self.source, self.size, self.title, self.notes = source, size, title, list(notes)
+        self.crop, self.flip, self.pairs = crop, flip, pairs
+        self.names, self.scores = source.names, source.scores
+        self.subsets, self.references = source.subsets, source.references
+        self.low, self.high = source.low, source.high
+        self._room = cache_bytes if cache else 0
+        self._clear_cache()
+
+    def _clear_cache(self) -> None:
+        self._pictures: dict[int, torch.Tensor] = {}
+        self._held = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the cached pictures: a copy in another process fills its own."""
+        return {**self.__dict__, "_pictures": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._clear_cache()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def original(self, index: int) -> Bytes:
+        """The picture uint8 [H, W, 3] at its original size. Raises UserError naming a bad file."""
+        return self.source.read(range(len(self))[index])
+
+    def picture(self, index: int) -> torch.Tensor:
+        """The whole picture at the network's size, uint8 [3, h, w], neither cropped nor flipped."""
+        held = self._pictures.get(index)
+        if held is not None:
+            return held
+        if isinstance(self.source, FileSource):
+            image = self.source.read_small(index, self.size)
+        else:
+            image = network_image(self.source.read(index), self.size)
+        if self._held + image.nbytes <= self._room:
+            self._pictures[index] = image
+            self._held += image.nbytes
+        return image
+
+    def preload(self, progress: Callable[[int, int], None] | None = None, threads: int | None = None) -> None:
+        """Fill the cache now, in threads; `progress(done, total)` is called after each picture."""
+        with ThreadPoolExecutor(threads) as pool:
+            for done, _ in enumerate(pool.map(self.picture, range(len(self))), 1):
+                if progress is not None:
+                    progress(done, len(self))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        whole = self.picture(index)
+        image = whole if self.crop is None else random_crop(whole, self.crop)
+        if self.flip and torch.rand(()) < 0.5:
+            image = image.flip(-1)
+        score = (self.scores[index] - self.low) / (self.high - self.low)
+        sample = {"image": _unit(image), "score": torch.tensor(score, dtype=torch.float32), "index": index}
+        if self.pairs is not None:
+            sample["pair"] = self._pair(whole, self.pairs)
+        return sample
+
+    def _pair(self, image: torch.Tensor, side: int) -> torch.Tensor:
+        from .synthetic import ordered_pair  # not needed where pictures are only scored
+
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        pair = ordered_pair(np.ascontiguousarray(image.numpy().transpose(1, 2, 0)), rng, side)
+        return _unit(torch.from_numpy(pair).permute(0, 3, 1, 2))
+
+
+def _unit(image: torch.Tensor) -> torch.Tensor:
+    return image.to(torch.float32, memory_format=torch.contiguous_format).div_(255)

@@ -1,0 +1,67 @@
+"""Finding the files that a table names: folders and pictures whatever their capitals, with every missing one told."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from polyscale.errors import UserError
+
+from .listing import some
+
+
+def subfolder(root: Path, *names: str) -> Path | None:
+    """The folder below `root` called like the first of `names` that exists; a name may be a path ("a/b")."""
+    return next((path for name in names if (path := _below(root, name)) and path.is_dir()), None)
+
+
+def file_in(root: Path, *names: str) -> Path | None:
+    """The file below `root` called like the first of `names` that exists, whatever its capitals."""
+    return next((path for name in names if (path := _below(root, name)) and path.is_file()), None)
+
+
+def _below(root: Path, name: str) -> Path | None:
+    path: Path | None = root
+    for part in name.split("/"):
+        path = _member(path, part) if path else None
+    return path
+
+
+def _member(folder: Path, name: str) -> Path | None:
+    if (folder / name).exists():
+        return folder / name
+    return _names(folder).get(name.casefold()) if folder.is_dir() else None
+
+
+def _names(folder: Path) -> dict[str, Path]:
+    with os.scandir(folder) as found:
+        return {entry.name.casefold(): folder / entry.name for entry in found}
+
+
+def pictures(folder: Path, names: Sequence[str], table: Path) -> list[Path]:
+    """The file of every name that `table` gives, relative to `folder`; capitals may differ.
+
+    Raises UserError with the first ten names of missing files and their count.
+    """
+    seen: dict[Path, dict[str, Path]] = {}
+    exact: dict[Path, set[Path]] = {}
+    found: list[Path | None] = []
+    for name in names:
+        path = folder / name.replace("\\", "/")
+        parent = path.parent
+        if parent not in seen:
+            seen[parent] = _names(parent) if parent.is_dir() else {}
+            exact[parent] = set(parent.iterdir()) if parent.is_dir() else set()
+        found.append(path if path in exact[parent] else seen[parent].get(path.name.casefold()))
+    missing = [name for name, path in zip(names, found, strict=True) if path is None]
+    if missing:
+        raise UserError(f"{table}: {len(missing)} of {len(names)} pictures are not in {folder}: {some(missing)}")
+    return [path for path in found if path is not None]
+
+
+def picture_folder(table: Path, names: Sequence[str]) -> Path:
+    """The folder that the names in a table are relative to: its own, one below it, or two below it."""
+    own = table.parent
+    inner = sorted(path for path in own.iterdir() if path.is_dir() and not path.name.startswith("."))
+    deeper = [path for folder in inner for path in sorted(folder.iterdir()) if path.is_dir()]
+    probes = [name.replace("\\", "/") for name in names[:10]]
+    return next((f for f in (own, *inner, *deeper) if any((f / name).is_file() for name in probes)), own)

@@ -1,0 +1,141 @@
+"""What a data set folder holds, before any picture is opened: entries by split, and what is wrong with them.
+
+Scores are "higher is better" from here on: a set that publishes DMOS is turned as it is listed.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from polyscale.errors import UserError
+from polyscale.splits import completed as complete
+
+TEST_FRACTION = 0.2  # of a data set without any split: the field's 8:2
+_MIDDLE_BYTES = 4096
+
+
+class Entry(NamedTuple):
+    """One picture: its unique name, file, mean opinion score, subset and the group a cut keeps whole ("" for none)."""
+
+    name: str
+    image: Path
+    score: float
+    subset: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A data set by split ("train", "val", "test"; "" holds what has none yet), scores in [low, high].
+
+    `near_duplicates`: pictures are known to resemble each other, so that validation must be cut by their hashes.
+    """
+
+    title: str
+    splits: dict[str, list[Entry]]
+    low: float
+    high: float
+    notes: list[str] = field(default_factory=list)
+    near_duplicates: bool = False
+
+    def entries(self) -> list[Entry]:
+        """Those of all splits, in the order of the splits."""
+        return [entry for part in self.splits.values() for entry in part]
+
+
+def some(names: Iterable[object]) -> str:
+    """The first ten names, and how many there are beyond them."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
+    return ", ".join(listed[:10]) + more
+
+
+def turned(entries: Sequence[Entry], low: float, high: float) -> list[Entry]:
+    """The entries with scores that told how bad a picture is (DMOS): score = low + high - dmos."""
+    return [entry._replace(score=low + high - entry.score) for entry in entries]
+
+
+def problems(listing: Listing) -> list[str]:
+    """Why nobody should train on this: one line each for missing, out-of-range and contradicting entries."""
+    entries = listing.entries()
+    found = []
+    empty = [entry.name for entry in entries if math.isnan(entry.score)]
+    if empty:
+        found.append(f"{len(empty)} pictures have no score: {some(empty)}")
+    outside = [f"{e.name} ({e.score:g})" for e in entries if not (math.isnan(e.score) or _inside(e.score, listing))]
+    if outside:
+        scale = f"outside the scale {listing.low:g} to {listing.high:g}"
+        found.append(f"{len(outside)} scores lie {scale}: {some(outside)}")
+    twice = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
+    if twice:
+        found.append(f"{len(twice)} names are listed more than once: {some(twice)}{_in_two_splits(listing, twice)}")
+    files = Counter(entry.image for entry in entries if entry.name not in set(twice))
+    again = [path.name for path, count in files.items() if count > 1]
+    if again:
+        found.append(f"{len(again)} files are listed under several names: {some(again)}")
+    return found
+
+
+def _inside(score: float, listing: Listing) -> bool:
+    slack = 1e-6 * (listing.high - listing.low)
+    return listing.low - slack <= score <= listing.high + slack
+
+
+def _in_two_splits(listing: Listing, names: list[str]) -> str:
+    splits = [split for split, part in listing.splits.items() if {entry.name for entry in part} & set(names)]
+    return f" (in {' and '.join(splits)})" if len(splits) > 1 else ""
+
+
+def checked(listing: Listing) -> Listing:
+    """The listing, with a note on files that lie in train or val and in test as well; UserError where `problems`."""
+    found = problems(listing)
+    if found:
+        raise UserError(f"{listing.title}: {found[0]}")
+    twins = shared_files(listing)
+    if not twins:
+        return listing
+    shared = f"{len(twins)} pictures of test lie byte for byte in train or val too: {some(twins)}"
+    return replace(listing, notes=[*listing.notes, shared])
+
+
+def shared_files(listing: Listing) -> list[str]:
+    """Names in test whose file has a copy, byte for byte, in another split; reads only files of equal length."""
+    test = listing.splits.get("test", [])
+    other = [entry for split, part in listing.splits.items() if split != "test" for entry in part]
+    for key in (_length, _middle, _digest):  # each sieve costs more and meets fewer files
+        keys = {key(entry.image) for entry in other}
+        test = [entry for entry in test if key(entry.image) in keys]
+        kept = {key(entry.image) for entry in test}
+        other = [entry for entry in other if key(entry.image) in kept]
+    return [entry.name for entry in test]
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _middle(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size // 2 - _MIDDLE_BYTES // 2))
+        return stream.read(_MIDDLE_BYTES)
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
+    """The listing with test and validation splits cut where it has none, pictures of one reference kept together."""
+    splits, notes = complete(
+        listing.splits,
+        lambda entry: entry.reference or f"/{entry.name}",
+        val_fraction=val_fraction,
+        test_fraction=TEST_FRACTION,
+        seed=seed,
+    )
+    return replace(listing, splits=splits, notes=[*listing.notes, *notes])

@@ -1,0 +1,161 @@
+"""One door to every data set: open_split gives a QualitySet, describe the rows that `iqa data` shows."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from polyscale.errors import UserError
+
+from .csvs import Reading, is_csv, list_csv
+from .dataset import CACHE_BYTES, FileSource, QualitySet, Source
+from .hashes import near_duplicate_groups
+from .layouts import LAYOUTS, located
+from .listing import Listing, checked, completed
+
+SPLITS = ("train", "val", "test")
+LAYOUT_NAMES = ("auto", "csv", *LAYOUTS)
+SYNTHETIC = "synthetic"
+
+FolderPath = str | os.PathLike[str]
+
+
+def open_split(
+    path: FolderPath,
+    split: str,
+    *,
+    size: int,
+    layout: str = "auto",
+    images: FolderPath | None = None,
+    scale: tuple[float, float] | None = None,
+    lower_better: bool = False,
+    split_column: str = "",
+    val_fraction: float = 0.15,
+    seed: int = 0,
+    counts: tuple[int, int, int] = (1600, 240, 240),
+    native_size: int = 256,
+    augment: bool | None = None,
+    crop: int | None = None,
+    pairs: int | None = None,
+    cache: bool = True,
+    cache_bytes: int = CACHE_BYTES,
+) -> QualitySet:
+    """The "train", "val", "test" split of a data set, or "all" of it, with pictures of at most `size` squared pixels.
+
+    `path` is "synthetic" (then `counts` drawn pictures per split, `native_size` a side), a CSV file of pictures and
+    scores, or a folder with one or with a known data set, told from its files or named by `layout`. `images` is the
+    folder of pictures where it is not the usual one. `scale`, `lower_better` and `split_column` are for CSV files (see
+    csvs.Reading). Official splits are kept; `val_fraction` of train is cut off for validation where the set has none,
+    always alike for one `seed`, references and near-duplicates kept whole.
+
+    `augment` (None: for "train" only) turns on random flips and, where `crop` is given, square crops of that side;
+    without it the whole picture is given. `pairs`: see QualitySet.
+
+    Raises UserError, one line naming file, column or setting, for whatever is missing or does not fit, and before any
+    picture is opened for scores out of range, repeated names and pictures without score.
+    """
+    if split not in (*SPLITS, "all"):
+        raise UserError(f"split must be one of {', '.join(SPLITS)} or all, given {split}", exit_code=2)
+    augment = split == "train" if augment is None else augment
+    shape: dict[str, Any] = {"crop": crop if augment else None, "flip": augment, "pairs": pairs}
+    shape |= {"cache": cache, "cache_bytes": cache_bytes}
+    if os.fspath(path) == SYNTHETIC:
+        return QualitySet(_synthetic(split, counts, seed, native_size), size, f"{SYNTHETIC}/{split}", **shape)
+    listing = list_folder(
+        path, split, layout=layout, images=images, scale=scale, lower_better=lower_better,
+        split_column=split_column, val_fraction=val_fraction, seed=seed,
+    )  # fmt: skip
+    entries = listing.splits.get(split)
+    if not entries:
+        raise UserError(f"{path}: no {split} split here; {listing.title} gives {', '.join(given(listing)) or 'none'}")
+    source = FileSource(entries, listing.low, listing.high)
+    return QualitySet(source, size, f"{listing.title}/{split}", listing.notes, **shape)
+
+
+def _synthetic(split: str, counts: tuple[int, int, int], seed: int, side: int) -> Source:
+    from .synthetic import SyntheticSource
+
+    if split == "all":
+        raise UserError(f"{SYNTHETIC} has the splits {', '.join(SPLITS)}; all of it has no end", exit_code=2)
+    return SyntheticSource(split, counts[SPLITS.index(split)], seed, side)
+
+
+def list_folder(
+    path: FolderPath,
+    split: str = "",
+    *,
+    layout: str = "auto",
+    images: FolderPath | None = None,
+    scale: tuple[float, float] | None = None,
+    lower_better: bool = False,
+    split_column: str = "",
+    val_fraction: float = 0.15,
+    seed: int = 0,
+) -> Listing:
+    """The entries of a data set by split, checked, without opening any picture but those whose hashes are needed.
+
+    `split` names the one that is wanted: for "test" no validation is cut, for "all" everything is under "all".
+    """
+    if not 0 < val_fraction < 0.8:
+        raise UserError(f"val_fraction must lie between 0 and 0.8, given {val_fraction}", exit_code=2)
+    if scale is not None and not scale[0] < scale[1]:
+        raise UserError(f"scale must be two numbers, low below high, given {scale[0]:g} {scale[1]:g}", exit_code=2)
+    reading = Reading(None if images is None else _folder(images), scale, lower_better, split_column)
+    try:
+        listing = checked(listed(path, layout, reading))
+        if split == "all":
+            return replace(listing, splits={"all": listing.entries()})
+        if listing.near_duplicates and split != "test" and "train" in listing.splits and "val" not in listing.splits:
+            listing = _grouped(listing)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
+    return listing if split == "test" and "test" in listing.splits else completed(listing, val_fraction, seed)
+
+
+def listed(path: FolderPath, layout: str, reading: Reading) -> Listing:
+    """The listing as the folder or file gives it: not checked, nothing cut."""
+    if layout not in LAYOUT_NAMES:
+        raise UserError(f"layout must be one of {', '.join(LAYOUT_NAMES)}, given {layout}", exit_code=2)
+    root = Path(path).expanduser()
+    if root.is_file():
+        if layout not in ("auto", "csv") or not is_csv(root):
+            raise UserError(f"{path}: is a file; a data set is a folder or a CSV file")
+        return list_csv(root.resolve(), reading)
+    root, layout = located(_folder(path), layout)
+    if layout != "csv":
+        _only_for_csv(layout, reading)
+        return LAYOUTS[layout][1](root, reading.images)
+    if not is_csv(root):
+        raise UserError(f"{path}: no known data set here ({', '.join(LAYOUTS)}), nor a CSV file of pictures and scores")
+    return list_csv(root, reading)
+
+
+def _only_for_csv(layout: str, reading: Reading) -> None:
+    given = {"scale": reading.scale, "lower_better": reading.lower_better, "split_column": reading.split}
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise UserError(f"{' and '.join(wrong)}: for CSV files only, {layout} is known", exit_code=2)
+
+
+def _folder(path: FolderPath) -> Path:
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise UserError(f"{path}: no such file or folder (the embedded data set is called {SYNTHETIC})")
+    if not folder.is_dir():
+        raise UserError(f"{path}: is a file, not a folder")
+    return folder.resolve()
+
+
+def _grouped(listing: Listing) -> Listing:
+    """The listing with near-duplicates of train as references, so that a cut keeps them on one side."""
+    train = listing.splits["train"]
+    groups = near_duplicate_groups(tuple(entry.image for entry in train))
+    joined = len(groups) - len(set(groups))
+    named = [entry._replace(reference=f"near-duplicates {group}") for entry, group in zip(train, groups, strict=True)]
+    note = f"{joined} pictures of train are near-duplicates of another (dHash); the cut keeps them together"
+    return replace(listing, splits={**listing.splits, "train": named}, notes=[*listing.notes, note])
+
+
+def given(listing: Listing) -> list[str]:
+    """The splits that hold anything."""
+    return [name for name in SPLITS if listing.splits.get(name)]

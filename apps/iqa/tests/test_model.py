@@ -1,37 +1,136 @@
-"""The network and its loss: any image size, gradients everywhere, saving and loading."""
-
-from pathlib import Path
+"""The quality network: the seed's numbers reproduced, any size in one pass, and a score that only its picture decides."""
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from iqa.config import LossSettings
-from iqa.model import Segmenter
-from iqa.objective import Objective
-from polyscale.losses import bce_loss, dice_loss
+from iqa.hyper import TARGET, HyperNet, LocalDistortion, judge
+from iqa.model import QualityNet
+from polyscale.errors import UserError
+
+SWIN_T = 27_517_818
+SPREAD = TARGET[0] + TARGET[1] + 1  # the variance head, which the seed has not
 
 
-@pytest.fixture
-def network() -> Segmenter:
+def tiny(**changes: object) -> QualityNet:
     torch.manual_seed(0)
-    return Segmenter(width=8, image_size=32)
+    arguments = {"backbone": "test_resnet", "statistics": True, "shrink": 2, "drop_path": 0.0, "low": 1.0, "high": 5.0}
+    return QualityNet(**{**arguments, **changes}).eval()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [(32, 32), (50, 37)])
-def test_logits_have_the_image_size(network: Segmenter, size: tuple[int, int]) -> None:
-    assert network.eval()(torch.rand(2, 3, *size)).shape == (2, 1, *size)
+@pytest.mark.parametrize(
+    ("arguments", "parameters"),
+    [({"multiscale": False}, 28_979_523), ({}, 29_323_587), ({"fusion": "attention"}, 29_521_479)],
+)
+def test_parameter_counts_of_the_seed(arguments: dict[str, object], parameters: int) -> None:
+    with torch.device("meta"):
+        model = QualityNet(**arguments)  # type: ignore[arg-type]
+    assert sum(p.numel() for p in model.backbone.parameters()) == SWIN_T
+    assert sum(p.numel() for p in model.parameters()) - SPREAD == parameters
 
 
-def test_every_parameter_learns_from_the_objective(network: Segmenter) -> None:
-    masks = (torch.rand(2, 1, 32, 32) > 0.5).float()
-    logits = network(torch.rand(2, 3, 32, 32))
-    parts = Objective(LossSettings(dice=0.5))(logits, masks)
-    assert parts["loss"].item() == pytest.approx((bce_loss(logits, masks) + 0.5 * dice_loss(logits, masks)).item())
-    parts["loss"].backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+def test_adaptive_pools_are_the_seeds_fixed_ones_at_224() -> None:
+    torch.manual_seed(0)
+    local = LocalDistortion((96, 192, 384, 768), 224)
+    stages = [torch.rand(2, c, s, s) for c, s in ((96, 56), (192, 28), (384, 14), (768, 7))]
+    parts = [
+        local.read[i](F.avg_pool2d(local.squeeze[i](stage), 7, 7).flatten(1)) for i, stage in enumerate(stages[:3])
+    ]
+    parts.append(local.read[3](F.avg_pool2d(stages[3], 7, 7).flatten(1)))
+    assert torch.allclose(local(stages), torch.cat(parts, 1), atol=1e-5)
 
 
-def test_a_saved_model_predicts_the_same(network: Segmenter, tmp_path: Path) -> None:
-    network.eval().save_pretrained(tmp_path)
-    x = torch.rand(1, 3, 32, 32)
-    assert torch.equal(Segmenter.from_pretrained(tmp_path)(x), network(x))
+def test_judging_equals_one_linear_network_per_picture() -> None:
+    torch.manual_seed(0)
+    layers = HyperNet(20)(torch.rand(3, 112, 7, 7))
+    vectors = torch.rand(3, 224)
+    for i in range(3):
+        x = vectors[i]
+        for n, (weight, bias) in enumerate(layers):
+            x = F.linear(x, weight[i], bias[i])
+            x = x.sigmoid() if n + 1 < len(layers) else x
+        assert torch.allclose(judge(vectors, layers)[i], x[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (65, 130), (1, 1), (33, 400)])
+@torch.no_grad()
+def test_any_size_in_one_pass_alike_in_any_batch(size: tuple[int, int]) -> None:
+    model = tiny()
+    images = torch.rand(4, 3, *size)
+    scores, spreads = model.score_with_spread(images)
+    alone = torch.cat([model.score(image[None]) for image in images])
+    assert scores.shape == spreads.shape == (4,)
+    assert torch.allclose(scores, alone, atol=1e-5)
+    assert torch.equal(model.score(images), scores)
+    assert (scores >= 1).all()
+    assert (scores <= 5).all()
+    assert (spreads > 0).all()
+
+
+@torch.no_grad()
+def test_look_then_judge_is_the_forward_pass() -> None:
+    model = tiny()
+    images = torch.rand(2, 3, 90, 70)
+    small, statistics = model.look(images)
+    assert small.shape == (2, 3, 45, 35)
+    assert torch.equal(model(small, statistics), model(images))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"fusion": "attention"}, {"multiscale": False}, {"statistics": False}])
+def test_every_parameter_learns(arguments: dict[str, object]) -> None:
+    model = tiny(dropout=0.0, **arguments).train()
+    scores, log_variance = model(torch.rand(4, 3, 64, 64), with_variance=True)
+    (scores.square().sum() + log_variance.sum()).backward()
+    dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not dead
+
+
+@torch.no_grad()
+def test_attention_weighs_the_stages() -> None:
+    weights = tiny(fusion="attention").stage_weights(torch.rand(2, 3, 64, 64))
+    assert weights.shape == (2, 4)
+    assert torch.allclose(weights.sum(1), torch.ones(2))
+    with pytest.raises(ValueError, match="concat"):
+        tiny().stage_weights(torch.rand(2, 3, 64, 64))
+
+
+@torch.no_grad()
+def test_the_map_reaches_every_border() -> None:
+    model = tiny()
+    image = torch.rand(1, 3, 100, 300)
+    quality = model.quality_map(image, tile=64, step=32)
+    assert quality.shape == (1, 3, 9)
+    assert torch.allclose(quality[0, -1, -1], model.score(image[..., 36:, 236:])[0], atol=1e-5)
+
+
+def test_saved_and_loaded_scores_alike(tmp_path: object) -> None:
+    model = tiny()
+    model.save_pretrained(f"{tmp_path}/m")
+    loaded = QualityNet.from_pretrained(f"{tmp_path}/m")
+    image = torch.rand(1, 3, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(loaded.score(image), model.score(image))
+    assert (loaded.low, loaded.high) == (1.0, 5.0)
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="shrink"):
+        tiny(shrink=0)
+    with pytest.raises(ValueError, match="low, high"):
+        tiny(low=3.0, high=3.0)
+    with pytest.raises(UserError, match="backbone"):
+        tiny(backbone="no_such_network")
+    with pytest.raises(ValueError, match="images"):
+        tiny()(torch.rand(1, 4, 32, 32))
+
+
+def test_bf16_scores_stay_close() -> None:
+    model = tiny()
+    image: Tensor = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        full = model.score(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model.score(image)
+    assert half.dtype == torch.float32
+    assert torch.allclose(full, half, atol=0.1)

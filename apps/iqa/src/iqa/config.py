@@ -1,5 +1,7 @@
 """The configuration of iqa and its presets; each names its hardware and what to expect of it."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from polyscale.settings import Preset, Settings
@@ -7,34 +9,81 @@ from polyscale.training.options import TrainSettings
 
 
 class DataSettings(Settings):
-    """Which images to learn from."""
+    """Which pictures and opinions to learn from, and how to show them."""
 
-    train_images: int = Field(256, ge=1)
-    """Training images to generate."""
-    eval_images: int = Field(64, ge=1)
-    """Images in each of the validation and test splits."""
-    contrast: float = Field(0.3, gt=0, le=1)
-    """How much brighter than its ground a disc is, on the scale of the pictures, [0, 1]."""
+    path: str = "synthetic"
+    """Folder of a data set or csv of paths and scores; synthetic is the embedded, generated one."""
+    layout: str = "auto"
+    """Layout of that folder (koniq, spaq, kadid, biq2021, meta, csv, ...); auto tells it from the folder's names."""
+    val_fraction: float = Field(0.15, gt=0, le=0.8)
+    """Share of the training pictures cut off for validation where the data set has no validation split."""
+    train_images: int = Field(1200, ge=1)
+    """Training pictures to generate for the synthetic set."""
+    crop: int | None = Field(None, ge=32)
+    """Side of the random crop that a training step sees, after model.shrink; none takes whole pictures of one size."""
+    flip: bool = True
+    """Mirror half of the training pictures."""
+    pairs: int = Field(0, ge=0)
+    """Training pictures to show under one distortion at two levels, for their order alone (loss.pairs)."""
+    pair_size: int = Field(256, ge=32)
+    """Side of the crop that such a pair shows, before model.shrink."""
+    pair_batch: int = Field(4, ge=1)
+    """Pairs in a training step."""
+    cross: str | None = None
+    """Another data set whose test split is scored after every validation, never chosen by."""
+    cache: bool = True
+    """Keep the training pictures in memory, decoded and shrunk, with their statistics."""
 
 
 class ModelSettings(Settings):
     """The network."""
 
-    backbone: str = "test_resnet"
-    """Any hierarchical timm model: pvt_v2_b0, convnext_*, resnet*, mobilenetv4_*, ..."""
+    backbone: str = "swin_tiny_patch4_window7_224"
+    """Any hierarchical timm model: swin_{tiny,small,base}_patch4_window7_224, convnext_*, resnet*, regnet*, ..."""
     pretrained: bool = False
     """Start from timm's weights, fetched from the hub."""
-    width: int = Field(32, ge=8)
-    """Channels of the fused map."""
-    image_size: int = Field(64, ge=32)
-    """Side in pixels of the square that images are resized to."""
+    weights: str | None = None
+    """Start from a trained model of the same settings: a run's folder, a hub id, or a shipped name (nano)."""
+    multiscale: bool = True
+    """Write the judging network from all four stages; else from the last alone."""
+    fusion: Literal["concat", "attention"] = "concat"
+    """How the stages are joined: side by side, or weighed by attention first."""
+    statistics: bool = False
+    """Take in natural scene statistics of the whole picture beside the backbone."""
+    shrink: int = Field(1, ge=1, le=8)
+    """The backbone sees the picture shrunk by this factor (the statistics see all of it)."""
+    image_size: int = Field(512, ge=32)
+    """Pictures of more than this side squared are shrunk to it, aspect kept; smaller ones stay as they are."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Dropout of the hyper-network and of the networks it writes."""
+    drop_path: float = Field(0.2, ge=0, lt=1)
+    """Stochastic depth of the backbone."""
+    checkpoint_activations: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
 
 
 class LossSettings(Settings):
     """The parts of the training loss and their weights."""
 
-    dice: float = Field(1.0, ge=0)
-    """Weight of the per-image Dice loss beside the cross-entropy."""
+    main: Literal["l1", "mse"] = "l1"
+    """Distance to the mean opinion, on a scale where the range of opinions is 1."""
+    norm_in_norm: float = Field(0.0, ge=0)
+    """Weight of the norm-in-norm loss: linearity within a batch (1 - PLCC in another form)."""
+    ranking: float = Field(0.0, ge=0)
+    """Weight of the pairwise ranking loss within a batch (the seed's --ranking_loss_alpha)."""
+    pairs: float = Field(1.0, ge=0)
+    """Weight of the order of data.pairs: one picture, one distortion, two levels."""
+    margin: float = Field(5.0, gt=0)
+    """How far apart, in units of the score, ordered pictures must be to cost nothing; closer opinions are not ranked."""
+    spread: float = Field(0.02, ge=0)
+    """Weight of the likelihood that teaches the model its own spread; moves no score."""
+
+
+class OptimSettings(Settings):
+    """What the optimizer does beyond the section train."""
+
+    backbone_lr: float = Field(1.0, gt=0, le=1)
+    """Learning rate of the backbone as a share of train.lr; 0.1 suits a pretrained one (the seed's lr_ratio 10)."""
 
 
 class Config(Settings):
@@ -43,19 +92,34 @@ class Config(Settings):
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
+    optim: OptimSettings = OptimSettings()
     train: TrainSettings = TrainSettings()
+
+
+def _swin(size: str, crop: int, batch: int, memory: str, drop_path: float) -> Preset:
+    return Preset(
+        about=f"Swin-{size.capitalize()}, timm weights from the hub, one {memory} GPU. Not measured.",
+        values={
+            "data": {"crop": crop},
+            "model": {"backbone": f"swin_{size}_patch4_window7_224", "pretrained": True, "drop_path": drop_path},
+            "loss": {"norm_in_norm": 0.3},
+            "optim": {"backbone_lr": 0.1},
+            "train": {"epochs": 30, "batch_size": batch, "lr": 2e-4, "patience": 7, "workers": 8},
+        },
+    )
 
 
 PRESETS = {
     "nano": Preset(
-        about="From scratch on one CPU core in half a minute: IoU 0.9 on the embedded discs.",
-        values={"train": {"epochs": 6, "batch_size": 16, "lr": 3e-3, "ema": 0.9}},
-    ),
-    "small": Preset(
-        about="ResNet-18, 256 px; timm weights from the hub; one 8 GB GPU. Not measured.",
+        about="From scratch on 2 CPU cores: RegNetX-200MF at half size beside scene statistics.",
         values={
-            "model": {"backbone": "resnet18", "pretrained": True, "width": 64, "image_size": 256},
-            "train": {"epochs": 30, "batch_size": 16, "lr": 5e-4, "workers": 4},
+            "data": {"crop": 112},
+            "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 2, "dropout": 0.1, "drop_path": 0.0},
+            "loss": {"norm_in_norm": 0.3},
+            "train": {"epochs": 8, "batch_size": 16, "lr": 1e-3, "ema": 0.99},
         },
     ),
+    "tiny": _swin("tiny", 384, 16, "16 GB", 0.2),
+    "small": _swin("small", 384, 12, "24 GB", 0.25),
+    "base": _swin("base", 384, 8, "40 GB", 0.3),
 }

@@ -1,40 +1,169 @@
-"""The network: a hierarchical backbone, its levels fused to one map, a head that gives one logit per pixel."""
+"""The quality network: a hierarchical backbone, a hyper-network over its four stages, and scene statistics beside them.
+
+Source: the seed (HyperIQA on a Swin with the stages pooled and joined). What differs: the whole picture goes through at
+once, at any size; the score is on the scale of the opinions it learnt from and comes with a spread; the natural scene
+statistics that hand-made measures use may enter beside the backbone, which then may see the picture shrunk.
+"""
+
+from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iqa.hyper import GRID, TARGET, HyperNet, LocalDistortion, StageAttention, judge
+from iqa.statistics import SceneStatistics
 from polyscale.backbones import create_backbone
-from polyscale.blocks import FeatureFusion
 from polyscale.weights import Pretrained
 
+Fusion = Literal["concat", "attention"]
 
-class Segmenter(Pretrained):
-    """Foreground logits.
+STATISTICS_WIDTH = 64  # numbers that the statistics get in the judged vector
+_LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE = -10.0, 2.0
 
-    forward: images [B, 3, H, W], RGB in [0, 1], any H and W -> logits [B, 1, H, W].
 
-    backbone: any hierarchical timm model; width: channels of the fused map; image_size: side in pixels that it is
-    trained and used at.
+class QualityNet(Pretrained):
+    """Quality scores of pictures.
+
+    forward: RGB in [0, 1] [B, 3, H, W], any H and W -> scores [B], 0 for `low` and 1 for `high` of the opinions' range
+    (a score may lie a little outside); with `statistics` given (what `look` returns) the images are those of `look`.
+
+    backbone: any hierarchical timm model. multiscale: join all four stages, else the last alone. fusion: concat, or
+    attention, which weighs the stages first. statistics: take in SceneStatistics. shrink: the backbone sees the
+    picture shrunk by this whole number, the statistics see all of it. image_size: larger pictures are first shrunk to
+    this side squared (`data.network_image`). low, high: range of the scores for the user, higher is better.
     """
 
+    shipped = Path(__file__).with_name("weights")
     mean: Tensor
     std: Tensor
+    spread_scale: Tensor
 
     def __init__(
-        self, backbone: str = "test_resnet", width: int = 32, image_size: int = 64, pretrained: bool = False
+        self,
+        backbone: str = "swin_tiny_patch4_window7_224",
+        multiscale: bool = True,
+        fusion: Fusion = "concat",
+        statistics: bool = False,
+        shrink: int = 1,
+        dropout: float = 0.3,
+        drop_path: float = 0.2,
+        image_size: int = 512,
+        low: float = 0.0,
+        high: float = 100.0,
+        pretrained: bool = False,
+        checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
-        self.input_size = image_size
-        self.backbone = create_backbone(backbone, pretrained=pretrained)
+        if shrink < 1:
+            raise ValueError(f"shrink: {shrink} given, a whole number of at least 1 accepted")
+        if not low < high:
+            raise ValueError(f"low, high: {low}, {high} given, low must lie below high")
+        regularised = {"drop_path_rate": drop_path} if drop_path else {}
+        self.backbone = create_backbone(
+            backbone, pretrained=pretrained, checkpoint_activations=checkpoint_activations, **regularised
+        )
+        self.input_size, self.low, self.high, self.shrink, self.dropout = image_size, low, high, shrink, dropout
+        channels = self.backbone.channels
+        self.multiscale = multiscale
+        self.attention = StageAttention(channels[-1]) if multiscale and fusion == "attention" else None
+        self.hyper = HyperNet(sum(channels) if multiscale else channels[-1], dropout=dropout)
+        self.local = LocalDistortion(channels, TARGET[0] - STATISTICS_WIDTH * statistics)
+        self.statistics = StatisticsBranch(dropout) if statistics else None
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(1, 3, 1, 1), persistent=False)
-        self.fusion = FeatureFusion(self.backbone.channels, width, "attention")
-        self.head = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.GELU(), nn.Conv2d(width, 1, 1)
-        )
+        self.register_buffer("spread_scale", torch.ones(()))
+        self.log_variance = nn.Linear(TARGET[1] + TARGET[0], 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.backbone((images - self.mean) / self.std)
-        logits: Tensor = self.head(self.fusion(features))
-        return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+    @torch.no_grad()
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The part of the network that never changes: [B, 3, H, W] -> (shrunk images, statistics [B, K] or None)."""
+        statistics = None if self.statistics is None else self.statistics.measure(images)
+        if self.shrink > 1:
+            images = F.avg_pool2d(images, min(self.shrink, *images.shape[-2:]), ceil_mode=True)
+        return images, statistics
+
+    def forward(
+        self, images: Tensor, statistics: Tensor | None = None, with_variance: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images: shape {tuple(images.shape)} given, [B, 3, H, W] needed")
+        if statistics is None:
+            images, statistics = self.look(images)
+        stages = self.backbone((images - self.mean) / self.std)
+        content = self.hyper.read(self._joined(stages))
+        vector = self.local(stages)
+        if self.statistics is not None and statistics is not None:
+            said, shift = self.statistics(statistics)
+            content, vector = content + shift[..., None, None], torch.cat([vector, said], 1)
+        with torch.autocast(images.device.type, enabled=False):  # the score itself in full precision
+            content, vector = content.float(), vector.float()
+            scores = judge(vector, self.hyper(content), self.dropout, self.training)
+            if not with_variance:
+                return scores
+            seen = torch.cat([content.mean((2, 3)), vector], 1).detach()
+            return scores, self.log_variance(seen)[:, 0].clamp(_LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE)
+
+    def stage_weights(self, images: Tensor) -> Tensor:
+        """[B, 4]: how attention fusion weighs the stages of each picture. Raises ValueError for concat fusion."""
+        if self.attention is None:
+            raise ValueError("fusion: concat weighs no stages; build the model with fusion='attention'")
+        weights: Tensor = self.attention(self.backbone((self.look(images)[0] - self.mean) / self.std))
+        return weights
+
+    def score(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] -> scores [B] in the opinions' units, within [low, high]."""
+        return self._in_units(self(images))
+
+    def score_with_spread(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [B] as `score` gives them, and the standard deviation [B] of the opinions around them, same units.
+
+        The spread is calibrated on the validation split: there the error divided by the spread has unit variance.
+        """
+        scores, log_variance = self(images, with_variance=True)
+        return self._in_units(scores), self.spread_scale * (log_variance / 2).exp() * (self.high - self.low)
+
+    @torch.no_grad()
+    def quality_map(self, images: Tensor, tile: int = 128, step: int = 64, batch_size: int = 16) -> Tensor:
+        """[B, 3, H, W] -> [B, h, w]: the scores of overlapping tiles, one every `step` pixels, in users' units."""
+        height, width = images.shape[-2:]
+        tile_h, tile_w = min(tile, height), min(tile, width)
+        tops, lefts = _starts(height, tile_h, step), _starts(width, tile_w, step)
+        tiles = [images[..., top : top + tile_h, left : left + tile_w] for top in tops for left in lefts]
+        scores = [self.score(part) for part in torch.cat(tiles).split(batch_size)]
+        return torch.cat(scores).view(len(tops), len(lefts), -1).permute(2, 0, 1)
+
+    def _joined(self, stages: list[Tensor]) -> Tensor:
+        if not self.multiscale:
+            return F.adaptive_avg_pool2d(stages[-1], GRID)
+        pooled = [F.adaptive_avg_pool2d(stage, GRID) for stage in stages]
+        if self.attention is not None:
+            weights = self.attention(stages)
+            pooled = [p * weights[:, i, None, None, None] for i, p in enumerate(pooled)]
+        return torch.cat(pooled, 1)
+
+    def _in_units(self, scores: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * scores.clamp(0, 1)
+
+
+class StatisticsBranch(nn.Module):
+    """SceneStatistics standardised and read: [B, K] -> ([B, 64] for the judged vector, [B, 112] for the hyper-network)."""
+
+    def __init__(self, dropout: float, hidden: int = 128) -> None:
+        super().__init__()
+        self.measure = SceneStatistics()
+        self.standardise = nn.BatchNorm1d(self.measure.channels, affine=False)
+        self.hidden = nn.Sequential(nn.Linear(self.measure.channels, hidden), nn.GELU(), nn.Dropout(dropout))
+        self.say = nn.Linear(hidden, STATISTICS_WIDTH)
+        self.shift = nn.Linear(hidden, TARGET[1])
+
+    def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.hidden(self.standardise(statistics).clamp(-5, 5))
+        return self.say(hidden), self.shift(hidden)
+
+
+def _starts(length: int, tile: int, step: int) -> list[int]:
+    """Starts of tiles that reach both borders, about `step` apart."""
+    count = -(-(length - tile) // step) + 1
+    return [round(i * (length - tile) / max(count - 1, 1)) for i in range(count)]

@@ -1,19 +1,38 @@
-"""What the network is trained on: cross-entropy and per-image Dice."""
+"""What the network is trained on: distance to the mean opinion, order and linearity within a batch, ordered pairs,
+and the likelihood of its own spread.
+"""
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from iqa.config import LossSettings
-from polyscale.losses import bce_loss, dice_loss
+from polyscale.losses import norm_in_norm_loss, ranking_loss
 
 
 class Objective:
-    """(logits, masks) -> {"loss": total, parts...}; all scalars, parts already weighted."""
+    """(scores, log variances, targets, pair scores) -> {"loss": total, parts...}; all scalars, parts already weighted.
 
-    def __init__(self, settings: LossSettings) -> None:
-        self.settings = settings
+    Scores and targets [B] are shares of the opinions' range; `unit` is one unit of the user's scale as such a share.
+    Pair scores [P, 2] belong to one picture at two levels of one distortion, the better first; None where there are
+    none.
+    """
 
-    def __call__(self, logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
-        parts = {"bce": bce_loss(logits, masks)}
-        if self.settings.dice:
-            parts["dice"] = self.settings.dice * dice_loss(logits, masks)
-        return {"loss": sum(parts.values(), start=logits.new_zeros(())), **parts}
+    def __init__(self, settings: LossSettings, low: float, high: float) -> None:
+        self.settings, self.unit = settings, 1 / (high - low)
+
+    def __call__(
+        self, scores: Tensor, log_variance: Tensor, targets: Tensor, pairs: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        s = self.settings
+        distance = {"l1": F.l1_loss, "mse": F.mse_loss}[s.main]
+        parts = {s.main: distance(scores, targets)}
+        if s.norm_in_norm:
+            parts["norm_in_norm"] = s.norm_in_norm * norm_in_norm_loss(scores, targets)
+        if s.ranking:
+            parts["ranking"] = s.ranking * ranking_loss(scores, targets, s.margin * self.unit, s.margin * self.unit)
+        if pairs is not None and s.pairs:
+            parts["pairs"] = s.pairs * (s.margin * self.unit - (pairs[:, 0] - pairs[:, 1])).clamp(min=0).mean()
+        if s.spread:
+            error = (scores.detach() - targets) ** 2
+            parts["spread"] = s.spread * (0.5 * (log_variance + error * (-log_variance).exp())).mean()
+        return {"loss": sum(parts.values(), start=scores.new_zeros(())), **parts}

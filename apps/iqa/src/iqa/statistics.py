@@ -18,7 +18,10 @@ SMALLEST = 32  # below this side the coarsest scale has nothing left; smaller pi
 _FLOOR = 1 / 255  # contrast that counts as none: one grey level
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # luma, red-green, yellow-blue
-_SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
+_SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))  # rows, columns
+_WEIGHTS = [math.exp(-((i - 3) ** 2) / (2 * (7 / 6) ** 2)) for i in range(7)]
+_GAUSS = [w / sum(_WEIGHTS) for w in _WEIGHTS]
+_GRID = 64  # samples a side from which quantiles are taken
 
 
 class SceneStatistics(nn.Module):
@@ -27,58 +30,61 @@ class SceneStatistics(nn.Module):
     Computed in float32, also under autocast. `channels` is the count of numbers. No gradient reaches the image.
     """
 
-    kernel: Tensor
-    opponent: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        offsets = torch.arange(7, dtype=torch.float32) - 3
-        kernel = torch.exp(-(offsets**2) / (2 * (7 / 6) ** 2))
-        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
-        self.register_buffer("opponent", torch.tensor(_OPPONENT).view(3, 3, 1, 1), persistent=False)
         self.channels = int(self(torch.full((1, 3, SMALLEST, SMALLEST), 0.5)).shape[1])
 
     @torch.no_grad()
     def forward(self, image_BCHW: Tensor) -> Tensor:
         with torch.autocast(image_BCHW.device.type, enabled=False):
             image = _at_least(image_BCHW.float(), SMALLEST)
-            planes = F.conv2d(image, self.opponent)
+            red, green, blue = image.split(1, 1)
+            planes = torch.cat([a * red + b * green + c * blue for a, b, c in _OPPONENT], 1)
             parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1])]
+            seen = planes[:, :1]  # at full size luma only: cameras and JPEG keep colour at half the size
             for scale in range(SCALES):
-                parts += [self._normalised(planes), _edges(planes[:, :1]), _tiles(planes[:, :1])]
+                parts += [_normalised(seen), _edges(seen[:, :1]), _tiles(seen[:, :1])]
                 if scale + 1 < SCALES:
-                    planes = F.avg_pool2d(planes, 2)
+                    seen = planes = F.avg_pool2d(planes, 2)
             return torch.cat(parts, 1)
 
-    def _normalised(self, planes: Tensor) -> Tensor:
-        """Moments of each plane divided by its local contrast, of products of neighbours, and of the contrast."""
-        mean = self._blur(planes)
-        contrast = (self._blur(planes**2) - mean**2).clamp(min=0).sqrt()
-        x = (planes - mean) / (contrast + _FLOOR)
-        luma = x[:, :1]
-        products = torch.cat([luma * torch.roll(luma, shift, (2, 3)) for shift in _SHIFTS], 1)
-        return torch.cat([_moments(x), _signed_moments(products), _log_quantiles(contrast), _log_spread(contrast)], 1)
 
-    def _blur(self, x: Tensor) -> Tensor:
-        channels = x.shape[1]
-        kernel = self.kernel.expand(channels, 1, 7)
-        x = F.pad(x, (3, 3, 3, 3), mode="replicate")
-        x = F.conv2d(x, kernel[..., None], groups=channels)
-        return F.conv2d(x, kernel[..., None, :], groups=channels)
+def _normalised(planes: Tensor) -> Tensor:
+    """Moments of each plane divided by its local contrast, of products of neighbours, and of the contrast."""
+    mean = _blur(planes)
+    contrast = (_blur(planes * planes) - mean * mean).clamp(min=0).sqrt()
+    x = (planes - mean) / (contrast + _FLOOR)
+    luma, inner = x[:, :1], x[:, :1, 1:-1, 1:-1]
+    height, width = inner.shape[-2:]
+    shifted = [luma[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in _SHIFTS]
+    products = torch.cat([inner * other for other in shifted], 1)
+    return torch.cat([_moments(x), _signed_moments(products), _log_quantiles(contrast), _log_spread(contrast)], 1)
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Gaussian of 7x7, sigma 7/6, at the same size; sums of shifted planes, 8 times faster than a depthwise conv2d."""
+    height, width = x.shape[-2:]
+    x = F.pad(x, (3, 3, 3, 3), mode="replicate")
+    x = _GAUSS[3] * x[..., 3 : 3 + height, :] + sum(
+        _GAUSS[i] * (x[..., i : i + height, :] + x[..., 6 - i : 6 - i + height, :]) for i in range(3)
+    )
+    return _GAUSS[3] * x[..., 3 : 3 + width] + sum(
+        _GAUSS[i] * (x[..., i : i + width] + x[..., 6 - i : 6 - i + width]) for i in range(3)
+    )
 
 
 def _moments(x: Tensor) -> Tensor:
     """Spread, peakedness (mean |x| against root mean square), skew and kurtosis of each plane: [B, 4 C]."""
-    square, magnitude = (x**2).mean((2, 3)), x.abs().mean((2, 3))
-    root = (square + 1e-6).sqrt()
-    skew, kurtosis = (x**3).mean((2, 3)) / root**3, (x**4).mean((2, 3)) / root**4
+    squares = x * x
+    root, magnitude = (squares.mean((2, 3)) + 1e-6).sqrt(), x.abs().mean((2, 3))
+    skew, kurtosis = (squares * x).mean((2, 3)) / root**3, (squares * squares).mean((2, 3)) / root**4
     return torch.cat([root, magnitude / root, _compressed(skew), (kurtosis + 1e-6).log().clamp(-5, 10)], 1)
 
 
 def _signed_moments(x: Tensor) -> Tensor:
     """Mean, size of the positive and of the negative part, and peakedness of each plane: [B, 4 C]."""
-    positive, negative = (x.clamp(min=0) ** 2).mean((2, 3)).sqrt(), (x.clamp(max=0) ** 2).mean((2, 3)).sqrt()
-    root = (positive**2 + negative**2 + 1e-6).sqrt()
+    total, above = (x * x).mean((2, 3)), x.clamp(min=0).square().mean((2, 3))
+    positive, negative, root = above.sqrt(), (total - above).clamp(min=0).sqrt(), (total + 1e-6).sqrt()
     return torch.cat([x.mean((2, 3)), positive, negative, x.abs().mean((2, 3)) / root], 1)
 
 
@@ -119,8 +125,9 @@ def _tiles(luma: Tensor) -> Tensor:
 
 def _tones(image: Tensor, planes: Tensor) -> Tensor:
     """Brightness, clipping, colour: quantiles, means, spreads, saturation, colourfulness, haze (dark channel)."""
-    small = F.interpolate(image, scale_factor=0.5, mode="nearest") if min(image.shape[-2:]) > 256 else image
-    luma, red_green, yellow_blue = F.conv2d(small, planes.new_tensor(_OPPONENT).view(3, 3, 1, 1)).unbind(1)
+    step = 2 if min(image.shape[-2:]) > 256 else 1
+    small = image[..., ::step, ::step].contiguous()
+    luma, red_green, yellow_blue = planes[..., ::step, ::step].contiguous().unbind(1)
     highest, lowest = small.amax(1), small.amin(1)
     saturation = (highest - lowest) / (highest + _FLOOR)
     clipped = [(luma < 0.03), (luma > 0.97), (highest > 0.99), (lowest < 0.01)]
@@ -173,9 +180,9 @@ def _dot(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _quantiles(x: Tensor, at: tuple[float, ...]) -> Tensor:
-    """Quantiles of each plane over an even grid of about 128x128 of its pixels: [B, C len(at)]."""
+    """Quantiles of each plane over an even grid of about 64x64 of its pixels: [B, C len(at)]."""
     height, width = x.shape[-2:]
-    values = x[..., :: max(1, height // 128), :: max(1, width // 128)].flatten(2).sort(2).values
+    values = x[..., :: max(1, height // _GRID), :: max(1, width // _GRID)].flatten(2).sort(2).values
     index = [round(q * (values.shape[2] - 1)) for q in at]
     return values[:, :, index].flatten(1)
 

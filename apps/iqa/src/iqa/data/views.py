@@ -1,0 +1,87 @@
+"""What a training step sees of a data set: the fixed first part of the network (`QualityNet.look`) computed once a
+picture and kept, so that an epoch costs the trainable part alone; and the ordered pairs beside the opinions.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .dataset import QualitySet, random_crop
+from .distortions import ordered_pair
+
+Look = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+
+
+class ViewSet(torch.utils.data.Dataset[dict[str, Any]]):
+    """`[i]` is {"image": float32 [3, h, w], "score": share of the range, "index": i} and, where the network takes
+    them, "statistics": float32 [K] of the whole picture; h = w = `crop` where it is given.
+
+    The crop and the mirroring draw from torch's global generator.
+    """
+
+    def __init__(self, base: QualitySet, look: Look, crop: int | None, flip: bool, cache: bool = True) -> None:
+        self.base, self.look, self.crop, self.flip, self.cache = base, look, crop, flip, cache
+        self._seen: dict[int, tuple[Tensor, Tensor | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the cache: a copy in another process fills its own."""
+        return {**self.__dict__, "_seen": {}}
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        image, statistics = self._view(index)
+        if self.crop is not None:
+            image = random_crop(image, self.crop)
+        if self.flip and torch.rand(()) < 0.5:
+            image = image.flip(2)
+        score = (self.base.scores[index] - self.base.low) / (self.base.high - self.base.low)
+        sample = {"image": image.float().div_(255), "score": torch.tensor(score, dtype=torch.float32), "index": index}
+        return sample if statistics is None else {**sample, "statistics": statistics}
+
+    def _view(self, index: int) -> tuple[Tensor, Tensor | None]:
+        if index in self._seen:
+            return self._seen[index]
+        seen = view(self.look, self.base.picture(index)[None])
+        result = seen[0][0], None if seen[1] is None else seen[1][0]
+        if self.cache:
+            self._seen[index] = result
+        return result
+
+
+class PairSet:
+    """`count` pictures of `base`, each as a square crop of side `side` under one distortion at two levels.
+
+    batch(step, n) is {"images": float32 [2 n, 3, h, w], and "statistics" [2 n, K] where the network takes them}: the n
+    better ones first. Which pairs a step gets is a function of (seed, step) alone; all are kept once made.
+    """
+
+    def __init__(self, base: QualitySet, look: Look, count: int, side: int, seed: int) -> None:
+        self.base, self.look, self.count, self.side, self.seed = base, look, min(count, len(base)), side, seed
+        self._made: dict[int, tuple[Tensor, Tensor | None]] = {}
+
+    def batch(self, step: int, n: int, device: torch.device) -> dict[str, Tensor]:
+        chosen = np.random.default_rng([self.seed, step]).integers(self.count, size=n)
+        made = [self._pair(int(i)) for i in chosen]
+        images = torch.stack([image for image, _ in made], 1).flatten(0, 1).float().div_(255)
+        statistics = [s for _, s in made if s is not None]
+        batch = {"images": images} | ({"statistics": torch.stack(statistics, 1).flatten(0, 1)} if statistics else {})
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+
+    def _pair(self, number: int) -> tuple[Tensor, Tensor | None]:
+        if number not in self._made:
+            rng = np.random.default_rng([self.seed, number, self.count])
+            pictures = ordered_pair(self.base.original(int(rng.integers(len(self.base)))), rng, self.side)
+            self._made[number] = view(self.look, torch.from_numpy(pictures).permute(0, 3, 1, 2))
+        return self._made[number]
+
+
+def view(look: Look, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """uint8 [B, 3, H, W] -> (uint8 [B, 3, h, w], statistics [B, K] or None)."""
+    small, statistics = look(images.float().div(255))
+    return small.mul(255).round_().to(torch.uint8), statistics

@@ -1,4 +1,4 @@
-"""The quality network: the seed's numbers reproduced, any size in one pass, and a score that only its picture decides."""
+"""The quality network: the seed's numbers reproduced, any size in one pass, one score per picture in any batch."""
 
 import pytest
 import torch

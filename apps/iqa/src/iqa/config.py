@@ -74,7 +74,7 @@ class LossSettings(Settings):
     pairs: float = Field(1.0, ge=0)
     """Weight of the order of data.pairs: one picture, one distortion, two levels."""
     margin: float = Field(5.0, gt=0)
-    """How far apart, in units of the score, ordered pictures must be to cost nothing; closer opinions are not ranked."""
+    """Units of the score between ordered pictures from which they cost nothing; closer opinions are not ranked."""
     spread: float = Field(0.02, ge=0)
     """Weight of the likelihood that teaches the model its own spread; moves no score."""
 

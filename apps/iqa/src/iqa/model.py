@@ -148,7 +148,7 @@ class QualityNet(Pretrained):
 
 
 class StatisticsBranch(nn.Module):
-    """SceneStatistics standardised and read: [B, K] -> ([B, 64] for the judged vector, [B, 112] for the hyper-network)."""
+    """SceneStatistics read: [B, K] -> ([B, 64] for the judged vector, [B, 112] for the hyper-network)."""
 
     def __init__(self, dropout: float, hidden: int = 128) -> None:
         super().__init__()

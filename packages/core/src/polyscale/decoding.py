@@ -204,5 +204,5 @@ def spare_factor(size: tuple[int, int], at_least: int | None) -> int:
 def decode_smaller(image: Image.Image, factor: int) -> bool:
     """Have libjpeg decode an opened JPEG file at 1 / `factor` of its sides; False where the format has no such way."""
     before = image.size
-    image.draft(None, (before[0] // factor, before[1] // factor))  # type: ignore[arg-type]
+    image.draft(None, (before[0] // factor, before[1] // factor))
     return image.size != before

@@ -6,7 +6,7 @@ statistics that hand-made measures use may enter beside the backbone, which then
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,7 @@ class QualityNet(Pretrained):
             raise ValueError(f"shrink: {shrink} given, a whole number of at least 1 accepted")
         if not low < high:
             raise ValueError(f"low, high: {low}, {high} given, low must lie below high")
-        regularised = {"drop_path_rate": drop_path} if drop_path else {}
+        regularised: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
         self.backbone = create_backbone(
             backbone, pretrained=pretrained, checkpoint_activations=checkpoint_activations, **regularised
         )

@@ -24,8 +24,8 @@ class Objective:
         self, scores: Tensor, log_variance: Tensor, targets: Tensor, pairs: Tensor | None = None
     ) -> dict[str, Tensor]:
         s = self.settings
-        distance = {"l1": F.l1_loss, "mse": F.mse_loss}[s.main]
-        parts = {s.main: distance(scores, targets)}
+        distance = F.l1_loss if s.main == "l1" else F.mse_loss
+        parts: dict[str, Tensor] = {s.main: distance(scores, targets)}
         if s.norm_in_norm:
             parts["norm_in_norm"] = s.norm_in_norm * norm_in_norm_loss(scores, targets)
         if s.ranking:

@@ -7,11 +7,10 @@ float samples, CMYK, palettes, and the same for arrays and tensors. Torch is imp
 import contextlib
 import io
 import os
-import re
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -30,6 +29,7 @@ from polyscale.decoding import (
     why_not_opened,
 )
 from polyscale.errors import UserError
+from polyscale.naming import natural_key
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,6 @@ __all__ = [
     "ImageSource",
     "image_size",
     "list_images",
-    "natural_key",
     "read_image",
     "read_mask",
     "replace_file",
@@ -194,12 +193,6 @@ def list_images(folder: str | Path) -> list[Path]:
     except OSError as error:
         raise UserError(f"{name_of(folder)}: {why_not_opened(error)}") from error
     return sorted((path for path in found if path.is_file()), key=lambda path: natural_key(path.name))
-
-
-def natural_key(text: str) -> tuple[list[Any], str]:
-    """Sort key that compares runs of digits as numbers; the plain text breaks ties."""
-    parts = re.split(r"([0-9]+)", text)
-    return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], text
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -1,13 +1,17 @@
 """Data sets of iqa: the embedded synthetic pictures, CSV files of scores, and the benchmarks by their layouts."""
 
+from .check import Finding, check
 from .dataset import QualitySet, network_image, network_size, read_network_image
 from .listing import Entry, Listing
-from .open import list_folder, open_split
+from .open import describe, list_folder, open_split
 
 __all__ = [
     "Entry",
+    "Finding",
     "Listing",
     "QualitySet",
+    "check",
+    "describe",
     "list_folder",
     "network_image",
     "network_size",

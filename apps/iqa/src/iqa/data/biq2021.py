@@ -29,6 +29,6 @@ def _entries(table: Path, folder: Path) -> list[Entry]:
     names = [cell(table, row, name_column, number) for number, row in enumerate(rows, 1)]
     files = pictures(folder, names, table)
     return [
-        Entry(name, file, score_of(table, name, row.get(score_column, "")), name.split(" ")[0].casefold())
+        Entry(name, file, score_of(table, name, row[score_column]), name.split(" ")[0].casefold())
         for name, file, row in zip(names, files, rows, strict=True)
     ]

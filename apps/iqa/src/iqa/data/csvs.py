@@ -34,13 +34,13 @@ SCALES = ((0, 1), (1, 5), (0, 5), (1, 10), (0, 10), (0, 100))
 class Reading:
     """What a CSV file does not say by itself; None and "" leave it to its columns.
 
-    images: folder that its names are relative to. scale: (low, high) of the scores. lower_better: the scores are DMOS
+    images: folder that its names are relative to. scale: (low, high) of the scores. lower_better: the scores are such
     and get turned. split: the column of the split to take.
     """
 
     images: Path | None = None
     scale: tuple[float, float] | None = None
-    lower_better: bool = False
+    lower_better: bool | None = None
     split: str = ""
 
 
@@ -53,11 +53,13 @@ def list_csv(path: Path, reading: Reading) -> Listing:
     """The listing of one CSV file, of the only one in a folder, or of train.csv, val.csv and test.csv in it."""
     notes: list[str] = []
     splits: dict[str, list[Entry]] = {}
-    turn = reading.lower_better
+    turn = bool(reading.lower_better)
     for split, table in ({"": path} if path.is_file() else _tables_in(path)).items():
         rows = read_csv(table)
         columns = _columns(table, rows, reading, notes)
-        turn = turn or columns.score == "dmos"
+        if columns.score == "dmos" and reading.lower_better is None:
+            wrong = "dmos runs either way (KADID-10k's is higher for better pictures)"
+            raise UserError(f"{table}: {wrong}; set lower_better to true or false", exit_code=2)
         for word, entry in _entries(table, rows, columns, reading):
             splits.setdefault(split or word, []).append(entry)
     low, high = reading.scale or _scale([entry.score for part in splits.values() for entry in part], notes)
@@ -112,13 +114,13 @@ def _entries(table: Path, rows: Sequence[Row], columns: Columns, reading: Readin
     names = [cell(table, row, columns.name, number) for number, row in enumerate(rows, 1)]
     files = pictures(reading.images or picture_folder(table, names), names, table)
     for name, file, row in zip(names, files, rows, strict=True):
-        word = row.get(columns.split, "") if columns.split else ""
+        word = row[columns.split] if columns.split else ""
         split = SPLIT_WORDS.get(_NUMBERED.get(word, word).casefold()) if columns.split else ""
         if split is None:
             raise UserError(f"{table}: {columns.split} of {name} is '{word}'; accepted are train, val and test")
-        subset = row.get(columns.subset, "") if columns.subset else ""
-        reference = row.get(columns.reference, "") if columns.reference else ""
-        yield split, Entry(name, file, score_of(table, name, row.get(columns.score, "")), subset, reference)
+        subset = row[columns.subset] if columns.subset else ""
+        reference = row[columns.reference] if columns.reference else ""
+        yield split, Entry(name, file, score_of(table, name, row[columns.score]), subset, reference)
 
 
 def _scale(scores: Sequence[float], notes: list[str]) -> tuple[float, float]:
@@ -127,6 +129,6 @@ def _scale(scores: Sequence[float], notes: list[str]) -> tuple[float, float]:
     least, most = min(known, default=0.0), max(known, default=1.0)
     low, high = next(((a, b) for a, b in SCALES if a <= least and most <= b), (least, most))
     notes.append(
-        f"scores {least:g} to {most:g} are taken to lie on a scale of {low:g} to {high:g}; --scale names another"
+        f"scores {least:g} to {most:g} are taken to lie on a scale of {low:g} to {high:g}; set scale if it is another"
     )
     return float(low), float(high)

@@ -68,7 +68,7 @@ def network_size(height: int, width: int, size: int) -> tuple[int, int]:
 
 def network_image(image: Bytes, size: int) -> torch.Tensor:
     """uint8 [H, W, 3] to uint8 [3, h, w] of at most `size` squared pixels: bicubic, anti-aliased; see network_size."""
-    height, width = network_size(*image.shape[:2], size)
+    height, width = network_size(image.shape[0], image.shape[1], size)
     if (height, width) != image.shape[:2]:
         image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
     return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polyscale.errors import UserError
+from polyscale.images import list_images
 
 from .listing import some
 
@@ -52,10 +53,7 @@ def pictures(folder: Path, names: Sequence[str], table: Path) -> list[Path]:
             seen[parent] = _names(parent) if parent.is_dir() else {}
             exact[parent] = set(parent.iterdir()) if parent.is_dir() else set()
         found.append(path if path in exact[parent] else seen[parent].get(path.name.casefold()))
-    missing = [name for name, path in zip(names, found, strict=True) if path is None]
-    if missing:
-        raise UserError(f"{table}: {len(missing)} of {len(names)} pictures are not in {folder}: {some(missing)}")
-    return [path for path in found if path is not None]
+    return _all_found(found, folder, names, table)
 
 
 def picture_folder(table: Path, names: Sequence[str]) -> Path:
@@ -65,3 +63,25 @@ def picture_folder(table: Path, names: Sequence[str]) -> Path:
     deeper = [path for folder in inner for path in sorted(folder.iterdir()) if path.is_dir()]
     probes = [name.replace("\\", "/") for name in names[:10]]
     return next((f for f in (own, *inner, *deeper) if any((f / name).is_file() for name in probes)), own)
+
+
+def pictures_below(folder: Path, names: Sequence[str], table: Path) -> list[Path]:
+    """As `pictures`, for names without their folders: each is looked for everywhere below `folder`."""
+    found: dict[str, Path] = {}
+    for top, _, files in os.walk(folder):
+        for name in files:
+            found.setdefault(name.casefold(), Path(top, name))
+    return _all_found([found.get(name.casefold()) for name in names], folder, names, table)
+
+
+def picture_by_stem(folder: Path, names: Sequence[str], table: Path) -> list[Path]:
+    """As `pictures`, whatever suffix the files have ("00001.jpg" finds 00001.png)."""
+    stems = {path.stem.casefold(): path for path in list_images(folder)}
+    return _all_found([stems.get(Path(name).stem.casefold()) for name in names], folder, names, table)
+
+
+def _all_found(found: Sequence[Path | None], folder: Path, names: Sequence[str], table: Path) -> list[Path]:
+    missing = [name for name, path in zip(names, found, strict=True) if path is None]
+    if missing:
+        raise UserError(f"{table}: {len(missing)} of {len(names)} pictures are not in {folder}: {some(missing)}")
+    return [path for path in found if path is not None]

@@ -20,20 +20,21 @@ from polyscale.decoding import MAX_PIXELS, name_of, opened, upright
 
 NEAR = 20  # bits of 256
 _SIDE = 16
-_BLOCK = 2048
+_BLOCK = 512
 
 
 def difference_hash(picture: Image.Image) -> NDArray[np.bool_]:
     """The 256 bits of a picture of any mode and size."""
-    small = picture.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.LANCZOS)
+    small = picture.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BILINEAR)
     grey = np.asarray(small)
     return (grey[:, 1:] > grey[:, :-1]).ravel()
 
 
 def hash_file(path: Path) -> NDArray[np.bool_]:
-    """The hash of a picture file; JPEG is decoded at an eighth to a half of its size. Raises ImageError naming it."""
+    """The hash of a picture file, within two bits of that of all its pixels: a large JPEG is decoded at a part of its
+    size, and its luma alone. Raises ImageError naming the file."""
     with opened(path, name_of(path), MAX_PIXELS) as image:
-        image.draft("L", (8 * _SIDE, 8 * _SIDE))
+        image.draft("L", (16 * _SIDE, 16 * _SIDE))
         return difference_hash(upright(image))
 
 
@@ -53,10 +54,14 @@ def near_pairs(first: NDArray[np.bool_], second: NDArray[np.bool_], bits: int = 
     return np.concatenate(found) if found else np.zeros((0, 2), np.intp)
 
 
-@lru_cache(maxsize=2)  # the training and the validation split of one process ask alike
-def near_duplicate_groups(paths: tuple[Path, ...]) -> tuple[int, ...]:
-    """A group number for each file: those at most NEAR bits apart, also over others in between, share it."""
-    hashes = hash_files(paths)
+def groups_of(hashes: NDArray[np.bool_]) -> list[int]:
+    """A group number for each hash [N, 256]: those at most NEAR bits apart, also over others in between, share it."""
     pairs = near_pairs(hashes, hashes)
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(paths), len(paths)))
-    return tuple(int(number) for number in connected_components(graph, directed=False)[1])
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(hashes), len(hashes)))
+    return [int(number) for number in connected_components(graph, directed=False)[1]]
+
+
+@lru_cache(maxsize=2)  # the training and the validation split of one process ask alike
+def groups_of_files(paths: tuple[Path, ...]) -> list[int]:
+    """As `groups_of`, of files: about 1.5 ms each for a JPEG of 512 x 512."""
+    return groups_of(hash_files(paths))

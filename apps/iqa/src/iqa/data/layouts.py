@@ -1,14 +1,39 @@
-"""The layouts that are told from what lies in a folder, and the one that reads them."""
+"""The layouts that are told from what lies in a folder, what lists each and how many pictures it should give."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+from .agiqa import is_agiqa, list_agiqa
 from .biq2021 import is_biq2021, list_biq2021
+from .distorted import is_csiq, is_kadid, is_tid2013, list_csiq, list_kadid, list_tid2013
+from .flive import is_flive, list_flive
+from .koniq import is_koniq, list_koniq
 from .listing import Listing
+from .live import is_live, is_live_challenge, list_live, list_live_challenge
+from .spaq import is_spaq, list_spaq
 
-# layout -> (does it lie here?, list it, pictures in the given folder if any); more than one may fit: the first is taken
-LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Path | None], Listing]]] = {
-    "biq2021": (is_biq2021, list_biq2021),
+
+class Layout(NamedTuple):
+    """fits(folder): does it lie here? list(folder, its pictures or None). published: pictures with an opinion."""
+
+    fits: Callable[[Path], bool]
+    list: Callable[[Path, Path | None], Listing]
+    published: int
+
+
+LAYOUTS = {
+    "koniq": Layout(is_koniq, list_koniq, 10_073),
+    "spaq": Layout(is_spaq, list_spaq, 11_125),
+    "livec": Layout(is_live_challenge, list_live_challenge, 1_162),
+    "kadid": Layout(is_kadid, list_kadid, 10_125),
+    "tid2013": Layout(is_tid2013, list_tid2013, 3_000),
+    "csiq": Layout(is_csiq, list_csiq, 866),
+    "live": Layout(is_live, list_live, 779),
+    "flive": Layout(is_flive, list_flive, 39_810),
+    "agiqa": Layout(is_agiqa, list_agiqa, 2_982),
+    "biq2021": Layout(is_biq2021, list_biq2021, 12_000),
 }
 
 
@@ -16,7 +41,17 @@ def located(root: Path, layout: str) -> tuple[Path, str]:
     """The folder that holds the layout (root, or the only folder in it, as unzipping leaves it) and its name."""
     inner = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
     for folder in (root, *inner) if len(inner) == 1 else (root,):
-        for name, (fits, _) in LAYOUTS.items():
-            if layout in ("auto", name) and fits(folder):
+        for name, known in LAYOUTS.items():
+            if layout in ("auto", name) and known.fits(folder):
                 return folder, name
     return root, "csv" if layout == "auto" else layout
+
+
+def list_layout(root: Path, layout: str, images: Path | None) -> Listing:
+    """What the layout lists, with a note where pictures are fewer or more than were published."""
+    listing, published = LAYOUTS[layout].list(root, images), LAYOUTS[layout].published
+    count = len(listing.entries())
+    if count == published:
+        return listing
+    note = f"{count:,} pictures found, the published set has {published:,}"
+    return replace(listing, notes=[*listing.notes, note])

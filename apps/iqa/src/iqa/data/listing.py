@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polyscale.errors import UserError
+from polyscale.images import natural_key
 from polyscale.splits import completed as complete
 
 TEST_FRACTION = 0.2  # of a data set without any split: the field's 8:2
@@ -130,12 +131,50 @@ def _digest(path: Path) -> bytes:
 
 
 def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
-    """The listing with test and validation splits cut where it has none, pictures of one reference kept together."""
+    """The listing with test and validation splits cut where it has none, pictures of one reference kept together.
+
+    Look-alikes are drawn one by one and then follow the first of their group: hashes may differ by a bit between
+    decoders, and one group more or less must not change the whole draw.
+    """
+    alone = listing.near_duplicates
     splits, notes = complete(
         listing.splits,
-        lambda entry: entry.reference or f"/{entry.name}",
+        lambda entry: entry.reference if entry.reference and not alone else f"/{entry.name}",
         val_fraction=val_fraction,
         test_fraction=TEST_FRACTION,
         seed=seed,
     )
+    if alone and "train" in splits and "val" not in listing.splits:
+        moved = _together(splits)
+        notes.append(f"{moved} pictures changed sides so that train and val share no near-duplicates (dHash)")
     return replace(listing, splits=splits, notes=[*listing.notes, *notes])
+
+
+def _together(splits: dict[str, list[Entry]]) -> int:
+    """Move entries of train and val to the side of the entry that their reference names; how many were moved."""
+    sides = {entry.name: split for split in ("train", "val") for entry in splits[split]}
+    parts: dict[str, list[Entry]] = {"train": [], "val": []}
+    for entry in (*splits["train"], *splits["val"]):
+        parts[sides[entry.reference or entry.name]].append(entry)
+    moved = sum(sides[entry.name] != split for split, part in parts.items() for entry in part)
+    splits.update(parts)
+    return moved
+
+
+def grouped(listing: Listing, groups: Sequence[int]) -> Listing:
+    """The listing with train's look-alikes, those of one group number, named after the first of them as reference."""
+    train = listing.splits["train"]
+    first: dict[int, str] = {}
+    for entry, group in sorted(zip(train, groups, strict=True), key=lambda pair: natural_key(pair[0].name)):
+        first.setdefault(group, entry.name)
+    sizes = Counter(groups)
+    named = [
+        entry._replace(reference=first[group]) if sizes[group] > 1 else entry
+        for entry, group in zip(train, groups, strict=True)
+    ]
+    return replace(listing, splits={**listing.splits, "train": named})
+
+
+def wants_grouping(listing: Listing) -> bool:
+    """Whether a validation split is to be cut from pictures that are known to resemble each other."""
+    return listing.near_duplicates and "train" in listing.splits and "val" not in listing.splits

@@ -1,17 +1,21 @@
 """One door to every data set: open_split gives a QualitySet, describe the rows that `iqa data` shows."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from polyscale.errors import UserError
+from polyscale.images import image_size
 
 from .csvs import Reading, is_csv, list_csv
 from .dataset import CACHE_BYTES, FileSource, QualitySet, Source
-from .hashes import near_duplicate_groups
-from .layouts import LAYOUTS, located
-from .listing import Listing, checked, completed
+from .hashes import groups_of_files
+from .layouts import LAYOUTS, list_layout, located
+from .listing import Listing, checked, completed, grouped, wants_grouping
 
 SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = ("auto", "csv", *LAYOUTS)
@@ -28,7 +32,7 @@ def open_split(
     layout: str = "auto",
     images: FolderPath | None = None,
     scale: tuple[float, float] | None = None,
-    lower_better: bool = False,
+    lower_better: bool | None = None,
     split_column: str = "",
     val_fraction: float = 0.15,
     seed: int = 0,
@@ -87,7 +91,7 @@ def list_folder(
     layout: str = "auto",
     images: FolderPath | None = None,
     scale: tuple[float, float] | None = None,
-    lower_better: bool = False,
+    lower_better: bool | None = None,
     split_column: str = "",
     val_fraction: float = 0.15,
     seed: int = 0,
@@ -96,20 +100,31 @@ def list_folder(
 
     `split` names the one that is wanted: for "test" no validation is cut, for "all" everything is under "all".
     """
-    if not 0 < val_fraction < 0.8:
+    if not 0 < val_fraction <= 0.8:
         raise UserError(f"val_fraction must lie between 0 and 0.8, given {val_fraction}", exit_code=2)
-    if scale is not None and not scale[0] < scale[1]:
-        raise UserError(f"scale must be two numbers, low below high, given {scale[0]:g} {scale[1]:g}", exit_code=2)
-    reading = Reading(None if images is None else _folder(images), scale, lower_better, split_column)
+    reading = reading_of(images=images, scale=scale, lower_better=lower_better, split_column=split_column)
     try:
         listing = checked(listed(path, layout, reading))
         if split == "all":
             return replace(listing, splits={"all": listing.entries()})
-        if listing.near_duplicates and split != "test" and "train" in listing.splits and "val" not in listing.splits:
-            listing = _grouped(listing)
+        if split != "test" and wants_grouping(listing):
+            listing = grouped(listing, groups_of_files(tuple(entry.image for entry in listing.splits["train"])))
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
     return listing if split == "test" and "test" in listing.splits else completed(listing, val_fraction, seed)
+
+
+def reading_of(
+    *,
+    images: FolderPath | None = None,
+    scale: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    split_column: str = "",
+) -> Reading:
+    """The settings of open_split that say how a table is read, checked."""
+    if scale is not None and not scale[0] < scale[1]:
+        raise UserError(f"scale must be two numbers, low below high, given {scale[0]:g} {scale[1]:g}", exit_code=2)
+    return Reading(None if images is None else _folder(images), scale, lower_better, split_column)
 
 
 def listed(path: FolderPath, layout: str, reading: Reading) -> Listing:
@@ -124,7 +139,7 @@ def listed(path: FolderPath, layout: str, reading: Reading) -> Listing:
     root, layout = located(_folder(path), layout)
     if layout != "csv":
         _only_for_csv(layout, reading)
-        return LAYOUTS[layout][1](root, reading.images)
+        return list_layout(root, layout, reading.images)
     if not is_csv(root):
         raise UserError(f"{path}: no known data set here ({', '.join(LAYOUTS)}), nor a CSV file of pictures and scores")
     return list_csv(root, reading)
@@ -132,7 +147,7 @@ def listed(path: FolderPath, layout: str, reading: Reading) -> Listing:
 
 def _only_for_csv(layout: str, reading: Reading) -> None:
     given = {"scale": reading.scale, "lower_better": reading.lower_better, "split_column": reading.split}
-    wrong = [name for name, value in given.items() if value]
+    wrong = [name for name, value in given.items() if value not in (None, "")]
     if wrong:
         raise UserError(f"{' and '.join(wrong)}: for CSV files only, {layout} is known", exit_code=2)
 
@@ -146,16 +161,49 @@ def _folder(path: FolderPath) -> Path:
     return folder.resolve()
 
 
-def _grouped(listing: Listing) -> Listing:
-    """The listing with near-duplicates of train as references, so that a cut keeps them on one side."""
-    train = listing.splits["train"]
-    groups = near_duplicate_groups(tuple(entry.image for entry in train))
-    joined = len(groups) - len(set(groups))
-    named = [entry._replace(reference=f"near-duplicates {group}") for entry, group in zip(train, groups, strict=True)]
-    note = f"{joined} pictures of train are near-duplicates of another (dHash); the cut keeps them together"
-    return replace(listing, splits={**listing.splits, "train": named}, notes=[*listing.notes, note])
-
-
 def given(listing: Listing) -> list[str]:
     """The splits that hold anything."""
     return [name for name in SPLITS if listing.splits.get(name)]
+
+
+def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[dict[str, Any]]:
+    """One row per split: pictures, scores, sizes and subsets; `settings` are those of open_split.
+
+    Sizes are read from the headers of at most `at_most` pictures spread evenly over the split.
+    """
+    settings = {"size": 1, "cache": False, "augment": False, **settings}
+    if os.fspath(path) == SYNTHETIC:
+        return [_row(split, open_split(path, split, **settings), at_most) for split in SPLITS]
+    known = ("layout", "images", "scale", "lower_better", "split_column", "val_fraction", "seed")
+    listing = list_folder(path, **{key: settings[key] for key in known if key in settings})
+    rows = []
+    for split in given(listing):
+        source = FileSource(listing.splits[split], listing.low, listing.high)
+        rows.append(_row(split, QualitySet(source, 1, listing.title, listing.notes, cache=False), at_most))
+    return rows
+
+
+def _row(split: str, part: QualitySet, at_most: int) -> dict[str, Any]:
+    chosen = np.unique(np.linspace(0, len(part) - 1, min(at_most, len(part))).astype(int))
+    sizes = [_size(part, int(index)) for index in chosen]
+    heights, widths = zip(*sizes, strict=True)
+    return {
+        "split": split,
+        "pictures": len(part),
+        "score_min": float(part.scores.min()),
+        "score_median": float(np.median(part.scores)),
+        "score_max": float(part.scores.max()),
+        "scale": f"{part.low:g}-{part.high:g}",
+        "height": f"{min(heights)}-{max(heights)}",
+        "width": f"{min(widths)}-{max(widths)}",
+        "subsets": dict(sorted(Counter(name for name in part.subsets if name).items())),
+        "references": len({name for name in part.references if name}),
+        "notes": part.notes,
+    }
+
+
+def _size(part: QualitySet, index: int) -> tuple[int, int]:
+    if isinstance(part.source, FileSource):
+        return image_size(part.source.entries[index].image)
+    height, width = part.original(index).shape[:2]
+    return height, width

@@ -27,12 +27,15 @@ def read_csv(path: Path) -> list[Row]:
 
 
 def as_rows(path: Path, lines: Sequence[Sequence[str]]) -> list[Row]:
-    """Rows by the names in the first line; lines without any text are left out."""
+    """Rows by the names in the first line, cells that a line lacks as ""; lines without any text are left out."""
     names = [name.strip().casefold() for name in lines[0]] if lines else []
     filled = [line for line in lines[1:] if any(text.strip() for text in line)]
     if not filled:
         raise UserError(f"{path}: holds no row below its header")
-    return [{name: text.strip() for name, text in zip(names, line, strict=False) if name} for line in filled]
+    padding = [""] * len(names)
+    return [
+        {name: text.strip() for name, text in zip(names, [*line, *padding], strict=False) if name} for line in filled
+    ]
 
 
 def find_column(rows: Sequence[Row], *names: str) -> str | None:
@@ -50,10 +53,9 @@ def column(path: Path, rows: Sequence[Row], *names: str) -> str:
 
 def cell(path: Path, row: Row, name: str, number: int) -> str:
     """The text of one cell that must not be empty; `number` counts rows from 1 below the header."""
-    text = row.get(name, "")
-    if not text:
+    if not row[name]:
         raise UserError(f"{path}: row {number} has no {name}")
-    return text
+    return row[name]
 
 
 def score_of(path: Path, name: str, text: str) -> float:

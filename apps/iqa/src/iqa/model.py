@@ -97,12 +97,13 @@ class QualityNet(Pretrained):
         if self.statistics is not None and statistics is not None:
             said, shift = self.statistics(statistics)
             content, vector = content + shift[..., None, None], torch.cat([vector, said], 1)
-        with torch.autocast(images.device.type, enabled=False):  # the score itself in full precision
-            content, vector = content.float(), vector.float()
-            scores = judge(vector, self.hyper(content), self.dropout, self.training)
+        layers = self.hyper(content)
+        with torch.autocast(images.device.type, enabled=False):  # a score in bf16 would have 256 steps
+            vector, layers = vector.float(), [(weight.float(), bias.float()) for weight, bias in layers]
+            scores = judge(vector, layers, self.dropout, self.training)
             if not with_variance:
                 return scores
-            seen = torch.cat([content.mean((2, 3)), vector], 1).detach()
+            seen = torch.cat([content.float().mean((2, 3)), vector], 1).detach()
             return scores, self.log_variance(seen)[:, 0].clamp(_LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE)
 
     def stage_weights(self, images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,7 @@ Command = Callable[..., Result]
 
 def call(name: str, *arguments: object, stdin: str | None = None) -> Result:
     """The command `name` in this process: imports are shared, so a test takes a tenth of a second, not five."""
+    AcceleratorState._reset_state(True)  # each command is a process of its own and settles its precision
     (script,) = metadata.entry_points(group="console_scripts", name=name)
     app = sys.modules[script.load().__module__].app
     result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin, env={"COLUMNS": "100"})

@@ -85,7 +85,7 @@ def _passes(config: Config, batch: int, train: bool) -> float:
 
 
 def _peak_memory() -> float:
-    """MiB. Linux keeps ru_maxrss of the parent over fork and exec; the high-water mark of the address space it does not."""
+    """MiB. Linux keeps the parent's ru_maxrss over fork and exec, the high-water mark of the address space not."""
     status = Path("/proc/self/status")
     if status.is_file():
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024  # type: ignore[index]

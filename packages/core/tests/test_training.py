@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import accelerate
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import nn
 
@@ -105,6 +108,17 @@ def test_a_used_folder_is_refused_and_an_empty_one_not_resumed(tmp_path: Path) -
         Run(TrainSettings(), tmp_path)
     with pytest.raises(UserError, match="no run to resume"):
         Run(TrainSettings(), tmp_path / "none", resume=True)
+
+
+def test_what_accelerate_refuses_is_one_line_naming_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerate.tracking, "_available_trackers", [])
+    with pytest.raises(UserError, match=r"^train\.tracker: wandb is not installed"):
+        Run(TrainSettings(tracker="wandb"), tmp_path)
+    AcceleratorState._reset_state(True)
+    Accelerator()  # settles the precision of this process
+    with pytest.raises(UserError, match=r"^train\.precision: bf16 cannot be used: AcceleratorState has already"):
+        Run(TrainSettings(precision="bf16"), tmp_path)
+    AcceleratorState._reset_state(True)
 
 
 def test_failed_save_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:

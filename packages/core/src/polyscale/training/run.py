@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     broadcast,
@@ -74,10 +75,13 @@ class Run:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         precision = _ACCELERATE_PRECISION[resolve_precision(config.precision, device)]
         tracker = None if config.tracker == "none" else config.tracker
+        if tracker and tracker not in map(str, get_available_trackers()):  # Accelerate only warns
+            raise UserError(f"train.tracker: {tracker} is not installed (pip install {tracker})", exit_code=2)
         try:
             return Accelerator(mixed_precision=precision, log_with=tracker, project_dir=out)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"train.tracker: {tracker} cannot be used: {error}", exit_code=2) from error
+        except ValueError as error:  # another precision is settled in this process
+            reason = " ".join(str(error).split())
+            raise UserError(f"train.precision: {config.precision} cannot be used: {reason}", exit_code=2) from error
 
     def _look(self) -> Path | None:
         """The checkpoint to go on from; refuses a folder that does not fit what is asked."""

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from product import TINY, call, one_line, spawn
 
+from camo_seg.cli import _config_of
+
 
 @pytest.fixture(scope="module")
 def trained(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,6 +38,23 @@ def test_eval_repeats_the_numbers_of_train(trained: Path, pairs: Path) -> None:
     assert json.loads(result.stdout)["model"] == json.loads((trained / "metrics.json").read_text())["model"]
     other = call("camo-seg", "eval", trained, "--data", pairs, "--split", "train", "--no-baselines", "--json")
     assert json.loads(other.stdout)["model"]["images"] > 2
+    one_line(call("camo-seg", "eval", trained, "--test-set", "CAMO"), 2, "no test set CAMO here")
+
+
+def test_pictures_and_masks_in_two_places(trained: Path, pairs: Path) -> None:
+    where = ["--data", pairs / "images", "--masks", pairs / "masks", "--layout", "test"]
+    result = call("camo-seg", "eval", trained, *where, "--no-baselines", "--json")
+    assert json.loads(result.stdout)["model"]["images"] == 14
+    (row,) = json.loads(call("camo-seg", "data", *where[1:], "--json").stdout)["splits"]
+    assert (row["split"], row["pictures"]) == ("test", 14)
+    one_line(call("camo-seg", "eval", trained, *where[:4], "--layout", "voc"), 2, "data.layout", "test")
+    one_line(call("camo-seg", "train", "--data.val_fraction", "0.8"), 2, "data.val_fraction", "less than 0.8")
+
+
+def test_only_a_run_brings_its_own_settings(trained: Path) -> None:
+    Path("config.yaml").write_text("data:\n  path: elsewhere\n")
+    assert _config_of("nano") is None
+    assert _config_of(str(trained)) == _config_of(str(trained / "best")) == trained / "config.yaml"
 
 
 def test_predict_keeps_order_and_outlives_a_broken_file(trained: Path, tmp_path: Path) -> None:

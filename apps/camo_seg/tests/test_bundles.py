@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from camo_seg.data import open_split
-from camo_seg.data.open import list_folder, names_of_test_sets
+from camo_seg.data.bundles import LAYOUTS
+from camo_seg.data.open import LAYOUT_NAMES, list_folder, names_of_test_sets
 from polyscale.errors import UserError
 
 CAM = "COD10K-CAM-1-Aquatic-1-BatFish-{}"
@@ -108,7 +109,18 @@ def test_sets_for_testing_only(tmp_path, folder, stems, title):
 
 def test_any_pair_can_be_opened_as_a_test_set(tmp_path):
     fill(tmp_path / "images", tmp_path / "masks", ["a", "b", "c"])
-    assert open_split(tmp_path, "test", size=4, layout="test").names == ["a", "b", "c"]
+    part = open_split(tmp_path, "test", size=4, layout="test")
+    assert part.names == ["a", "b", "c"]
+    assert "every picture here is in the test split" in part.notes[0]
+    with pytest.raises(UserError, match="no train split here"):
+        open_split(tmp_path, "train", size=4, layout="test")
+    (tmp_path / "masks").rename(tmp_path / "truth")
+    part = open_split(tmp_path / "images", "test", size=4, layout="test", masks=tmp_path / "truth")
+    assert part.names == ["a", "b", "c"]
+
+
+def test_the_settings_know_every_layout():
+    assert set(LAYOUT_NAMES) == {"auto", "pairs", *LAYOUTS}
 
 
 @pytest.fixture

@@ -219,11 +219,15 @@ def test_settings_out_of_range_are_usage_errors(tmp_path):
     pair(tmp_path, "p0")
     for settings, message in (
         ({"layout": "voc"}, "layout must be one of auto, pairs"),
-        ({"val_fraction": 0.0}, "val_fraction must lie"),
+        ({"val_fraction": 0.0}, "val_fraction must lie between 0 and 0.8"),
+        ({"val_fraction": 0.8}, "val_fraction must lie between 0 and 0.8"),
+        ({"masks": tmp_path / "masks", "layout": "camo"}, "masks: go with layout auto, pairs or test, not with camo"),
     ):
         with pytest.raises(UserError, match=message) as error:
             names(tmp_path, "train", **settings)
         assert error.value.exit_code == 2
+    with pytest.raises(UserError, match="masks: the synthetic set makes its own"):
+        open_split("synthetic", "train", size=8, masks=tmp_path)
     with pytest.raises(UserError, match="split must be one of train, val, test, given dev"):
         names(tmp_path, "dev")
 

@@ -34,6 +34,7 @@ def build_set(data: DataSettings, split: str, size: int, *, augment: bool = Fals
         split,
         size=size,
         layout=data.layout,
+        masks=data.masks,
         val_fraction=data.val_fraction,
         seed=0,  # which images are cut off for validation does not change with train.seed
         cam_only=data.cam_only,

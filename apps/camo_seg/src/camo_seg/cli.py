@@ -2,7 +2,7 @@
 
 import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +15,10 @@ app = application("camo-seg", "Find camouflaged objects in pictures: train, eval
 
 Model = Annotated[str, typer.Argument(help="Folder of a run or model, hub id owner/name, or a shipped name.")]
 DataPath = Annotated[str | None, typer.Option("--data", "-d", help="Data set folder, or synthetic.")]
-Layout = Annotated[str, typer.Option(help="Layout of the folder, as in camo-seg train --data.layout.")]
-TestSet = Annotated[str, typer.Option(help="Test set of a bundle (CAMO, COD10K, ...); all takes all.")]
+Layout = Annotated[str | None, typer.Option(help="Layout of the folder, as in camo-seg train --data.layout.")]
+Masks = Annotated[str | None, typer.Option(help="Folder of the masks of a plain folder of pictures.")]
+TestSet = Annotated[str | None, typer.Option(help="Test set of a bundle (CAMO, COD10K, ...); all takes all.")]
+CamOnly = Annotated[bool | None, typer.Option(help="COD10K: only the images with a camouflaged object.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor computes in it), fp32, bf16 or fp16.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
@@ -66,9 +68,10 @@ def evaluate(
     model: Model = "nano",
     data: DataPath = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    layout: Layout = "auto",
-    test_set: TestSet = "all",
-    cam_only: Annotated[bool, typer.Option(help="COD10K: only the images with a camouflaged object.")] = True,
+    layout: Layout = None,
+    masks: Masks = None,
+    test_set: TestSet = None,
+    cam_only: CamOnly = None,
     batch_size: BatchSize = 8,
     precision: Precision = "auto",
     baselines: Annotated[bool, typer.Option(help="Score the trivial baselines beside the model.")] = True,
@@ -77,7 +80,8 @@ def evaluate(
 ) -> None:
     """Score a model by the field's protocol: pysodmetrics, maps brought to the masks' own sizes.
 
-    Without --data it is scored on the data set that the run was trained on, else on the synthetic one.
+    Without --data it is scored on the data set that the run was trained on, else on the synthetic one. What is left
+    out is as in that run, with --data as in camo-seg train.
     """
     from accelerate import Accelerator
 
@@ -87,10 +91,8 @@ def evaluate(
 
     accelerator = Accelerator()
     network = CamoSegmenter.from_pretrained(model).to(accelerator.device)
-    settings = _data_of(model)
-    if data is not None:
-        given = {"data.path": data, "data.layout": layout, "data.test_set": test_set, "data.cam_only": cam_only}
-        settings = resolve(Config, overrides=given).data
+    given = {"path": data, "layout": layout, "masks": masks, "test_set": test_set, "cam_only": cam_only}
+    settings = _data_settings(None if data is not None else _config_of(model), given)
     dataset = build_set(settings, split, network.input_size)
     for line in dataset.notes:
         note(line)
@@ -163,14 +165,16 @@ def info(config: Config, as_json: AsJson = False) -> None:
 @app.command()
 def data(
     path: Annotated[str, typer.Argument(help="Data set folder, or synthetic.")] = "synthetic",
-    layout: Layout = "auto",
-    cam_only: Annotated[bool, typer.Option(help="COD10K: only the images with a camouflaged object.")] = True,
+    layout: Layout = None,
+    masks: Masks = None,
+    cam_only: CamOnly = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a data set: its layout, splits, picture sizes and how large the objects are."""
     from camo_seg.data import describe
 
-    rows = describe(path, layout=layout, cam_only=cam_only)
+    settings = _data_settings(None, {"path": path, "layout": layout, "masks": masks, "cam_only": cam_only})
+    rows = describe(path, layout=settings.layout, masks=settings.masks, cam_only=settings.cam_only)
     notes = list(dict.fromkeys(line for row in rows for line in row.pop("notes")))
     if as_json:
         print_json({"splits": rows, "notes": notes})
@@ -185,9 +189,14 @@ def main() -> None:
     run(app)
 
 
-def _data_of(model: str) -> DataSettings:
-    """The data settings of the run that `model` is the folder of (or of its best/); the defaults where it is none."""
-    for folder in (Path(model), Path(model).parent):
-        if (folder / "config.yaml").is_file():
-            return resolve(Config, file=folder / "config.yaml").data
-    return DataSettings()
+def _data_settings(file: Path | None, given: dict[str, Any]) -> DataSettings:
+    """The data settings of a run's config.yaml, or the defaults, with those of `given` that are not None."""
+    overrides = {f"data.{key}": value for key, value in given.items() if value is not None}
+    return resolve(Config, file=file, overrides=overrides).data
+
+
+def _config_of(model: str) -> Path | None:
+    """The config.yaml of the run that `model` is the folder of (or of its best/), if it is one."""
+    folder = Path(model).resolve()
+    run = folder.parent if folder.name == "best" else folder
+    return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None

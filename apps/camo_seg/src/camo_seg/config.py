@@ -7,17 +7,22 @@ from pydantic import Field, model_validator
 from polyscale.settings import Preset, Settings
 from polyscale.training.options import TrainSettings
 
+Layout = Literal["auto", "pairs", "cod10k", "camo", "nc4k", "chameleon", "bundle", "test"]
+MOST_VALIDATION = 0.8  # val_fraction stays below it: where a test split is drawn too, something is left to learn from
+
 
 class DataSettings(Settings):
     """Which images to learn from and how to vary them."""
 
     path: str = "synthetic"
     """Folder of a data set; synthetic is the embedded, generated one."""
-    layout: Literal["auto", "pairs", "cod10k", "camo", "nc4k", "chameleon", "bundle"] = "auto"
-    """Layout of that folder; auto tells it from the folder's names."""
+    layout: Layout = "auto"
+    """Layout of that folder; auto tells it from the folder's names, test puts every picture in the test split."""
+    masks: str | None = None
+    """Folder of the masks where data.path is a plain folder of pictures (layout auto, pairs or test)."""
     test_set: str = "all"
     """Test set of a bundle that holds several (CAMO, COD10K, ...)."""
-    val_fraction: float = Field(0.15, gt=0, lt=1)
+    val_fraction: float = Field(0.15, gt=0, lt=MOST_VALIDATION)
     """Share of the training images cut off for validation where the data set has no validation split."""
     cam_only: bool = True
     """COD10K: leave out the images without a camouflaged object, as every published table does."""

@@ -45,11 +45,17 @@ def _flat(folder: Path, notes: list[str]) -> list[Pair]:
     return pairs
 
 
+def all_test(listing: Listing) -> Listing:
+    """The listing with every pair in the test split, which a note says."""
+    pairs = [pair for part in listing.splits.values() for pair in part]
+    notes = [f"{listing.title}: every picture here is in the test split", *listing.notes]
+    _note_count(notes, listing.title, "test", pairs)
+    return Listing(listing.title, {"test": pairs}, notes)
+
+
 def _test_only(name: str, root: Path) -> Listing:
-    notes = [f"{name}: every picture here is in the test split"]
-    pairs = _flat(root, notes)
-    _note_count(notes, name, "test", pairs)
-    return Listing(name, {"test": pairs}, notes)
+    notes: list[str] = []
+    return all_test(Listing(name, {"": _flat(root, notes)}, notes))
 
 
 def is_cod10k(root: Path) -> bool:

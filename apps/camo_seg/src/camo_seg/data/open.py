@@ -2,20 +2,21 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from camo_seg.config import MOST_VALIDATION, Layout
 from polyscale.errors import UserError
 
-from .bundles import LAYOUTS
+from .bundles import LAYOUTS, all_test
 from .dataset import CACHE_BYTES, Augment, CamoSet, Source
 from .pairs import PairSource, list_pairs
 from .splits import Listing, completed
 from .synthetic import SyntheticSource
 
 SPLITS = ("train", "val", "test")
-LAYOUT_NAMES = ("auto", "pairs", *LAYOUTS)
+LAYOUT_NAMES = get_args(Layout)
 SYNTHETIC = "synthetic"
 
 FolderPath = str | os.PathLike[str]
@@ -42,15 +43,17 @@ def open_split(
 
     `path` is "synthetic" (then `counts` scenes per split, drawn with `seed` at `native_size`) or a folder: any
     folder pair, COD10K-v3, CAMO, CHAMELEON, NC4K or the standard bundle, told apart by their folders or named by
-    `layout`. `masks` names the mask folder where `path` is a plain folder of pictures. `val_fraction` of train is cut
-    off for validation where the set has none, always alike for one `seed`. `test_set` picks one test set of a bundle
-    by name; None takes all of them.
+    `layout`; layout "test" puts every picture in the test split. `masks` names the mask folder where `path` is a plain
+    folder of pictures (layouts auto, pairs and test). `val_fraction` of train is cut off for validation where the set
+    has none, always alike for one `seed`. `test_set` picks one test set of a bundle by name; None takes all of them.
 
     Raises UserError, one line naming file, folder or setting, for whatever is missing or does not fit.
     """
     if split not in SPLITS:
         raise UserError(f"split must be one of {', '.join(SPLITS)}, given {split}", exit_code=2)
     if os.fspath(path) == SYNTHETIC:
+        if masks is not None:
+            raise UserError(f"masks: the {SYNTHETIC} set makes its own, given {masks}", exit_code=2)
         source: Source = SyntheticSource(split, counts[SPLITS.index(split)], seed, native_size)
         return CamoSet(source, size, f"{SYNTHETIC}/{split}", [], augment, cache, cache_bytes)
     listing = list_folder(path, layout=layout, masks=masks, val_fraction=val_fraction, seed=seed, cam_only=cam_only)
@@ -76,12 +79,15 @@ def list_folder(
     """The files of a data set folder by split, validation cut off, without opening any of them."""
     if layout not in LAYOUT_NAMES:
         raise UserError(f"layout must be one of {', '.join(LAYOUT_NAMES)}, given {layout}", exit_code=2)
-    if not 0 < val_fraction < 0.8:
-        raise UserError(f"val_fraction must lie between 0 and 0.8, given {val_fraction}", exit_code=2)
+    if not 0 < val_fraction < MOST_VALIDATION:
+        raise UserError(f"val_fraction must lie between 0 and {MOST_VALIDATION}, given {val_fraction}", exit_code=2)
+    if masks is not None and layout not in ("auto", "pairs", "test"):
+        raise UserError(f"masks: go with layout auto, pairs or test, not with {layout}", exit_code=2)
     root = _folder(path)
     try:
         if masks is not None:
             listing = list_pairs(root, _folder(masks))
+            listing = all_test(listing) if layout == "test" else listing
         else:
             root, layout = _located(root, layout)
             listing = list_pairs(root) if layout == "pairs" else LAYOUTS[layout][1](root, cam_only)

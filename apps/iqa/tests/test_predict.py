@@ -1,0 +1,305 @@
+"""Scores of every kind of picture: one preprocessing, order, batches of equal size, broken and huge files, maps."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from iqa import predict
+from iqa.data import network_image, read_network_image
+from iqa.model import QualityNet
+from iqa.predict import LOOK_AHEAD, Failure, Prediction, Predictor
+from iqa.quality_map import draw_quality
+from iqa.units import decimals
+from polyscale.errors import UserError
+from polyscale.images import read_image
+
+
+class Brightness(nn.Module):
+    """A stand-in whose answer is known: the mean of all samples as a score from 0 to 10, the spread a tenth of it."""
+
+    low, high, input_size = 0.0, 10.0, 64
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(10.0))
+        self.batches = []
+
+    def score_with_spread(self, images):
+        self.batches.append(tuple(images.shape))
+        scores = self.factor * images.mean((1, 2, 3))
+        return scores, scores / 10
+
+    def quality_map(self, images):
+        return self.factor * nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), (2, 3))[:, 0]
+
+
+GREY = np.full((20, 30, 3), 102, np.uint8)  # 0.4
+
+
+def tiny(**changes):
+    torch.manual_seed(0)
+    options = {"backbone": "test_resnet", "statistics": True, "shrink": 2, "drop_path": 0.0, "image_size": 64}
+    network = QualityNet(**{**options, "high": 1.0, **changes})
+    with torch.no_grad():  # fresh weights judge far outside the range
+        for head in (network.hyper.last_weight, network.hyper.last_bias):
+            head.weight.mul_(0.05)
+        network.hyper.last_bias.bias.fill_(0.5)
+    return network
+
+
+def noise(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def save(path, array=GREY, mode=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(array)
+    (image if mode is None else image.convert(mode)).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def predictor():
+    return Predictor(Brightness(), device="cpu")
+
+
+def test_known_answer_and_what_a_result_says(predictor, tmp_path):
+    path = save(tmp_path / "shot.png")
+    result = predictor(path)
+    assert (result.name, result.source, result.width, result.height) == ("shot", path, 30, 20)
+    assert (result.low, result.high, result.lower_better) == (0, 10, False)
+    assert result.score == pytest.approx(4, abs=1e-6)
+    assert result.spread == pytest.approx(0.4, abs=1e-6)
+    assert str(result) == "shot: 4.00 ± 0.40 (0 to 10, higher is better)"
+    fields = ["name", "file", "score", "spread", "low", "high", "width", "height"]
+    entry = json.loads(json.dumps(result.to_dict()))
+    assert list(entry) == fields
+    assert (entry["file"], entry["score"]) == (str(path), 4.0)
+    assert predictor(GREY).to_dict()["file"] is None
+
+
+def test_every_kind_of_source_gives_the_same(predictor, tmp_path):
+    picture = noise(0, 20, 30)
+    sources = [
+        save(tmp_path / "a.png", picture),
+        str(tmp_path / "a.png"),
+        (tmp_path / "a.png").read_bytes(),
+        Image.fromarray(picture),
+        picture,
+        picture / 255,
+        torch.from_numpy(picture).permute(2, 0, 1),
+    ]
+    scores = [result.score for result in predictor(sources)]
+    assert scores == [pytest.approx(10 * picture.mean() / 255, abs=1e-5)] * 7
+    assert predictor([]) == []
+
+
+def test_alpha_16_bit_grey_cmyk_turned_and_animated(predictor, tmp_path):
+    see_through = np.dstack([GREY, np.zeros((20, 30), np.uint8)])
+    assert predictor(save(tmp_path / "rgba.png", see_through)).score == pytest.approx(10)  # laid over white
+    assert predictor(save(tmp_path / "deep.png", np.full((9, 7), 26214, np.uint16))).score == pytest.approx(4)
+    assert predictor(save(tmp_path / "grey.png", GREY[..., 0])).score == pytest.approx(4)
+    assert predictor(save(tmp_path / "cmyk.jpg", mode="CMYK", quality=95)).score == pytest.approx(4, abs=0.1)
+    exif = Image.Exif()
+    exif[274] = 6
+    turned = predictor(save(tmp_path / "turned.jpg", exif=exif))
+    assert (turned.width, turned.height) == (20, 30)
+    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert predictor(tmp_path / "moving.gif").score == pytest.approx(4, abs=0.05)  # the first frame
+
+
+def test_tiny_and_extreme_shapes():
+    predictor = Predictor(tiny(), device="cpu")
+    for shape in ((1, 1), (1, 500), (700, 2), (33, 65)):
+        result = predictor(noise(1, *shape))
+        assert (result.height, result.width) == shape
+        assert 0 <= result.score <= 1
+        assert result.spread > 0
+
+
+def test_a_panorama_is_scored_whole(predictor, tmp_path):
+    wide = np.zeros((300, 20_000, 3), np.uint8)
+    wide[:, -10_000:] = 255
+    result = predictor(save(tmp_path / "wide.jpg", wide, quality=80))
+    assert (result.width, result.height) == (20_000, 300)
+    assert result.score == pytest.approx(5, abs=0.01)
+    assert predictor.draw_map(tmp_path / "wide.jpg").shape[1] < 1000
+
+
+def test_equal_sizes_share_a_batch_and_order_is_kept():
+    model = Brightness()
+    shapes = [(8, 8), (9, 9), (8, 8), (100, 100), (9, 9), (8, 8), (200, 200), (8, 8)]
+    sources = [np.full((*shape, 3), 10 * i, np.uint8) for i, shape in enumerate(shapes)]
+    results = list(Predictor(model, device="cpu").stream(sources, batch_size=3))
+    assert [round(result.score * 25.5) for result in results] == [10 * i for i in range(8)]
+    assert sorted(model.batches) == [(1, 3, 8, 8), (2, 3, 9, 9), (2, 3, 64, 64), (3, 3, 8, 8)]
+
+
+def test_batches_threads_and_batch_mates_do_not_change_a_score():
+    predictor = Predictor(tiny(), device="cpu")
+    sources = [noise(i, 40 + 8 * (i % 2), 50) for i in range(9)]
+    alone = [predictor(source).score for source in sources]
+    assert len({round(score, 4) for score in alone}) > 5
+    for batch_size, workers in ((1, 0), (3, 2), (16, 3)):
+        results = list(predictor.stream(sources, batch_size=batch_size, workers=workers))
+        np.testing.assert_allclose([result.score for result in results], alone, atol=1e-5)
+    assert [predictor(source).score for source in sources] == alone  # bit for bit
+
+
+def test_the_preprocessing_of_training(tmp_path):
+    network = tiny()
+    for name, shape in (("small", (40, 60)), ("large", (300, 410)), ("huge", (1200, 900))):
+        path = save(
+            tmp_path / f"{name}.jpg",
+            np.kron(noise(2, shape[0] // 10, shape[1] // 10), np.ones((10, 10, 1))).astype(np.uint8),
+        )
+        pixels = read_network_image(path, 64)
+        assert pixels.shape[1] * pixels.shape[2] <= 64 * 64
+        with torch.inference_mode():
+            expected, spread = network.eval().score_with_spread(pixels[None].float() / 255)
+            whole = network.score(network_image(read_image(path), 64)[None].float() / 255)
+        result = Predictor(network, device="cpu")(path)
+        assert result.score == pytest.approx(float(expected), abs=1e-6)
+        assert result.spread == pytest.approx(float(spread), abs=1e-6)
+        assert result.score == pytest.approx(float(whole), abs=0.02)  # decoding less does not move it
+
+
+def test_broken_files_stand_in_their_place(predictor, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    whole = save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:400])
+    (tmp_path / "empty.png").touch()
+    names = ["text.jpg", "whole.jpg", "cut.jpg", "missing.png", "empty.png", "whole.jpg"]
+    for batch_size in (1, 2, 10):
+        results = list(predictor.stream([tmp_path / name for name in names], batch_size=batch_size))
+        assert [isinstance(result, Failure) for result in results] == [True, False, True, True, True, False]
+        for name, result in zip(names, results, strict=True):
+            if isinstance(result, Failure):
+                assert name in result.error
+                assert "\n" not in result.error
+                assert json.loads(json.dumps(result.to_dict()))["file"] == str(tmp_path / name)
+    with pytest.raises(UserError, match=r"text\.jpg"):
+        predictor([whole, tmp_path / "text.jpg"])
+
+
+def test_output_that_is_not_finite_is_a_failure(predictor, tmp_path):
+    predictor.model.factor.data.fill_(float("nan"))
+    path = save(tmp_path / "shot.png")
+    (result,) = predictor.stream(str(path))
+    assert isinstance(result, Failure)
+    assert f"{path}: the model's output is not finite" in result.error
+
+
+def test_memory_is_bounded_and_large_files_are_read_one_at_a_time(predictor, tmp_path, monkeypatch):
+    read, at_once, most = [], 0, 0
+    lock = threading.Lock()
+
+    def counting(source, size):
+        nonlocal at_once, most
+        with lock:
+            read.append(source)
+            at_once += 1
+            most = max(most, at_once)
+        try:
+            return read_network_image(source, size)
+        finally:
+            with lock:
+                at_once -= 1
+
+    monkeypatch.setattr(predict, "read_network_image", counting)
+    monkeypatch.setattr(predict, "LARGE", 0)
+    paths = [save(tmp_path / f"{i}.png", noise(i, 2 + i, 3)) for i in range(60)]  # no two alike
+    stream = predictor.stream(paths, batch_size=2, workers=3)
+    assert next(stream).name == "0"
+    stream.close()
+    assert len(read) <= (LOOK_AHEAD + 1) * 2 + 3 + 1
+    assert most == 1
+
+
+def test_equal_stems_get_different_names(predictor, tmp_path):
+    paths = [save(tmp_path / name) for name in ("a/x.png", "b/x.png", "b/X.jpg")]
+    assert len({result.name.casefold() for result in predictor.stream(paths)}) == 3
+
+
+def test_a_map_has_the_pictures_own_size_and_the_scores_units(predictor, tmp_path):
+    left_dark = np.zeros((200, 300, 3), np.uint8)
+    left_dark[:, 150:] = 255
+    path = save(tmp_path / "half.png", left_dark)
+    quality = predictor.map(path)
+    assert quality.dtype == np.float32
+    assert quality.shape == (200, 300)
+    assert quality[:, 20].max() < 1
+    assert quality[:, -20].min() > 9
+    drawn = predictor.draw_map(path)
+    assert drawn.dtype == np.uint8
+    assert drawn.ndim == 3
+    assert Predictor(tiny(), device="cpu").map(noise(0, 150, 40)).shape == (150, 40)
+
+
+def test_an_even_map_looks_even():
+    image = np.full((40, 40, 3), 128, np.uint8)
+    slope = np.tile(np.arange(4, dtype=np.float32), (4, 1))
+
+    def contrast(steep):
+        drawn = draw_quality(image, 50 + steep * slope, (0, 100))
+        return int(np.ptp(drawn[-300:-20, -600:-20].astype(int), axis=(0, 1)).max())  # without title and rim
+
+    assert contrast(0) == 0
+    assert contrast(1) < 40
+    assert contrast(10) > 80
+    assert contrast(20) == pytest.approx(contrast(10), abs=10)
+    assert [decimals(*r) for r in ((0, 100), (0, 1), (1, 5), (0, 10), (0, 1000))] == [1, 3, 3, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"precision": "half"}, "'half' is none of"),
+        ({"device": "gpu"}, "device: 'gpu' is none of auto, cpu"),
+        ({"device": "cuda:99"}, "this machine has no cuda:99"),
+    ],
+)
+def test_bad_options(options, says):
+    with pytest.raises(UserError, match=says) as caught:
+        Predictor(Brightness(), **{"device": "cpu", **options})
+    assert caught.value.exit_code == 2
+    with pytest.raises(UserError, match="batch_size is 0"):
+        Predictor(Brightness(), device="cpu").stream([], batch_size=0)
+
+
+def test_a_saved_model_and_one_in_training_mode_score_alike(tmp_path):
+    network = tiny().train()
+    network.save_pretrained(tmp_path)
+    picture = noise(3, 40, 50)
+    result = Predictor(tmp_path, device="cpu")(picture)
+    assert isinstance(result, Prediction)
+    assert Predictor(network, device="cpu")(picture).score == result.score
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from PIL import Image
+from iqa.predict import Predictor
+result = Predictor(sys.argv[1], device="cpu")(sys.argv[2])
+assert (result.width, result.height) == (12_000, 8_400), result
+print(next(int(line.split()[1]) >> 10 for line in Path("/proc/self/status").open() if line.startswith("VmHWM:")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory_of_a_100_megapixel_jpeg(tmp_path):
+    tiny(image_size=512).save_pretrained(tmp_path / "model")
+    Image.new("RGB", (12_000, 8_400), (90, 120, 60)).save(tmp_path / "big.jpg")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "model"), str(tmp_path / "big.jpg")]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path.cwd())
+    assert int(result.stdout) < 1500

@@ -1,8 +1,12 @@
 """From settings to data sets and network."""
 
+from dataclasses import dataclass
+
 from iqa.config import Config, DataSettings
-from iqa.data import PairSet, QualitySet, ViewSet, open_split
-from iqa.model import QualityNet
+from iqa.data import QualitySet, open_split
+from iqa.data.views import Look, PairSet, ViewSet
+from iqa.model import QualityNet, look
+from iqa.statistics import SceneStatistics
 from polyscale.weights import load_tensors
 
 SYNTHETIC_EVAL = 240  # pictures in each of the synthetic validation and test splits
@@ -44,16 +48,36 @@ def build_set(data: DataSettings, split: str, size: int, *, cache: bool = False)
     )
 
 
-def cross_settings(data: DataSettings) -> DataSettings:
-    """The settings of the data set that data.cross names."""
-    return data.model_copy(update={"path": data.cross, "layout": "auto"})
+@dataclass(frozen=True)
+class Views:
+    """What a run learns from and is chosen by, as the trainable part of the network meets it."""
+
+    train: ViewSet
+    val: ViewSet
+    pairs: PairSet | None
+    cross: ViewSet | None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest score of the opinions."""
+        return self.train.base.low, self.train.base.high
 
 
-def training_views(base: QualitySet, network: QualityNet, data: DataSettings) -> ViewSet:
-    """The training pictures as the trainable part of `network` meets them: cropped and mirrored."""
-    return ViewSet(base, network.look, data.crop, data.flip, data.cache)
+def build_views(config: Config, look: Look) -> Views:
+    """The training pictures cropped and mirrored, ordered pairs of them, and whole ones to validate on."""
+    data, size = config.data, config.model.image_size
+    base = build_set(data, "train", size)
+    train = ViewSet(base, look, data.crop, data.flip, data.cache)
+    val = ViewSet(build_set(data, "val", size), look, None, False, data.cache)
+    pairs = PairSet(base, look, data.pairs, data.pair_size, seed=0) if data.pairs else None
+    if data.cross is None:
+        return Views(train, val, pairs, None)
+    other = build_set(data.model_copy(update={"path": data.cross, "layout": "auto"}), "test", size)
+    return Views(train, val, pairs, ViewSet(other, look, None, False, data.cache))
 
 
-def training_pairs(base: QualitySet, network: QualityNet, data: DataSettings, seed: int) -> PairSet | None:
-    """The ordered pairs beside the opinions, where the settings ask for them."""
-    return PairSet(base, network.look, data.pairs, data.pair_size, seed) if data.pairs else None
+def build_look(config: Config) -> Look:
+    """The fixed first part of the configured network, without the rest."""
+    m = config.model
+    measure = SceneStatistics() if m.statistics else None
+    return lambda images: look(images, measure, m.shrink)

@@ -2,39 +2,39 @@
 
 from pathlib import Path
 
-from iqa.build import build_model, build_set, cross_settings, training_pairs, training_views
+from iqa.build import Views, build_look, build_model, build_views
 from iqa.config import Config
-from iqa.data import ViewSet
-from iqa.evaluate import calibrated_spread, evaluate
+from iqa.evaluate import evaluate
 from iqa.objective import Objective
 from polyscale.settings import to_yaml
 from polyscale.training import Run, param_groups
 
 
-def train(config: Config, out: Path, *, resume: bool = False) -> Run:
-    """Train into the folder `out`; the epoch with the best SRCC on the validation split is kept in best/."""
+def train(config: Config, out: Path, *, resume: bool = False, views: Views | None = None) -> Run:
+    """Train into the folder `out`; the epoch with the best SRCC on the validation split is kept in best/.
+
+    `views` may be handed from run to run where data, model.shrink and model.statistics are the same.
+    """
     run = Run(config.train, out, resume=resume, record=to_yaml(config))
-    data, size = config.data, config.model.image_size
-    train_base, val_base = build_set(data, "train", size), build_set(data, "val", size)
-    cross_base = None if data.cross is None else build_set(cross_settings(data), "test", size)
-    net = build_model(config, train_base.low, train_base.high)
-    train_set, pairs = training_views(train_base, net, data), training_pairs(train_base, net, data, config.train.seed)
+    views = views or build_views(config, build_look(config))
+    net = build_model(config, *views.range)
     groups = param_groups(net, config.train.weight_decay, {"backbone.": config.optim.backbone_lr})
-    objective = Objective(config.loss, train_base.low, train_base.high)
     model, _ = run.prepare(net, groups, unused_parameters=config.loss.spread == 0)
-    val_set = ViewSet(val_base, net.look, None, False, data.cache)
-    cross_set = None if cross_base is None else ViewSet(cross_base, net.look, None, False, data.cache)
+    objective = Objective(config.loss, net.low, net.high)
     for _ in run.epochs():
-        for batch in run.steps(train_set):
+        for batch in run.steps(views.train):
             scores, log_variance = model(batch["image"], batch.get("statistics"), with_variance=True)
-            shown = None if pairs is None else pairs.batch(run.progress.step, data.pair_batch, scores.device)
-            ordered = None if shown is None else model(**shown).view(2, -1).T
+            ordered = None
+            if views.pairs is not None:
+                shown = views.pairs.batch(run.progress.step, config.data.pair_batch, scores.device)
+                ordered = model(**shown).view(2, -1).T
             run.backward(objective(scores, log_variance, batch["score"], ordered))
         if run.validation_due:
-            calibrated_spread(run.eval_model, val_set, accelerator=run.accelerator)
-            metrics = evaluate(run.eval_model, val_set, accelerator=run.accelerator).summary
-            if cross_set is not None:
-                crossed = evaluate(run.eval_model, cross_set, accelerator=run.accelerator).summary
+            scored = evaluate(run.eval_model, views.val, accelerator=run.accelerator)
+            run.eval_model.calibrate(scored.predicted, scored.truth, scored.spread)
+            metrics = dict(scored.summary)
+            if views.cross is not None:
+                crossed = evaluate(run.eval_model, views.cross, accelerator=run.accelerator).summary
                 metrics |= {f"cross_{name}": value for name, value in crossed.items()}
             run.validate(metrics, best="SRCC")
     return run

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .dataset import QualitySet, random_crop
-from .distortions import ordered_pair
+from .synthetic import ordered_pair
 
 Look = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
@@ -76,7 +76,8 @@ class PairSet:
     def _pair(self, number: int) -> tuple[Tensor, Tensor | None]:
         if number not in self._made:
             rng = np.random.default_rng([self.seed, number, self.count])
-            pictures = ordered_pair(self.base.original(int(rng.integers(len(self.base)))), rng, self.side)
+            picture = self.base.picture(int(rng.integers(len(self.base)))).permute(1, 2, 0).contiguous()
+            pictures = ordered_pair(picture.numpy(), rng, self.side)
             self._made[number] = view(self.look, torch.from_numpy(pictures).permute(0, 3, 1, 2))
         return self._made[number]
 

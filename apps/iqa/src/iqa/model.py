@@ -126,7 +126,7 @@ class QualityNet(Pretrained):
 
     @torch.no_grad()
     def calibrate(self, predicted: ArrayLike, truth: ArrayLike, spread: ArrayLike) -> None:
-        """Scale the spread so that on these pictures (validation's; all [N], users' units) error / spread has unit size."""
+        """Scale the spread so that error / spread has unit size on these pictures (all [N], in users' units)."""
         ratio = (np.asarray(truth, np.float64) - np.asarray(predicted)) / np.asarray(spread)
         self.spread_scale *= float(np.sqrt(np.mean(ratio**2)))
 
@@ -163,8 +163,8 @@ def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[
 
 
 class StatisticsBranch(nn.Module):
-    """SceneStatistics [B, K] read by one hidden layer: [B, 64] for the judged vector, [B, 112] for the hyper-network, and
-    [B], a score of their own that the judging network corrects (led through the written network alone the same
+    """SceneStatistics [B, K] read by one hidden layer: [B, 64] for the judged vector, [B, 112] for the hyper-network,
+    and [B], a score of their own that the judging network corrects (led through the written network alone the same
     numbers learnt less in ten times the time).
     """
 

@@ -1,15 +1,18 @@
 """Data sets of iqa: the embedded synthetic pictures, CSV files of scores, and the benchmarks by their layouts."""
 
-from .check import Finding, check
+from .check import check
 from .dataset import QualitySet, network_image, network_size, read_network_image
-from .listing import Entry, Listing
+from .listing import Entry, Finding, Listing
 from .open import describe, list_folder, open_split
+from .views import PairSet, ViewSet
 
 __all__ = [
     "Entry",
     "Finding",
     "Listing",
+    "PairSet",
     "QualitySet",
+    "ViewSet",
     "check",
     "describe",
     "list_folder",

@@ -46,7 +46,7 @@ class Reading:
 
 def is_csv(path: Path) -> bool:
     """A CSV file, or a folder with at least one."""
-    return path.suffix.casefold() == ".csv" if path.is_file() else any(path.glob("*.csv"))
+    return path.suffix.casefold() == ".csv" if path.is_file() else any(_csv_files(path))
 
 
 def list_csv(path: Path, reading: Reading) -> Listing:
@@ -69,9 +69,13 @@ def list_csv(path: Path, reading: Reading) -> Listing:
     return Listing(path.stem if path.is_file() else path.name, splits, low, high, notes)
 
 
+def _csv_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.casefold() == ".csv" and path.is_file())
+
+
 def _tables_in(folder: Path) -> dict[str, Path]:
     """The CSV files of a folder by split, {"": the only one}; UserError where they are several others."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.casefold() == ".csv" and path.is_file())
+    found = _csv_files(folder)
     by_split = {SPLIT_WORDS[path.stem.casefold()]: path for path in found if path.stem.casefold() in SPLIT_WORDS}
     if by_split:
         return by_split
@@ -127,6 +131,8 @@ def _scale(scores: Sequence[float], notes: list[str]) -> tuple[float, float]:
     """The first customary scale that all scores lie on, else their own extremes; said in a note."""
     known = [score for score in scores if not math.isnan(score)]
     least, most = min(known, default=0.0), max(known, default=1.0)
+    if least == most:
+        raise UserError(f"every score is {least:g}: nothing to learn from, or the wrong column")
     low, high = next(((a, b) for a, b in SCALES if a <= least and most <= b), (least, most))
     notes.append(
         f"scores {least:g} to {most:g} are taken to lie on a scale of {low:g} to {high:g}; set scale if it is another"

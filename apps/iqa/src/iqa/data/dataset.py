@@ -101,17 +101,14 @@ def mirrored(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
-    """Pictures of one split with their scores, at the network's size.
+    """Pictures of one split with their scores, whole, at the network's size; training crops and mirrors them in views.
 
     `[i]` is {"image": float32 [3, h, w] in [0, 1] of at most `size` squared pixels, "score": float32 scalar, 0 at `low`
-    and 1 at `high`, "index": i} and, with `pairs`, "pair": float32 [2, 3, pairs, pairs], a crop of the picture under
-    one distortion at two levels, the better first. `names`, `scores` (the set's own units, higher is better),
-    `subsets` and `references` are in the order of the indices. `original(i)` is the picture as it lies.
+    and 1 at `high`, "index": i}. `names`, `scores` (the set's own units, higher is better), `subsets` and `references`
+    are in the order of the indices. `original(i)` is the picture as it lies, `picture(i)` the uint8 one of `[i]`.
 
-    crop: side of a square cut at random from the picture ("image" is then [3, crop, crop]), None for all of it. flip:
-    mirror half of the pictures. Both, and the pairs, draw from torch's global generator only, so a loop that seeds it
-    per sample repeats the sample. With `cache`, pictures at the network's size stay in memory up to `cache_bytes`,
-    filled as they are first read or at once by `preload`; worker processes inherit what was filled before the fork.
+    With `cache`, pictures at the network's size stay in memory up to `cache_bytes`, filled as they are first read or
+    at once by `preload`; worker processes inherit what was filled before the fork.
     """
 
     def __init__(
@@ -120,18 +117,12 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         size: int,
         title: str,
         notes: Sequence[str] = (),
-        *,
-        crop: int | None = None,
-        flip: bool = False,
-        pairs: int | None = None,
         cache: bool = True,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        for name, side in (("size", size), ("crop", crop), ("pairs", pairs)):
-            if side is not None and side < 1:
-                raise UserError(f"{name} must be a positive number of pixels, given {side}", exit_code=2)
+        if size < 1:
+            raise UserError(f"size of the network's input must be a positive number of pixels, given {size}")
         self.source, self.size, self.title, self.notes = source, size, title, list(notes)
-        self.crop, self.flip, self.pairs = crop, flip, pairs
         self.names, self.scores = source.names, source.scores
         self.subsets, self.references = source.subsets, source.references
         self.low, self.high = source.low, source.high
@@ -180,23 +171,6 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
-        whole = self.picture(index)
-        image = whole if self.crop is None else random_crop(whole, self.crop)
-        if self.flip and torch.rand(()) < 0.5:
-            image = image.flip(-1)
+        image = self.picture(index).to(torch.float32).div_(255)
         score = (self.scores[index] - self.low) / (self.high - self.low)
-        sample = {"image": _unit(image), "score": torch.tensor(score, dtype=torch.float32), "index": index}
-        if self.pairs is not None:
-            sample["pair"] = self._pair(whole, self.pairs)
-        return sample
-
-    def _pair(self, image: torch.Tensor, side: int) -> torch.Tensor:
-        from .synthetic import ordered_pair  # not needed where pictures are only scored
-
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        pair = ordered_pair(np.ascontiguousarray(image.numpy().transpose(1, 2, 0)), rng, side)
-        return _unit(torch.from_numpy(pair).permute(0, 3, 1, 2))
-
-
-def _unit(image: torch.Tensor) -> torch.Tensor:
-    return image.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        return {"image": image, "score": torch.tensor(score, dtype=torch.float32), "index": index}

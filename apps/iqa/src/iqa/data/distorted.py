@@ -24,8 +24,8 @@ TID_KINDS = (
     "gaussian noise", "noise in color", "correlated noise", "masked noise", "high frequency noise", "impulse noise",
     "quantization noise", "gaussian blur", "denoising", "jpeg", "jpeg2000", "jpeg transmission",
     "jpeg2000 transmission", "non-eccentricity pattern", "block-wise", "mean shift", "contrast change",
-    "color saturation", "multiplicative noise", "comfort noise", "lossy compression", "color quantization", "chromatic aberration",
-    "sparse sampling",
+    "color saturation", "multiplicative noise", "comfort noise", "lossy compression", "color quantization",
+    "chromatic aberration", "sparse sampling",
 )  # fmt: skip
 _CSIQ_TOKENS = {"noise": "awgn", "jpeg 2000": "jpeg2000"}  # how the sheet calls what the file names call otherwise
 

@@ -60,25 +60,34 @@ def turned(entries: Sequence[Entry], low: float, high: float) -> list[Entry]:
     return [entry._replace(score=low + high - entry.score) for entry in entries]
 
 
-def problems(listing: Listing) -> list[str]:
-    """Why nobody should train on this: one line each for missing, out-of-range and contradicting entries."""
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: "error" (training refuses it) or "warning", what, and the names it is true of."""
+
+    level: str
+    text: str
+    names: list[str]
+
+    def line(self) -> str:
+        """One line with the first ten names."""
+        return f"{self.text}: {some(self.names)}"
+
+
+def problems(listing: Listing) -> list[Finding]:
+    """Why nobody should train on this: missing, out-of-range and contradicting entries."""
     entries = listing.entries()
-    found = []
     empty = [entry.name for entry in entries if math.isnan(entry.score)]
-    if empty:
-        found.append(f"{len(empty)} pictures have no score: {some(empty)}")
     outside = [f"{e.name} ({e.score:g})" for e in entries if not (math.isnan(e.score) or _inside(e.score, listing))]
-    if outside:
-        scale = f"outside the scale {listing.low:g} to {listing.high:g}"
-        found.append(f"{len(outside)} scores lie {scale}: {some(outside)}")
     twice = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
-    if twice:
-        found.append(f"{len(twice)} names are listed more than once: {some(twice)}{_in_two_splits(listing, twice)}")
     files = Counter(entry.image for entry in entries if entry.name not in set(twice))
     again = [path.name for path, count in files.items() if count > 1]
-    if again:
-        found.append(f"{len(again)} files are listed under several names: {some(again)}")
-    return found
+    found = {
+        f"{len(empty)} pictures have no score": empty,
+        f"{len(outside)} scores lie outside the scale {listing.low:g} to {listing.high:g}": outside,
+        f"{len(twice)} names are listed more than once{_in_two_splits(listing, twice)}": twice,
+        f"{len(again)} files are listed under several names": again,
+    }
+    return [Finding("error", text, names) for text, names in found.items() if names]
 
 
 def _inside(score: float, listing: Listing) -> bool:
@@ -88,14 +97,14 @@ def _inside(score: float, listing: Listing) -> bool:
 
 def _in_two_splits(listing: Listing, names: list[str]) -> str:
     splits = [split for split, part in listing.splits.items() if {entry.name for entry in part} & set(names)]
-    return f" (in {' and '.join(splits)})" if len(splits) > 1 else ""
+    return f", in {' and '.join(splits)}" if len(splits) > 1 else ""
 
 
 def checked(listing: Listing) -> Listing:
     """The listing, with a note on files that lie in train or val and in test as well; UserError where `problems`."""
     found = problems(listing)
     if found:
-        raise UserError(f"{listing.title}: {found[0]}")
+        raise UserError(f"{listing.title}: {found[0].line()}")
     twins = shared_files(listing)
     if not twins:
         return listing

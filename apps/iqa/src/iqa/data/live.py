@@ -6,6 +6,7 @@ its 982 rows carry no opinion and are left out. LIVE Challenge (Ghadiyaram and B
 100; the first seven rows showed observers what to do and are left out, as everybody does.
 """
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,11 @@ def _needed(root: Path, name: str, title: str) -> Path:
 
 def _matrix(path: Path, key: str) -> Any:
     """One variable of a MATLAB file, as scipy gives it."""
-    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError, loadmat
 
     try:
         values = loadmat(path)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zlib.error, MatReadError) as error:
         raise UserError(f"{path}: cannot be read as a MATLAB file: {error}") from error
     if key not in values:
         given = ", ".join(name for name in values if not name.startswith("__"))

@@ -38,9 +38,6 @@ def open_split(
     seed: int = 0,
     counts: tuple[int, int, int] = (1600, 240, 240),
     native_size: int = 256,
-    augment: bool | None = None,
-    crop: int | None = None,
-    pairs: int | None = None,
     cache: bool = True,
     cache_bytes: int = CACHE_BYTES,
 ) -> QualitySet:
@@ -52,19 +49,15 @@ def open_split(
     csvs.Reading). Official splits are kept; `val_fraction` of train is cut off for validation where the set has none,
     always alike for one `seed`, references and near-duplicates kept whole.
 
-    `augment` (None: for "train" only) turns on random flips and, where `crop` is given, square crops of that side;
-    without it the whole picture is given. `pairs`: see QualitySet.
-
     Raises UserError, one line naming file, column or setting, for whatever is missing or does not fit, and before any
     picture is opened for scores out of range, repeated names and pictures without score.
     """
     if split not in (*SPLITS, "all"):
         raise UserError(f"split must be one of {', '.join(SPLITS)} or all, given {split}", exit_code=2)
-    augment = split == "train" if augment is None else augment
-    shape: dict[str, Any] = {"crop": crop if augment else None, "flip": augment, "pairs": pairs}
-    shape |= {"cache": cache, "cache_bytes": cache_bytes}
     if os.fspath(path) == SYNTHETIC:
-        return QualitySet(_synthetic(split, counts, seed, native_size), size, f"{SYNTHETIC}/{split}", **shape)
+        return QualitySet(
+            _synthetic(split, counts, seed, native_size), size, f"{SYNTHETIC}/{split}", [], cache, cache_bytes
+        )
     listing = list_folder(
         path, split, layout=layout, images=images, scale=scale, lower_better=lower_better,
         split_column=split_column, val_fraction=val_fraction, seed=seed,
@@ -73,7 +66,7 @@ def open_split(
     if not entries:
         raise UserError(f"{path}: no {split} split here; {listing.title} gives {', '.join(given(listing)) or 'none'}")
     source = FileSource(entries, listing.low, listing.high)
-    return QualitySet(source, size, f"{listing.title}/{split}", listing.notes, **shape)
+    return QualitySet(source, size, f"{listing.title}/{split}", listing.notes, cache, cache_bytes)
 
 
 def _synthetic(split: str, counts: tuple[int, int, int], seed: int, side: int) -> Source:
@@ -171,7 +164,7 @@ def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[d
 
     Sizes are read from the headers of at most `at_most` pictures spread evenly over the split.
     """
-    settings = {"size": 1, "cache": False, "augment": False, **settings}
+    settings = {"size": 1, "cache": False, **settings}
     if os.fspath(path) == SYNTHETIC:
         return [_row(split, open_split(path, split, **settings), at_most) for split in SPLITS]
     known = ("layout", "images", "scale", "lower_better", "split_column", "val_fraction", "seed")

@@ -1,0 +1,102 @@
+"""Arithmetic that the distortions share: rounding, linear light, fast blurs, kernels of paths, smooth fields.
+
+Pillow blurs bytes (three box passes, independent of the radius); kernels of any other shape go through one float32
+FFT of the mirrored picture, which is faster than scipy.ndimage from about nine taps on.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from scipy import fft
+
+Bytes = NDArray[np.uint8]
+Field = NDArray[np.float32]
+Rng = np.random.Generator
+
+_CODES = np.linspace(0, 1, 256)
+# IEC 61966-2-1, and back over a table that is spaced by the square root: fine steps where the eye sees them
+LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+_ROOTS = np.linspace(0, 1, 4096) ** 2
+_CODED = np.where(_ROOTS <= 0.0031308, 12.92 * _ROOTS, 1.055 * _ROOTS ** (1 / 2.4) - 0.055)
+_BYTES = np.rint(255 * _CODED).astype(np.uint8)
+
+
+def to_bytes(picture: Field) -> Bytes:
+    """Values in units of 0 to 255, rounded and clipped; the array is used up."""
+    picture += 0.5
+    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+
+
+def from_linear(light: Field) -> Bytes:
+    """Linear light in [0, 1] as sRGB bytes, clipped at both ends; the array is used up."""
+    np.clip(light, 0, 1, out=light)
+    np.sqrt(light, out=light)
+    light *= len(_BYTES) - 1
+    light += 0.5
+    return _BYTES.take(light.astype(np.int32))
+
+
+def curve(image: Bytes, table: NDArray[np.float64]) -> Bytes:
+    """A tone curve given as 256 values in units of 0 to 255."""
+    return np.clip(np.rint(table), 0, 255).astype(np.uint8).take(image)
+
+
+def gaussian(image: Bytes, sigma: float) -> Bytes:
+    """Gaussian blur of bytes [H, W, 3] or [H, W], sigma in pixels."""
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+def luma(image: Bytes) -> Bytes:
+    """BT.601 luma [H, W] of RGB bytes."""
+    return np.asarray(Image.fromarray(image).convert("L"))
+
+
+def convolved(picture: Field, kernels: Sequence[Field]) -> list[Field]:
+    """The picture [H, W, 3] through each kernel [k, k] (odd sides), mirrored beyond its borders: float32 [H, W, 3]."""
+    height, width = picture.shape[:2]
+    margin = max(kernel.shape[0] for kernel in kernels) // 2
+    planes = np.pad(picture.transpose(2, 0, 1), ((0, 0), (margin, margin), (margin, margin)), "symmetric")
+    shape = tuple(fft.next_fast_len(n + margin, real=True) for n in planes.shape[1:])
+    spectrum = fft.rfft2(planes, shape)
+    results = []
+    for kernel in kernels:
+        start = margin + kernel.shape[0] // 2
+        product = fft.irfft2(spectrum * fft.rfft2(kernel, shape), shape)
+        results.append(product[:, start : start + height, start : start + width].transpose(1, 2, 0))
+    return results
+
+
+def disc(radius: float) -> Field:
+    """A disc of `radius` pixels with a soft rim, sum 1."""
+    reach = math.ceil(radius)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def path_kernel(path: NDArray[np.float64]) -> Field:
+    """The trace of a point that moves along `path` [N, 2] (pixels, equal times), centred on its mean, sum 1."""
+    path = path - path.mean(0)
+    reach = math.ceil(np.abs(path).max()) + 1
+    whole = np.floor(path).astype(int)
+    part = path - whole
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+    for dy in (0, 1):
+        for dx in (0, 1):
+            weight = np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1])
+            np.add.at(kernel, (whole[:, 0] + reach + dy, whole[:, 1] + reach + dx), weight)
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def smooth_field(rng: Rng, height: int, width: int, cells: int) -> Field:
+    """Random slow waves [H, W], about `cells` over the longer side, stretched to span 0 to 1."""
+    longer = max(height, width)
+    coarse = rng.standard_normal((cells + 3, cells + 3), np.float32)
+    box = (1.0, 1.0, 1.0 + cells * width / longer, 1.0 + cells * height / longer)
+    field = np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC, box))
+    field -= field.min()
+    field /= max(float(field.max()), 1e-6)
+    return field

@@ -5,10 +5,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from torchvision import tv_tensors
 
-from camo_seg.data import CamoAugment
-from camo_seg.data.augment import RandomWarp
+from camo_seg.data.augment import CamoAugment, RandomWarp
 
 
 def _sample(size=48):
@@ -16,7 +14,7 @@ def _sample(size=48):
     mask = torch.zeros(1, size, size, dtype=torch.uint8)
     mask[:, 10:26, 20:40] = 1
     mask[:, 34:39, 8:13] = 1
-    return tv_tensors.Image(mask.repeat(3, 1, 1) * 255), tv_tensors.Mask(mask)
+    return mask.repeat(3, 1, 1) * 255, mask
 
 
 GEOMETRY = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
@@ -58,10 +56,10 @@ def test_colours_change_the_picture_only():
     augment = CamoAugment(
         flip=0, rotation=0, zoom=1, brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5, grey=0.5, blur=0.5
     )
-    image = tv_tensors.Image(torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8))
+    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     mask = _sample(48)[1][:, :32, :32]
     torch.manual_seed(1)
-    new_image, new_mask = augment(image, tv_tensors.Mask(mask))
+    new_image, new_mask = augment(image, mask)
     assert (new_image.float() - image.float()).abs().mean() > 2
     assert torch.equal(new_mask, mask)
 
@@ -84,8 +82,8 @@ def test_only_torchs_global_generator_is_used():
 
 
 def test_turned_corners_are_mirrored_not_black():
-    image = tv_tensors.Image(torch.full((3, 40, 40), 200, dtype=torch.uint8))
-    mask = tv_tensors.Mask(torch.ones(1, 40, 40, dtype=torch.uint8))
+    image = torch.full((3, 40, 40), 200, dtype=torch.uint8)
+    mask = torch.ones(1, 40, 40, dtype=torch.uint8)
     torch.manual_seed(0)
     for _ in range(5):
         new_image, new_mask = RandomWarp(rotation=45, zoom=1.0)(image, mask)
@@ -104,12 +102,12 @@ def test_a_crop_enlarges_by_its_share_of_the_area():
 def test_crops_that_lose_the_object_are_drawn_again():
     mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
     mask[:, :5, :5] = 1
-    image = tv_tensors.Image(torch.zeros(3, 64, 64, dtype=torch.uint8))
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
     torch.manual_seed(0)
     warp = RandomWarp(rotation=30, zoom=0.15)
-    kept = [int(warp(image, tv_tensors.Mask(mask))[1].sum()) for _ in range(40)]
+    kept = [int(warp(image, mask)[1].sum()) for _ in range(40)]
     assert min(kept) >= 7  # three tenths of 25 pixels
-    empty = warp(image, tv_tensors.Mask(torch.zeros_like(mask)))
+    empty = warp(image, torch.zeros_like(mask))
     assert empty[1].sum() == 0
 
 

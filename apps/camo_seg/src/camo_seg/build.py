@@ -1,7 +1,8 @@
 """From settings to data sets and network."""
 
 from camo_seg.config import Config, DataSettings
-from camo_seg.data import CamoAugment, CamoSet, open_split
+from camo_seg.data import CamoSet, open_split
+from camo_seg.data.dataset import Augment
 from camo_seg.model import CamoSegmenter
 from polyscale.weights import load_tensors
 
@@ -45,7 +46,9 @@ def build_set(data: DataSettings, split: str, size: int, *, augment: bool = Fals
     )
 
 
-def _augment(data: DataSettings) -> CamoAugment:
+def _augment(data: DataSettings) -> Augment:
+    from camo_seg.data.augment import CamoAugment
+
     c = data.colour
     return CamoAugment(
         flip=0.5 if data.flip else 0.0,

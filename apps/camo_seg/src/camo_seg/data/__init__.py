@@ -1,12 +1,13 @@
-"""Data sets of camo-seg: the embedded synthetic scenes, folder pairs, and the standard benchmarks by their layouts."""
+"""Data sets of camo-seg: the embedded synthetic scenes, folder pairs, and the standard benchmarks by their layouts.
 
-from .augment import CamoAugment
+`data.augment` is not imported here: only training needs it, and torchvision, which it takes, loads slower than torch.
+"""
+
 from .dataset import CamoSet, Sample, network_image, network_mask
 from .open import describe, open_split
 from .synthetic import SyntheticSource, synthetic_sample
 
 __all__ = [
-    "CamoAugment",
     "CamoSet",
     "Sample",
     "SyntheticSource",

@@ -1,4 +1,4 @@
-"""Joint augmentation of picture and mask tv_tensors: flip, turn, crop, colour, grey, blur.
+"""Joint augmentation of picture and mask: flip, turn, crop, colour, grey, blur.
 
 The recipe is the field's (flip, small rotation, zoom, colour jitter). Flips and colours are torchvision's v2
 transforms; rotation and crop are one resampling of our own, because v2's pad + rotate + resized crop took 11 ms at
@@ -10,10 +10,11 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-Pair = tuple[tv_tensors.Image, tv_tensors.Mask]
+Pair = tuple[Tensor, Tensor]
 
 HUE_SHARE = 0.25  # of the pictures have their hue turned: through HSV it costs three times all other colours together
 
@@ -21,7 +22,7 @@ HUE_SHARE = 0.25  # of the pictures have their hue turned: through HSV it costs 
 class CamoAugment(torch.nn.Module):
     """Random flip, rotation, crop, colour jitter, grey and blur of (image, mask) of one square size.
 
-    image: uint8 tv_tensors.Image [3, S, S]; mask: uint8 tv_tensors.Mask [1, S, S] in {0, 1}; so are the outputs.
+    image: uint8 [3, S, S]; mask: uint8 [1, S, S] in {0, 1}; so are the outputs.
 
     flip, vertical: probabilities of mirroring. rotation: largest angle in degrees, 0 to 180. zoom: smallest share of
     the area that a crop keeps, 1 for no crop; aspect: largest change of its aspect ratio. brightness, contrast,
@@ -62,8 +63,9 @@ class CamoAugment(torch.nn.Module):
             colours.append(v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], blur))
         self.colours = torch.nn.Sequential(*colours)
 
-    def forward(self, image: tv_tensors.Image, mask: tv_tensors.Mask) -> Pair:
-        image, mask = self.warp(*self.flips(image, mask))
+    def forward(self, image: Tensor, mask: Tensor) -> Pair:
+        image, mask = self.flips(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        image, mask = self.warp(image.as_subclass(Tensor), mask.as_subclass(Tensor))
         return self.colours(image), mask
 
 
@@ -83,7 +85,7 @@ class RandomWarp(torch.nn.Module):
         _within(1, 4, aspect=aspect)
         self.rotation, self.zoom, self.aspect, self.keep, self.tries = rotation, zoom, aspect, keep, tries
 
-    def matrix(self) -> torch.Tensor:
+    def matrix(self) -> Tensor:
         """A drawn map from output to input coordinates, both in [-1, 1]: [2, 3]."""
         turn, area, shape, at_x, at_y = (2 * torch.rand(5) - 1).tolist()
         area = 1 - (1 - self.zoom) * (area + 1) / 2
@@ -95,10 +97,10 @@ class RandomWarp(torch.nn.Module):
             [[cos * width, -sin * height, at_x * (1 - width)], [sin * width, cos * height, at_y * (1 - height)]]
         )
 
-    def forward(self, image: tv_tensors.Image, mask: tv_tensors.Mask) -> Pair:
+    def forward(self, image: Tensor, mask: Tensor) -> Pair:
         if self.rotation == 0 and self.zoom == 1:
             return image, mask
-        plain = mask.as_subclass(torch.Tensor)[None].float()
+        plain = mask[None].float()
         least = self.keep * plain.sum()
         for _ in range(self.tries):
             grid = F.affine_grid(self.matrix()[None], [1, 1, *mask.shape[-2:]], align_corners=False)
@@ -107,11 +109,8 @@ class RandomWarp(torch.nn.Module):
                 break
         else:
             return image, mask
-        pixels = image.as_subclass(torch.Tensor)[None].float()
-        pixels = F.grid_sample(pixels, grid, "bilinear", "reflection", align_corners=False)[0]
-        return tv_tensors.Image(pixels.round_().clamp_(0, 255).to(image.dtype)), tv_tensors.Mask(
-            warped[0].to(mask.dtype)
-        )
+        pixels = F.grid_sample(image[None].float(), grid, "bilinear", "reflection", align_corners=False)[0]
+        return pixels.round_().clamp_(0, 255).to(image.dtype), warped[0].to(mask.dtype)
 
 
 def _within(low: float, high: float, **values: float) -> None:

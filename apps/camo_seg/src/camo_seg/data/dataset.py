@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision import tv_tensors
 
 from polyscale.errors import UserError
 
 CACHE_BYTES = 2**30  # of resized uint8 pictures and masks: 4096 samples at 256 px, 1820 at 384 px
 
-Augment = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[tv_tensors.Image, tv_tensors.Mask]]
+Augment = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 class Sample(NamedTuple):
@@ -61,7 +60,7 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
 
     `[i]` is {"image": float32 [3, S, S] in [0, 1], "mask": float32 [1, S, S] in {0, 1}, "index": i} with S = `size`.
     `original(i)` is the Sample as it lies. `title` names data set and split, `notes` holds one-line remarks for the
-    user. `augment` gets and returns uint8 tv_tensors of side S (mask in {0, 1}); it draws from torch's global
+    user. `augment` gets and returns uint8 [3, S, S] and [1, S, S] (mask in {0, 1}); it draws from torch's global
     generator only. With `cache`, resized samples stay in memory up to `cache_bytes` in all, filled as they are first
     read or at once by `preload`; worker processes inherit what was filled before they were forked.
     """
@@ -126,6 +125,5 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
         planes = self._resized(index)
         image, mask = planes[:3], planes[3:]
         if self.augment is not None:
-            image, mask = self.augment(tv_tensors.Image(image), tv_tensors.Mask(mask))
-            image, mask = image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
+            image, mask = self.augment(image, mask)
         return {"image": image.float().div_(255), "mask": mask.float(), "index": index}

@@ -213,3 +213,15 @@ def test_check_lists_what_training_would_refuse(tmp_path):
     assert [len(finding.names) for finding in found[:3]] == [1, 4, 1]
     with pytest.raises(UserError, match="nothing to check"):
         check("synthetic")
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch):
+    table = written(tmp_path, f"image,score\n{rows(20)}")
+
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("iqa.data.files.os.scandir", refused)
+    for wanted in (list_folder, check):
+        with pytest.raises(UserError, match="cannot be read: Permission denied"):
+            wanted(table)

@@ -17,7 +17,7 @@ from polyscale.images import read_image
 
 from .hashes import NEAR, difference_hash, groups_of, near_pairs
 from .listing import Entry, Finding, Listing, completed, grouped, problems, wants_grouping
-from .open import SYNTHETIC, FolderPath, listed, reading_of
+from .open import SYNTHETIC, FolderPath, files_readable, listed, reading_of
 
 THREADS = min(8, os.cpu_count() or 1)  # each may hold one whole picture
 
@@ -49,7 +49,8 @@ def check(
     if os.fspath(path) == SYNTHETIC:
         raise UserError(f"{SYNTHETIC} is drawn anew each time; there is nothing to check", exit_code=2)
     layout = settings.pop("layout", "auto")
-    listing = listed(path, layout, reading_of(**settings))
+    with files_readable(path):
+        listing = listed(path, layout, reading_of(**settings))
     findings = problems(listing)
     entries = listing.entries()
     looks: dict[Path, Look] = {}

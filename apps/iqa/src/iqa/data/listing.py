@@ -101,27 +101,30 @@ def _in_two_splits(listing: Listing, names: list[str]) -> str:
 
 
 def checked(listing: Listing) -> Listing:
-    """The listing, with a note on files that lie in train or val and in test as well; UserError where `problems`."""
+    """The listing as it is; UserError where it has `problems`."""
     found = problems(listing)
     if found:
         raise UserError(f"{listing.title}: {found[0].line()}")
-    twins = shared_files(listing)
-    if not twins:
-        return listing
-    shared = f"{len(twins)} pictures of test lie byte for byte in train or val too: {some(twins)}"
-    return replace(listing, notes=[*listing.notes, shared])
+    return listing
 
 
-def shared_files(listing: Listing) -> list[str]:
-    """Names in test whose file has a copy, byte for byte, in another split; reads only files of equal length."""
+def with_copies_noted(listing: Listing) -> Listing:
+    """The listing with a note on test pictures whose file, byte for byte, lies in train or val as well.
+
+    Only files of equal length are read.
+    """
     test = listing.splits.get("test", [])
     other = [entry for split, part in listing.splits.items() if split != "test" for entry in part]
     for key in (_length, _middle, _digest):  # each sieve costs more and meets fewer files
+        if not test or not other:
+            return listing
         keys = {key(entry.image) for entry in other}
         test = [entry for entry in test if key(entry.image) in keys]
         kept = {key(entry.image) for entry in test}
         other = [entry for entry in other if key(entry.image) in kept]
-    return [entry.name for entry in test]
+    copies = [entry.name for entry in test]
+    note = f"{len(copies)} pictures of test lie byte for byte in train or val too: {some(copies)}"
+    return replace(listing, notes=[*listing.notes, note]) if copies else listing
 
 
 def _length(path: Path) -> int:

@@ -1,7 +1,9 @@
 """One door to every data set: open_split gives a QualitySet, describe the rows that `iqa data` shows."""
 
+import contextlib
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from .csvs import Reading, is_csv, list_csv
 from .dataset import CACHE_BYTES, FileSource, QualitySet, Source
 from .hashes import groups_of_files
 from .layouts import LAYOUTS, list_layout, located
-from .listing import Listing, checked, completed, grouped, wants_grouping
+from .listing import Listing, checked, completed, grouped, wants_grouping, with_copies_noted
 
 SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = ("auto", "csv", *LAYOUTS)
@@ -96,15 +98,24 @@ def list_folder(
     if not 0 < val_fraction <= 0.8:
         raise UserError(f"val_fraction must lie between 0 and 0.8, given {val_fraction}", exit_code=2)
     reading = reading_of(images=images, scale=scale, lower_better=lower_better, split_column=split_column)
-    try:
+    with files_readable(path):
         listing = checked(listed(path, layout, reading))
         if split == "all":
             return replace(listing, splits={"all": listing.entries()})
         if split != "test" and wants_grouping(listing):
             listing = grouped(listing, groups_of_files(tuple(entry.image for entry in listing.splits["train"])))
+        if split != "test" or "test" not in listing.splits:
+            listing = completed(listing, val_fraction, seed)
+        return with_copies_noted(listing)
+
+
+@contextlib.contextmanager
+def files_readable(path: FolderPath) -> Iterator[None]:
+    """Turns what the operating system refuses inside the block into a UserError."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
-    return listing if split == "test" and "test" in listing.splits else completed(listing, val_fraction, seed)
 
 
 def reading_of(

@@ -1,6 +1,7 @@
 """From settings to data sets and network."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from iqa.config import Config, DataSettings
 from iqa.data import QualitySet, open_split
@@ -79,5 +80,4 @@ def build_views(config: Config, look: Look) -> Views:
 def build_look(config: Config) -> Look:
     """The fixed first part of the configured network, without the rest."""
     m = config.model
-    measure = SceneStatistics() if m.statistics else None
-    return lambda images: look(images, measure, m.shrink)
+    return partial(look, measure=SceneStatistics() if m.statistics else None, shrink=m.shrink)

@@ -1,0 +1,110 @@
+"""What a training step sees: views of whole pictures computed once, ordered pairs, and the objective over both."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from iqa.build import build_look, build_model, build_set, build_views
+from iqa.config import PRESETS, Config, LossSettings
+from iqa.objective import Objective
+from polyscale.settings import resolve
+
+
+def configuration(**overrides: object) -> Config:
+    tiny = {"data.train_images": 12, "data.crop": 40, "data.pairs": 3, "data.pair_size": 64}
+    tiny |= {"model.backbone": "test_resnet", "model.image_size": 128}
+    given = {key.replace("__", "."): value for key, value in overrides.items()}
+    return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**tiny, **given})
+
+
+def test_views_are_what_the_network_would_look_at() -> None:
+    config = configuration()
+    views = build_views(config, build_look(config))
+    image = views.train.base.picture(3).float()[None] / 255
+    small, statistics = build_model(config).look(image)
+    sample = views.val[0]
+    assert views.train[3]["image"].shape == (3, 40, 40)
+    assert statistics is not None
+    assert torch.equal(views.train[3]["statistics"], statistics[0])  # of the whole picture, whatever the crop
+    assert sample["image"].shape == (3, *(-(-n // config.model.shrink) for n in views.val.base.picture(0).shape[1:]))
+    assert (views.train._view(3)[0].float() / 255 - small[0]).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_sample_depends_on_the_random_state_alone_and_travels_without_its_cache() -> None:
+    config = configuration()
+    views = build_views(config, build_look(configuration(model__statistics=False, model__shrink=1)))
+    torch.manual_seed(1)
+    first = views.train[2]
+    torch.manual_seed(1)
+    again = views.train[2]
+    assert torch.equal(first["image"], again["image"])
+    assert "statistics" not in first
+    assert views.train._seen
+    assert not views.train.__getstate__()["_seen"]
+
+
+def test_pairs_are_a_function_of_the_step_and_the_better_comes_first() -> None:
+    config = configuration()
+    views, other = (build_views(config, build_look(config)) for _ in range(2))
+    assert views.pairs is not None
+    assert other.pairs is not None
+    here, there = (v.pairs.batch(7, 2, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
+    assert here["images"].shape == (4, 3, 32, 32)
+    assert here["statistics"].shape[0] == 4
+    assert all(torch.equal(here[key], there[key]) for key in here)
+    assert not torch.equal(here["images"][:2], here["images"][2:])
+
+
+def test_splits_come_from_one_place() -> None:
+    data = configuration().data
+    assert build_set(data, "train", 128).names == [f"synthetic_train_{i:05d}" for i in range(12)]
+    assert not set(build_set(data, "val", 128).references) & set(build_set(data, "test", 128).references)
+
+
+def objective(**settings: object) -> Objective:
+    off = {"norm_in_norm": 0.0, "ranking": 0.0, "pairs": 0.0, "spread": 0.0}
+    return Objective(LossSettings(**{**off, **settings}), 0.0, 100.0)  # type: ignore[arg-type]
+
+
+def test_each_part_is_what_it_says() -> None:
+    scores, targets = torch.tensor([0.2, 0.6]), torch.tensor([0.3, 0.5])
+    nothing = torch.zeros(2)
+    assert objective()(scores, nothing, targets)["loss"].item() == pytest.approx(0.1)
+    assert objective(main="mse")(scores, nothing, targets)["loss"].item() == pytest.approx(0.01)
+    assert objective(ranking=1.0, margin=5)(scores, nothing, targets)["ranking"].item() == 0
+    close = torch.tensor([0.2, 0.21])  # one point apart where five are asked for
+    assert objective(ranking=1.0, margin=5)(close, nothing, targets)["ranking"].item() == pytest.approx(0.04)
+    pairs = torch.tensor([[0.50, 0.52], [0.9, 0.1]])  # one in the wrong order by two points
+    assert objective(pairs=2.0, margin=5)(scores, nothing, targets, pairs)["pairs"].item() == pytest.approx(0.07)
+    assert objective(norm_in_norm=1.0)(scores, nothing, targets)["norm_in_norm"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_spread_learns_the_size_of_the_error_and_moves_no_score() -> None:
+    scores = torch.zeros(2000, requires_grad=True)
+    log_variance = torch.zeros(1, requires_grad=True)
+    targets = torch.from_numpy(np.random.default_rng(0).normal(0, 0.2, 2000).astype(np.float32))
+    losses = objective(spread=1.0)(scores, log_variance.expand(2000), targets)
+    losses["spread"].backward()
+    assert scores.grad is None or not scores.grad.any()
+    optimizer = torch.optim.Adam([log_variance], lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        objective(spread=1.0)(scores.detach(), log_variance.expand(2000), targets)["spread"].backward()
+        optimizer.step()
+    assert (log_variance / 2).exp().item() == pytest.approx(0.2, rel=0.05)
+
+
+def test_calibration_makes_the_error_of_unit_size() -> None:
+    model = build_model(configuration())
+    truth = np.random.default_rng(0).normal(50, 10, 500)
+    model.calibrate(np.full(500, 50.0), truth, np.full(500, 2.0))
+    assert model.spread_scale.item() == pytest.approx(np.sqrt(np.mean((truth - 50) ** 2)) / 2, rel=1e-5)
+
+
+def test_views_travel_to_worker_processes() -> None:
+    config = configuration()
+    views = build_views(config, build_look(config))
+    there = pickle.loads(pickle.dumps(views.val))
+    assert torch.equal(there[1]["statistics"], views.val[1]["statistics"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import typer
 from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
@@ -27,12 +28,17 @@ class Result:
 Command = Callable[..., Result]
 
 
+def application(name: str) -> typer.Typer:
+    """The Typer application behind the installed command `name`."""
+    (script,) = metadata.entry_points(group="console_scripts", name=name)
+    app: typer.Typer = sys.modules[script.load().__module__].app
+    return app
+
+
 def call(name: str, *arguments: object, stdin: str | None = None) -> Result:
     """The command `name` in this process: imports are shared, so a test takes a tenth of a second, not five."""
     AcceleratorState._reset_state(True)  # each command is a process of its own and settles its precision
-    (script,) = metadata.entry_points(group="console_scripts", name=name)
-    app = sys.modules[script.load().__module__].app
-    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin, env={"COLUMNS": "100"})
+    result = CliRunner().invoke(application(name), [str(a) for a in arguments], input=stdin, env={"COLUMNS": "100"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Result(result.exit_code, result.stdout, result.stderr)

@@ -1,60 +1,229 @@
-"""Evaluation over any number of processes, and the trivial baselines that stand beside the model.
+"""Scores of a whole data set, over any number of processes, and how well they follow people's (metrics.py).
 
-Batches are dealt to the processes whole and only sums are exchanged: nothing padded or repeated is counted.
+Pictures differ in size and are never squeezed to one: batches are made of equal shapes, within windows of pictures that
+are cut before they are dealt to the processes. Every picture is therefore computed in the same batch however many
+processes there are; scores are gathered with their index and sorted, so nothing padded or repeated counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
-from iqa.data import Discs
+from iqa.crops import WHOLE, Crops
+from iqa.scores import Scores, scored
+from polyscale.errors import UserError
+from polyscale.precision import autocast, resolve_precision
+from polyscale.prefetch import prefetch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Predict = Callable[[Tensor], Tensor]  # images [B, 3, S, S] in [0, 1] -> probabilities [B, 1, S, S]
+Progress = Callable[[int, int], None]  # pictures done, pictures in all, of this process
+Batch = list[tuple[int, dict[str, Any]]]  # indices and what the data set gave for them
 
-METRICS = ("IoU", "MAE")
-BASELINES: dict[str, Predict] = {
-    "everything": lambda images: torch.ones_like(images[:, :1]),
-    "brighter than the mean": lambda images: (images - images.mean((2, 3), keepdim=True)).mean(1, keepdim=True).gt(0),
-}
+WINDOW = 4  # batches that may be open at once while pictures of equal size are gathered
 
 
-def probabilities(model: nn.Module) -> Predict:
-    """A network that gives logits as what `evaluate` takes."""
-    return lambda images: model(images).sigmoid()
+class Evaluable(Protocol):
+    """What is asked of a data set; QualitySet has it, a ViewSet as its `base`."""
+
+    names: list[str]
+    scores: NDArray[np.float64]
+    subsets: list[str]
+    low: float
+    high: float
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Any,
+    *,
+    batch_size: int = 16,
+    accelerator: Accelerator | None = None,
+    precision: str = "fp32",
+    workers: int = 2,
+    crops: Crops = WHOLE,
+    progress: Progress | None = None,
+) -> Scores:
+    """`model` (a QualityNet) on every picture of `dataset`, a QualitySet or a ViewSet; see `predict_scores`.
+
+    A model that learnt another scale than the data set's is brought to it linearly, from range to range, with a note.
+    """
+    known: Evaluable = getattr(dataset, "base", dataset)
+    table = _predicted(model, dataset, batch_size, accelerator, precision, workers, crops, progress)
+    (low, high), notes = (float(model.low), float(model.high)), []  # type: ignore[arg-type]
+    predicted, spread = table.T
+    if (low, high) != (known.low, known.high):
+        stretch = (known.high - known.low) / (high - low)
+        predicted, spread = known.low + (predicted - low) * stretch, spread * stretch
+        notes.append(
+            f"scores brought from the model's {low:g} to {high:g} to the data's {known.low:g} to {known.high:g}"
+        )
+    return scored(predicted, np.asarray(known.scores, np.float64), known.names, known.subsets, spread, notes)
+
+
+def predict_scores(
+    model: nn.Module,
+    dataset: Any,
+    *,
+    batch_size: int = 16,
+    accelerator: Accelerator | None = None,
+    precision: str = "fp32",
+    workers: int = 2,
+    crops: Crops = WHOLE,
+    progress: Progress | None = None,
+) -> NDArray[np.float64]:
+    """Scores float64 [N] in the model's units, in the order of the data set, equal for any number of processes.
+
+    With an `accelerator` of several processes each computes its share and all return the same. Pictures are decoded by
+    `workers` threads ahead of the model, whose training mode is left as it was.
+
+    Raises UserError for an empty data set, a bad file or precision, and an output that is not finite, naming the
+    picture; ValueError for crops of a ViewSet, whose statistics are of whole pictures.
+    """
+    return _predicted(model, dataset, batch_size, accelerator, precision, workers, crops, progress)[:, 0]
+
+
+def cross_data(model: nn.Module, datasets: Mapping[str, Any], **settings: Any) -> list[dict[str, Any]]:
+    """A row per data set, by title: images and the metrics that do not depend on its scale, as `evaluate` gives them.
+
+    `settings` are those of `evaluate`.
+    """
+    rows = []
+    for title, dataset in datasets.items():
+        result = evaluate(model, dataset, **settings)
+        summary = {name: result.summary[name] for name in ("SRCC", "PLCC", "PLCC_fitted", "KRCC")}
+        rows.append({"": title, "images": len(result.names)} | summary)
+    return rows
+
+
+def _predicted(
+    model: nn.Module,
+    dataset: Any,
+    batch_size: int,
+    accelerator: Accelerator | None,
+    precision: str,
+    workers: int,
+    crops: Crops,
+    progress: Progress | None,
+) -> NDArray[np.float64]:
+    """float64 [N, 2]: score and spread of each picture, of all processes."""
+    known: Evaluable = getattr(dataset, "base", dataset)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    resolve_precision(precision, device)
+    share = sum(map(len, _windows(len(dataset), batch_size, accelerator)))
+    rows: dict[int, list[float]] = {}
+    with _evaluating(model):
+        for batch, counts in _batches(dataset, batch_size, accelerator, workers, crops.kind == "whole"):
+            table = _forward(model, batch, crops, device, precision)
+            if not counts:
+                continue
+            for (index, _), row in zip(batch, table.tolist(), strict=True):
+                if not np.isfinite(row).all():
+                    raise UserError(f"{known.names[index]}: the model's output is not finite (NaN or infinite)")
+                rows[index] = row
+            if progress is not None:
+                progress(len(rows), share)
+    return _gathered(rows, len(dataset), accelerator)
 
 
 @torch.inference_mode()
-def evaluate(
-    predict: Predict,
-    dataset: Discs,
-    *,
-    accelerator: Accelerator | None = None,
-    device: torch.device | str = "cpu",
-    batch_size: int = 32,
-) -> dict[str, float]:
-    """METRICS averaged over the images; the same in every process of `accelerator`, which computes its share."""
-    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    device = accelerator.device if accelerator else device
-    total = torch.zeros(len(METRICS), device=device)
-    for start in range(rank * batch_size, len(dataset), world * batch_size):
-        batch = default_collate([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
-        total += scores(predict(batch["image"].to(device)), batch["mask"].to(device)).sum(0)
-    if accelerator:
-        total = accelerator.reduce(total, "sum")
-    return dict(zip(METRICS, (total / len(dataset)).tolist(), strict=True))
+def _forward(model: nn.Module, batch: Batch, crops: Crops, device: torch.device, precision: str) -> Tensor:
+    """float64 [B, 2]: score and spread of each picture of a batch, of which there is one where it is cropped."""
+    (first_index, first), samples = batch[0], [sample for _, sample in batch]
+    inputs = [torch.stack([sample[key] for sample in samples]) for key in ("image", "statistics") if key in first]
+    if crops.kind != "whole":
+        if len(inputs) > 1:
+            raise ValueError("crops need the pictures themselves, not a view with statistics of the whole")
+        inputs = [crops.cut(first["image"], first_index)]
+    with autocast(precision, device):
+        scores, spreads = model.score_with_spread(*(tensor.to(device) for tensor in inputs))  # type: ignore[operator]
+    table = torch.stack([scores.float(), spreads.float()], 1).cpu().double()
+    return table if crops.kind == "whole" else table.mean(0, keepdim=True)
 
 
-def scores(probability: Tensor, mask: Tensor) -> Tensor:
-    """[B, 1, H, W] twice -> METRICS of each image, [B, 2]; two empty masks have an IoU of 1."""
-    found, wanted = probability >= 0.5, mask >= 0.5
-    both, either = (found & wanted).sum((1, 2, 3)), (found | wanted).sum((1, 2, 3))
-    iou = torch.where(either > 0, both / either.clamp(min=1), 1.0)
-    return torch.stack([iou, (probability.float() - mask).abs().mean((1, 2, 3))], dim=1)
+def _batches(
+    dataset: Any, batch_size: int, accelerator: Accelerator | None, workers: int, together: bool
+) -> Iterator[tuple[Batch, bool]]:
+    """This process's batches in order, and whether their scores count.
+
+    Every process makes the same number of passes, because those of a sharded model communicate: where another has more
+    batches in its window, this one computes the first picture again and forgets it.
+    """
+    windows = _windows(len(dataset), batch_size, accelerator)
+    flat = [index for window in windows for index in window]
+    samples = iter(prefetch(lambda index: (index, dataset[index]), flat, workers=workers, ahead=batch_size))
+    limit = batch_size if together else 1
+    if accelerator is None or accelerator.num_processes == 1:
+        for window in windows:
+            yield from ((batch, True) for batch in _alike(islice(samples, len(window)), limit))
+        return
+    for number in range(_rounds(len(dataset), batch_size, accelerator)):
+        window = windows[number] if number < len(windows) else range(0)
+        batches = list(_alike(islice(samples, len(window)), limit))
+        yield from ((batch, True) for batch in batches)
+        most = accelerator.gather(torch.tensor([len(batches)], device=accelerator.device)).max()
+        yield from [([(0, dataset[0])], False)] * (int(most) - len(batches))
+
+
+def _alike(samples: Iterable[tuple[int, dict[str, Any]]], limit: int) -> Iterator[Batch]:
+    """The samples of a window in batches of equal shapes, up to `limit` each, full ones as soon as they are."""
+    groups: dict[torch.Size, Batch] = {}
+    for index, sample in samples:
+        group = groups.setdefault(sample["image"].shape, [])
+        group.append((index, sample))
+        if len(group) == limit:
+            yield groups.pop(sample["image"].shape)
+    yield from groups.values()
+
+
+def _windows(images: int, batch_size: int, accelerator: Accelerator | None) -> list[range]:
+    """This process's windows of indices: every n-th of those that a single process would go through."""
+    if images == 0:
+        raise UserError("the data set to evaluate holds no picture")
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; at least 1 is needed", exit_code=2)
+    step = WINDOW * batch_size
+    windows = [range(start, min(start + step, images)) for start in range(0, images, step)]
+    return windows if accelerator is None else windows[accelerator.process_index :: accelerator.num_processes]
+
+
+def _rounds(images: int, batch_size: int, accelerator: Accelerator) -> int:
+    return -(-images // (WINDOW * batch_size * accelerator.num_processes))
+
+
+def _gathered(rows: dict[int, list[float]], images: int, accelerator: Accelerator | None) -> NDArray[np.float64]:
+    """The rows of all processes in the order of the data set: float64 [N, 2]."""
+    table = np.array([[index, *row] for index, row in rows.items()], np.float64).reshape(-1, 3)
+    if accelerator is not None and accelerator.num_processes > 1:
+        # Processes hold different numbers of rows: padded to the longest with index -1, which is dropped again.
+        padded = accelerator.pad_across_processes(torch.from_numpy(table).to(accelerator.device), pad_index=-1)
+        table = accelerator.gather(padded).cpu().numpy()
+        table = table[table[:, 0] >= 0]
+    table = table[np.argsort(table[:, 0])]
+    if not np.array_equal(table[:, 0], np.arange(images)):
+        raise RuntimeError(f"{len(table)} scores were gathered for {images} pictures")
+    return np.ascontiguousarray(table[:, 1:])
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """eval() inside, afterwards every module as it was: a backbone may keep its BatchNorm frozen while training."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,178 @@
+"""The metrics against scipy, against values worked out by hand, and where they are not defined."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import curve_fit
+
+from iqa import metrics
+from iqa.metrics import NAMES, Logistic, by_subset, correlations, difference, fit_logistic, intervals
+
+HAND = ([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0])
+
+
+def bent(count=300, seed=0, noise=4.0):
+    """Predictions in [0, 1] whose relation to scores in about [0, 100] is a known logistic, and those scores."""
+    rng = np.random.default_rng(seed)
+    predicted = rng.uniform(0, 1, count)
+    return predicted, Logistic(90.0, 10.0, 0.6, 0.1)(predicted) + rng.normal(0, noise, count)
+
+
+def test_values_worked_out_by_hand():
+    found = correlations(*HAND)
+    assert found["SRCC"] == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert found["PLCC"] == pytest.approx(4 / 5)
+    assert found["KRCC"] == pytest.approx((5 - 1) / 6)
+    assert found["MAE"] == 0.5
+    assert found["RMSE"] is None
+    assert found["note"] == "4 pictures: no PLCC_fitted, no RMSE"
+
+
+def test_ties_are_scipys():
+    rng = np.random.default_rng(1)
+    x, y = np.round(rng.normal(size=60)), np.round(rng.normal(size=60), 1)
+    found = correlations(x, y)
+    assert found["SRCC"] == stats.spearmanr(x, y).statistic
+    assert found["KRCC"] == stats.kendalltau(x, y).statistic
+    assert found["PLCC"] == stats.pearsonr(x, y).statistic
+
+
+def test_the_fit_finds_the_curve_that_made_the_scores():
+    predicted, truth = bent(noise=0)
+    assert fit_logistic(predicted, truth) == pytest.approx((90, 10, 0.6, 0.1), rel=1e-5)
+    found = correlations(predicted, truth)
+    assert found["PLCC"] < 0.98
+    assert found["PLCC_fitted"] == pytest.approx(1)
+    assert found["RMSE"] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_fit_is_that_of_curve_fit_in_raw_units():
+    predicted, truth = bent()
+
+    def vqeg(x, b1, b2, b3, b4):
+        return b2 + (b1 - b2) / (1 + np.exp(-(x - b3) / np.abs(b4)))
+
+    wanted, _ = curve_fit(vqeg, predicted, truth, (90, 10, 0.5, 0.1))
+    assert fit_logistic(predicted, truth) == pytest.approx(wanted, rel=1e-4)
+    found, curve = correlations(predicted, truth), vqeg(predicted, *wanted)
+    assert found["RMSE"] == pytest.approx(np.sqrt(np.mean((curve - truth) ** 2)), rel=1e-6)
+    assert found["PLCC_fitted"] == pytest.approx(stats.pearsonr(curve, truth).statistic, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_units_of_the_predictions_do_not_matter_to_the_fit(scale):
+    predicted, truth = bent()
+    assert correlations(scale * predicted - 3 * scale, truth)["RMSE"] == pytest.approx(
+        correlations(predicted, truth)["RMSE"], rel=1e-5
+    )
+
+
+def test_the_fit_is_at_least_as_good_as_a_line_and_follows_falling_scores():
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=rng.integers(6, 60))
+        y = rng.uniform(-1, 1) * x + rng.normal(size=len(x))
+        found = correlations(x, y)
+        assert found["PLCC_fitted"] > abs(found["PLCC"]) - 1e-4
+    falling = correlations(-bent()[0], bent()[1])
+    assert falling["SRCC"] < -0.9
+    assert falling["PLCC_fitted"] == pytest.approx(correlations(*bent())["PLCC_fitted"], rel=1e-5)
+
+
+def test_perfect_predictions_are_perfect():
+    truth = np.random.default_rng(0).normal(50, 15, 200)
+    found = correlations(truth, truth)
+    assert [found[name] for name in NAMES] == pytest.approx([1, 1, 1, 1, 0, 0], abs=1e-6)
+    assert "note" not in found
+
+
+def test_a_fit_that_does_not_converge_is_said(monkeypatch):
+    def never(*arguments, **settings):
+        raise RuntimeError("Optimal parameters not found")
+
+    monkeypatch.setattr(metrics, "curve_fit", never)
+    found = correlations(*bent(20))
+    assert (found["PLCC_fitted"], found["RMSE"]) == (None, None)
+    assert "did not converge" in found["note"]
+    assert found["SRCC"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "reason"),
+    [
+        ([5.0] * 4, [1.0, 2, 3, 4], "the predictions are all equal"),
+        ([1.0, 2, 3, 4], [5.0] * 4, "the true scores are all equal"),
+        ([1.0, 2.0], [1.0, 3.0], "2 pictures"),
+        ([1.0], [2.0], "1 picture:"),
+    ],
+)
+def test_what_is_not_defined_is_none_with_a_note(predicted, truth, reason):
+    found = correlations(predicted, truth)
+    assert [found[name] for name in NAMES if name != "MAE"] == [None] * 5
+    assert found["MAE"] == np.abs(np.subtract(predicted, truth)).mean()
+    assert found["note"].startswith(reason)
+    assert intervals(predicted, truth) == {"SRCC": None, "PLCC": None}
+    assert difference(predicted, predicted, truth) == {"SRCC": None, "PLCC": None}
+
+
+def test_wrong_input_is_refused():
+    with pytest.raises(ValueError, match="two vectors"):
+        correlations([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="two vectors"):
+        correlations([], [])
+    with pytest.raises(ValueError, match="not finite"):
+        correlations([1.0, np.nan, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="rounds is 0"):
+        intervals(*HAND, rounds=0)
+
+
+def test_intervals_are_percentiles_of_scipys_correlations_of_each_resample():
+    x, y = bent(40)
+    x = np.round(x, 1)  # ties too
+    index = np.random.default_rng(3).integers(40, size=(50, 40))
+    for name, correlation in (("SRCC", stats.spearmanr), ("PLCC", stats.pearsonr)):
+        wanted = np.percentile([correlation(x[i], y[i]).statistic for i in index], [2.5, 97.5])
+        assert intervals(x, y, rounds=50, seed=3)[name] == pytest.approx(tuple(wanted))
+
+
+def test_intervals_do_not_depend_on_how_many_resamples_are_held_at_once(monkeypatch):
+    whole = intervals(*bent(30), rounds=20)
+    monkeypatch.setattr(metrics, "_AT_ONCE", 100)
+    assert intervals(*bent(30), rounds=20) == whole
+
+
+def test_the_interval_covers_the_true_correlation():
+    inside = 0
+    for seed in range(40):
+        x, y = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 200).T
+        low, high = intervals(x, y, rounds=200)["PLCC"]
+        inside += low < 0.8 < high
+    assert inside >= 34
+
+
+def test_resamples_without_a_correlation_do_not_count():
+    low, high = intervals([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], rounds=300)["SRCC"]
+    assert (low, high) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_paired_difference():
+    x, y = bent(400, noise=10)
+    worse = x + np.random.default_rng(9).normal(0, 0.3, 400)
+    found = difference(x, worse, y, rounds=200)["SRCC"]
+    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic - stats.spearmanr(worse, y).statistic)
+    assert 0 < found.low < found.value < found.high
+    other = difference(worse, x, y, rounds=200)["SRCC"]
+    assert (other.low, other.high) == pytest.approx((-found.high, -found.low))
+    assert difference(x, x, y, rounds=20)["PLCC"] == (0, 0, 0)
+    own = intervals(x, y, rounds=200)["SRCC"]
+    assert found.high - found.low < 2 * (own.high - own.low) + 0.1
+
+
+def test_by_subset():
+    x, y = bent(30)
+    table = by_subset(x, y, ["b"] * 12 + ["a"] * 10 + [""] * 8)
+    assert list(table) == ["a", "b"]
+    assert table["a"] == {"images": 10, **correlations(x[12:22], y[12:22])}
+    assert by_subset(x, y, ["one"] * 30) == {}
+    with pytest.raises(ValueError, match="2 subsets for 30"):
+        by_subset(x, y, ["a", "b"])

@@ -1,26 +1,304 @@
-"""The metrics, on predictions whose scores are known."""
+"""Evaluation: scores of a loop by hand, the same from two processes, crops, cross-data rows, clear errors."""
 
+import multiprocessing
+import os
+import socket
+
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
 
-from iqa.data import Discs
-from iqa.evaluate import BASELINES, evaluate, scores
+from iqa import evaluate as evaluation
+from iqa.crops import Crops
+from iqa.data import QualitySet, ViewSet
+from iqa.evaluate import cross_data, evaluate, predict_scores
+from iqa.metrics import correlations
+from iqa.scores import scored
+from polyscale.errors import UserError
+
+SHAPES = ((24, 40), (40, 24), (30, 30))
 
 
-def test_scores_of_known_predictions() -> None:
-    mask = torch.zeros(1, 1, 4, 4)
-    mask[..., :2] = 1
-    half = torch.zeros(1, 1, 4, 4)
-    half[..., 1:3] = 1
-    assert scores(mask, mask).tolist() == [[1, 0]]
-    assert scores(1 - mask, mask).tolist() == [[0, 1]]
-    assert scores(half, mask)[0].tolist() == pytest.approx([1 / 3, 0.5])
-    assert scores(0 * mask, 0 * mask)[0, 0] == 1
+class Greys:
+    """A source of noise of different brightness and shape; people like bright pictures."""
+
+    def __init__(self, count, low=0.0, high=100.0, subsets=("", "")):
+        self.low, self.high = low, high
+        self.names = [f"grey_{i}" for i in range(count)]
+        self.subsets, self.references = [subsets[i % 2] for i in range(count)], [""] * count
+        rng = np.random.default_rng(0)
+        self.brightness = rng.permutation(np.linspace(0.1, 0.9, count))
+        self.scores = low + (high - low) * np.clip(self.brightness + rng.normal(0, 0.05, count), 0, 1)
+
+    def read(self, index):
+        rng = np.random.default_rng(index)
+        noise = rng.normal(self.brightness[index], 0.05, (*SHAPES[index % len(SHAPES)], 3))
+        return (255 * np.clip(noise, 0, 1)).astype(np.uint8)
 
 
-def test_the_average_does_not_depend_on_the_batch_size() -> None:
-    discs = Discs("val", 7, 32)
-    everything = evaluate(BASELINES["everything"], discs, batch_size=3)
-    area = sum(discs[i]["mask"].mean().item() for i in range(7)) / 7
-    assert everything["IoU"] == pytest.approx(area)
-    assert everything == pytest.approx(evaluate(BASELINES["everything"], discs, batch_size=7))
+class Tiny(nn.Module):
+    """A stand-in for QualityNet with BatchNorm; the brighter the better, and brightness in the middle counts more."""
+
+    low, high = 0.0, 100.0
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.weight = nn.BatchNorm2d(3), nn.Parameter(torch.tensor(4.0))
+        self.calls = []
+
+    def forward(self, images):
+        self.calls.append(tuple(images.shape))
+        return torch.sigmoid(self.weight * (self.norm(images).mean((1, 2, 3)) - 0.5))
+
+    def score(self, images):
+        return self.low + (self.high - self.low) * self(images)
+
+    def score_with_spread(self, images, statistics=None):
+        scores = self.score(images) if statistics is None else self.low + statistics[:, 0]
+        return scores, 0.1 * scores + 1
+
+
+def greys(count=7, **settings):
+    return QualitySet(Greys(count, **settings), 32, "greys", cache=False)
+
+
+def by_hand(dataset, model):
+    model.eval()
+    with torch.no_grad():
+        return np.array([float(model.score(dataset[i]["image"][None])) for i in range(len(dataset))])
+
+
+def test_scores_are_those_of_a_loop_by_hand():
+    dataset, model = greys(), Tiny()
+    result = evaluate(model, dataset, batch_size=2)
+    np.testing.assert_allclose(result.predicted, by_hand(dataset, Tiny()), rtol=1e-6)
+    np.testing.assert_allclose(result.spread, 0.1 * result.predicted + 1, rtol=1e-6)
+    np.testing.assert_array_equal(result.truth, dataset.scores)
+    assert result.names == tuple(dataset.names)
+    assert result.summary == {**correlations(result.predicted, result.truth), "images": 7}
+    assert result.summary["SRCC"] > 0.9
+    np.testing.assert_array_equal(predict_scores(Tiny(), dataset, batch_size=2), result.predicted)
+
+
+def test_batches_hold_pictures_of_one_shape_only():
+    model = Tiny()
+    evaluate(model, greys(11), batch_size=2)
+    sizes = [shape[0] for shape in model.calls]
+    assert (sum(sizes), max(sizes)) == (11, 2)
+    assert {shape[2:] for shape in model.calls} == set(SHAPES)
+    assert sizes.count(1) <= len(SHAPES) * 2  # the ends of two windows of 4 batches
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 64}, {"batch_size": 3, "workers": 0}])
+def test_batch_size_and_workers_do_not_matter(settings):
+    np.testing.assert_allclose(predict_scores(Tiny(), greys(9), **settings), by_hand(greys(9), Tiny()), atol=1e-5)
+
+
+def test_training_modes_are_left_as_they_were():
+    model = Tiny().train()
+    model.norm.eval()
+    before = model.norm.running_mean.clone()
+    evaluate(model, greys(3))
+    assert (model.training, model.norm.training) == (True, False)
+    model.norm.train()
+    evaluate(model, greys(3))
+    assert model.norm.training
+    assert torch.equal(model.norm.running_mean, before)
+
+
+class Diverged(Tiny):
+    def forward(self, images):
+        scores = super().forward(images)
+        return torch.where(torch.tensor(images.shape[2] == SHAPES[1][0]), float("nan"), scores)
+
+
+def test_output_that_is_not_finite_names_the_picture_and_restores_the_mode():
+    model = Diverged().train()
+    with pytest.raises(UserError, match="grey_1: the model's output is not finite"):
+        evaluate(model, greys(3))
+    assert model.training
+
+
+def test_empty_data_set_and_bad_settings():
+    with pytest.raises(UserError, match="holds no picture"):
+        evaluate(Tiny(), greys(0))
+    with pytest.raises(UserError, match="batch_size is 0"):
+        evaluate(Tiny(), greys(1), batch_size=0)
+    with pytest.raises(UserError, match="precision: 'fp64'"):
+        evaluate(Tiny(), greys(1), precision="fp64")
+
+
+def test_progress_counts_pictures():
+    seen = []
+    evaluate(Tiny(), greys(5), batch_size=2, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (5, 5)
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+def test_undefined_values_are_nan_with_a_note():
+    result = evaluate(Tiny(), greys(2))
+    assert np.isnan(result.summary["SRCC"])
+    assert result.summary["MAE"] > 0
+    assert result.notes == ("2 pictures: no correlations, no RMSE",)
+
+
+def test_another_range_is_brought_to_that_of_the_data():
+    same, other = evaluate(Tiny(), greys(9)), evaluate(Tiny(), greys(9, low=1, high=5))
+    np.testing.assert_allclose(other.predicted, 1 + same.predicted / 25)
+    np.testing.assert_allclose(other.spread, same.spread / 25)
+    assert other.summary["SRCC"] == pytest.approx(same.summary["SRCC"])
+    assert other.summary["MAE"] == pytest.approx(same.summary["MAE"] / 25)
+    assert other.notes == ("scores brought from the model's 0 to 100 to the data's 1 to 5",)
+    np.testing.assert_array_equal(predict_scores(Tiny(), greys(9, low=1, high=5)), same.predicted)
+
+
+def test_a_view_is_scored_with_its_statistics():
+    view = ViewSet(greys(5), lambda images: (images[..., ::2, ::2], 100 * images.mean((2, 3))), None, False)
+    model = Tiny()
+    result = evaluate(model, view)
+    np.testing.assert_allclose(result.predicted, [100 * view.base[i]["image"][0].mean() for i in range(5)], rtol=1e-5)
+    assert result.names == tuple(view.base.names)
+    with pytest.raises(ValueError, match="statistics of the whole"):
+        evaluate(model, view, crops=Crops("centre", side=8))
+
+
+def test_cross_data_gives_a_row_for_each_set():
+    rows = cross_data(Tiny(), {"one": greys(9), "other": greys(6, low=1, high=5)}, batch_size=4)
+    assert [(row[""], row["images"]) for row in rows] == [("one", 9), ("other", 6)]
+    assert rows[0]["SRCC"] == evaluate(Tiny(), greys(9), batch_size=4).summary["SRCC"]
+    assert list(rows[1]) == ["", "images", "SRCC", "PLCC", "PLCC_fitted", "KRCC"]
+
+
+# Crops
+
+
+def test_the_grid_reaches_every_border():
+    image = torch.arange(50 * 91).view(1, 50, 91)
+    for count, grid in ((20, {(4, 5)}), (25, {(5, 5)}), (6, {(2, 3), (3, 2)})):
+        crops = Crops("grid", count, 32).cut(image, 0)
+        assert crops.shape == (count, 1, 32, 32)
+        tops, lefts = crops[:, 0, 0, 0] // 91, crops[:, 0, 0, 0] % 91
+        assert (len(tops.unique()), len(lefts.unique())) in grid
+        assert (tops.min(), tops.max(), lefts.min(), lefts.max()) == (0, 50 - 32, 0, 91 - 32)
+
+
+def test_centre_and_short_pictures():
+    image = torch.arange(10 * 20).view(1, 10, 20)
+    (centre,) = Crops("centre", side=4).cut(image, 0)
+    assert int(centre[0, 0, 0]) == 3 * 20 + 8
+    assert Crops("random", 3, side=12).cut(image, 0).shape == (3, 1, 10, 12)
+    assert torch.equal(Crops().cut(image, 0)[0], image)
+
+
+def test_random_places_depend_on_seed_and_index_alone():
+    image = torch.arange(40 * 60).view(1, 40, 60)
+    first = Crops("random", 9, 8).cut(image, 5)
+    assert torch.equal(first, Crops("random", 9, 8).cut(image, 5))
+    assert not torch.equal(first, Crops("random", 9, 8).cut(image, 6))
+    assert not torch.equal(first, Crops("random", 9, 8, seed=1).cut(image, 5))
+    assert len({int(crop[0, 0, 0]) for crop in first}) == 9
+
+
+def test_wrong_crops_are_refused():
+    for settings, word in ((("grid", 7), "7 make no grid"), (("random", 0), "0 of 224"), (("corner",), "'corner'")):
+        with pytest.raises(UserError, match=word):
+            Crops(*settings)
+
+
+def test_the_score_by_crops_is_their_mean_and_one_picture_is_one_batch():
+    dataset, model, crops = greys(4), Tiny(), Crops("grid", 4, 16)
+    found = predict_scores(model, dataset, crops=crops)
+    assert model.calls == [(4, 3, 16, 16)] * 4
+    wanted = [np.mean(model.eval().score(crops.cut(dataset[i]["image"], i)).tolist()) for i in range(4)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+# Scores
+
+
+def test_scores_misjudged_only_and_per_image():
+    result = scored(np.array([5.0, 2, 3, 9]), np.array([1.0, 2, 4, 3]), list("abcd"), ["x", "x", "y", "y"])
+    assert result.misjudged(1) == {"over-rated": [3], "under-rated": [2]}
+    assert result.misjudged(9) == {"over-rated": [3, 0], "under-rated": [2]}
+    assert result.per_image()[1] == {"name": "b", "subset": "x", "truth": 2, "predicted": 2}
+    some = result.only(np.array([True, False, True, True]))
+    assert (some.names, some.summary["images"]) == (("a", "c", "d"), 3)
+    assert some.summary["MAE"] == pytest.approx(11 / 3)
+
+
+# Several processes
+
+
+class Ranks:
+    """What the sharing asks of an Accelerator: this rank's number, and how many batches the busiest rank has."""
+
+    device = "cpu"
+
+    def __init__(self, index, count, most=0):
+        self.process_index, self.num_processes, self.most = index, count, most
+
+    def gather(self, tensor):
+        return torch.tensor([self.most, *tensor])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_windows_are_those_of_one_process_dealt_out(processes):
+    single = evaluation._windows(50, 3, None)
+    shares = [evaluation._windows(50, 3, Ranks(i, processes)) for i in range(processes)]
+    assert sorted((w for share in shares for w in share), key=lambda w: w.start) == single
+    rounds = [evaluation._rounds(50, 3, Ranks(i, processes)) for i in range(processes)]
+    assert rounds == [max(len(share) for share in shares)] * processes
+
+
+def test_every_process_makes_as_many_passes_as_the_busiest():
+    batches = list(evaluation._batches(greys(9), 2, Ranks(1, 2, most=3), 0, True))
+    assert [(len(batch), counts) for batch, counts in batches] == [(1, True), (1, False), (1, False)]
+    assert batches[0][0][0][0] == 8
+
+
+def evaluate_in_process(rank, processes, port, folder):
+    """One rank of an evaluation on uneven data; its scores go to a file."""
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), ACCELERATE_USE_CPU="true")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    AcceleratorState._reset_state(reset_partial_state=True)  # what the parent's tests have left
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == processes
+    np.savez(folder / f"{rank}.npz", **scores_of(accelerator))
+    accelerator.end_training()
+
+
+def scores_of(accelerator):
+    return {
+        "uneven": predict_scores(Tiny(), greys(19), batch_size=2, accelerator=accelerator),
+        "one window": predict_scores(Tiny(), greys(3), batch_size=4, accelerator=accelerator),
+        "crops": predict_scores(Tiny(), greys(5), batch_size=1, accelerator=accelerator, crops=Crops("random", 3, 9)),
+    }
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_two_processes_give_exactly_the_scores_of_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")  # importing torch anew in two processes would take half a minute
+    ranks = [
+        context.Process(target=evaluate_in_process, args=(rank, 2, port, tmp_path), daemon=True) for rank in (0, 1)
+    ]
+    for process in ranks:
+        process.start()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one = scores_of(None)
+    torch.set_num_threads(threads)
+    for process in ranks:
+        process.join(timeout=100)
+        process.kill()
+        assert process.exitcode == 0
+    for rank in (0, 1):
+        gathered = np.load(tmp_path / f"{rank}.npz")
+        for name, scores in one.items():
+            np.testing.assert_array_equal(gathered[name], scores, err_msg=f"{name}, rank {rank}")

@@ -83,27 +83,32 @@ class QualityNet(Pretrained):
         return look(images, None if self.statistics is None else self.statistics.measure, self.shrink)
 
     def forward(
-        self, images: Tensor, statistics: Tensor | None = None, with_variance: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        self, images: Tensor, statistics: Tensor | None = None, details: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor | None, Tensor]:
+        """Scores [B]; with `details` (scores, what the statistics alone say [B] or None, log variances [B]).
+
+        In training the judging network learns what the statistics leave over: their own score is taken as given.
+        """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images: shape {tuple(images.shape)} given, [B, 3, H, W] needed")
         if statistics is None:
             images, statistics = self.look(images)
         stages = self.backbone((images - self.mean) / self.std)
-        content = self.hyper.read(self._joined(stages))
-        vector = self.local(stages)
-        direct = vector.new_zeros(())
+        content, vector = self.hyper.read(self._joined(stages)), self.local(stages)
+        plain = None
         if self.statistics is not None and statistics is not None:
-            said, shift, direct = self.statistics(statistics)
+            said, shift, plain = self.statistics(statistics)
             content, vector = content + shift[..., None, None], torch.cat([vector, said], 1)
         layers = self.hyper(content)
         with torch.autocast(images.device.type, enabled=False):  # a score in bf16 would have 256 steps
             vector, layers = vector.float(), [(weight.float(), bias.float()) for weight, bias in layers]
-            scores = judge(vector, layers, self.dropout, self.training) + direct.float()
-            if not with_variance:
+            scores = judge(vector, layers, self.dropout, self.training)
+            scores = scores if plain is None else scores + plain.float().detach()
+            if not details:
                 return scores
             seen = torch.cat([content.float().mean((2, 3)), vector], 1).detach()
-            return scores, self.log_variance(seen)[:, 0].clamp(_LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE)
+            log_variance = self.log_variance(seen)[:, 0].clamp(_LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE)
+            return scores, None if plain is None else plain.float(), log_variance
 
     def stage_weights(self, images: Tensor) -> Tensor:
         """[B, 4]: how attention fusion weighs the stages of each picture. Raises ValueError for concat fusion."""
@@ -112,16 +117,16 @@ class QualityNet(Pretrained):
         weights: Tensor = self.attention(self.backbone((self.look(images)[0] - self.mean) / self.std))
         return weights
 
-    def score(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> scores [B] in the opinions' units, within [low, high]."""
-        return self._in_units(self(images))
+    def score(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] (or what `look` gives) -> scores [B] in the opinions' units, within [low, high]."""
+        return self._in_units(self(images, statistics))
 
-    def score_with_spread(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def score_with_spread(self, images: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scores [B] as `score` gives them, and the standard deviation [B] of the opinions around them, same units.
 
         The spread is calibrated on the validation split: there the error divided by the spread has unit variance.
         """
-        scores, log_variance = self(images, with_variance=True)
+        scores, _, log_variance = self(images, statistics, details=True)
         return self._in_units(scores), self.spread_scale * (log_variance / 2).exp() * (self.high - self.low)
 
     @torch.no_grad()
@@ -164,8 +169,8 @@ def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[
 
 class StatisticsBranch(nn.Module):
     """SceneStatistics [B, K] read by one hidden layer: [B, 64] for the judged vector, [B, 112] for the hyper-network,
-    and [B], a score of their own that the judging network corrects (led through the written network alone the same
-    numbers learnt less in ten times the time).
+    and [B], a score of their own that the judging network corrects. That score has a loss of its own: trained through
+    the sum, with a backbone from scratch beside it, it learnt slower and less (docs/results.md).
     """
 
     def __init__(self, dropout: float, hidden: int = 128) -> None:

@@ -23,12 +23,13 @@ def train(config: Config, out: Path, *, resume: bool = False, views: Views | Non
     objective = Objective(config.loss, net.low, net.high)
     for _ in run.epochs():
         for batch in run.steps(views.train):
-            scores, log_variance = model(batch["image"], batch.get("statistics"), with_variance=True)
-            ordered = None
+            said = model(batch["image"], batch.get("statistics"), details=True)
+            ordered = []
             if views.pairs is not None:
-                shown = views.pairs.batch(run.progress.step, config.data.pair_batch, scores.device)
-                ordered = model(**shown).view(2, -1).T
-            run.backward(objective(scores, log_variance, batch["score"], ordered))
+                shown = views.pairs.batch(run.progress.step, config.data.pair_batch, run.accelerator.device)
+                scores, plain, _ = model(**shown, details=True)
+                ordered = [s.view(2, -1).T for s in (scores, plain) if s is not None]
+            run.backward(objective(said, batch["score"], ordered))
         if run.validation_due:
             scored = evaluate(run.eval_model, views.val, accelerator=run.accelerator)
             run.eval_model.calibrate(scored.predicted, scored.truth, scored.spread)

@@ -42,6 +42,10 @@ def build_set(data: DataSettings, split: str, size: int, *, cache: bool = False)
         split,
         size=size,
         layout=data.layout,
+        images=data.images,
+        scale=data.scale,
+        lower_better=data.lower_better,
+        split_column=data.split_column,
         val_fraction=data.val_fraction,
         seed=0,  # which pictures are cut off for validation does not change with train.seed
         counts=(data.train_images, SYNTHETIC_EVAL, SYNTHETIC_EVAL),
@@ -73,7 +77,7 @@ def build_views(config: Config, look: Look) -> Views:
     pairs = PairSet(base, look, data.pairs, data.pair_size, seed=0) if data.pairs else None
     if data.cross is None:
         return Views(train, val, pairs, None)
-    other = build_set(data.model_copy(update={"path": data.cross, "layout": "auto"}), "test", size)
+    other = build_set(DataSettings(path=data.cross), "test", size)
     return Views(train, val, pairs, ViewSet(other, look, None, False, data.cache))
 
 

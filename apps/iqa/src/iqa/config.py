@@ -8,13 +8,26 @@ from polyscale.settings import Preset, Settings
 from polyscale.training.options import TrainSettings
 
 
+Layout = Literal[
+    "auto", "csv", "koniq", "spaq", "livec", "kadid", "tid2013", "csiq", "live", "flive", "agiqa", "biq2021"
+]
+
+
 class DataSettings(Settings):
     """Which pictures and opinions to learn from, and how to show them."""
 
     path: str = "synthetic"
     """Folder of a data set or csv of paths and scores; synthetic is the embedded, generated one."""
-    layout: str = "auto"
-    """Layout of that folder (koniq, spaq, kadid, biq2021, meta, csv, ...); auto tells it from the folder's names."""
+    layout: Layout = "auto"
+    """Layout of that folder; auto tells it from the folder's names."""
+    images: str | None = None
+    """Folder of the pictures where it is not the usual one."""
+    scale: tuple[float, float] | None = None
+    """Lowest and highest possible score of a csv; none takes those of its scores."""
+    lower_better: bool = False
+    """The scores of a csv tell how bad a picture is (DMOS)."""
+    split_column: str = ""
+    """Column of a csv that names the split, such as official_split; empty finds one called split."""
     val_fraction: float = Field(0.15, gt=0, le=0.8)
     """Share of the training pictures cut off for validation where the data set has no validation split."""
     train_images: int = Field(1200, ge=1)

@@ -77,7 +77,7 @@ def build_views(config: Config, look: Look) -> Views:
     pairs = PairSet(base, look, data.pairs, data.pair_size, seed=0) if data.pairs else None
     if data.cross is None:
         return Views(train, val, pairs, None)
-    other = build_set(DataSettings(path=data.cross), "test", size)
+    other = build_set(DataSettings(path=data.cross), data.cross_split, size)
     return Views(train, val, pairs, ViewSet(other, look, None, False, data.cache))
 
 

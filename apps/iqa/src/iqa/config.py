@@ -7,7 +7,6 @@ from pydantic import Field
 from polyscale.settings import Preset, Settings
 from polyscale.training.options import TrainSettings
 
-
 Layout = Literal[
     "auto", "csv", "koniq", "spaq", "livec", "kadid", "tid2013", "csiq", "live", "flive", "agiqa", "biq2021"
 ]
@@ -43,7 +42,9 @@ class DataSettings(Settings):
     pair_batch: int = Field(4, ge=1)
     """Pairs in a training step."""
     cross: str | None = None
-    """Another data set whose test split is scored after every validation, never chosen by."""
+    """Another data set that is scored after every validation, never chosen by."""
+    cross_split: Literal["all", "test"] = "all"
+    """How much of that data set."""
     cache: bool = True
     """Keep the training pictures in memory, decoded and shrunk, with their statistics."""
 

@@ -125,12 +125,12 @@ def _swin(size: str, crop: int, batch: int, memory: str, drop_path: float) -> Pr
 
 PRESETS = {
     "nano": Preset(
-        about="From scratch on 2 CPU cores: RegNetX-200MF at half size beside scene statistics.",
+        about="From scratch on 2 CPU cores in minutes: RegNetX-200MF at a quarter of the size beside scene statistics.",
         values={
-            "data": {"crop": 112},
-            "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 2, "dropout": 0.1, "drop_path": 0.0},
+            "data": {"crop": 64, "pairs": 300, "pair_size": 128},
+            "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 4, "dropout": 0.1, "drop_path": 0.0},
             "loss": {"norm_in_norm": 0.3},
-            "train": {"epochs": 8, "batch_size": 16, "lr": 1e-3, "ema": 0.99},
+            "train": {"epochs": 10, "batch_size": 16, "lr": 1e-3, "ema": 0.99},
         },
     ),
     "tiny": _swin("tiny", 384, 16, "16 GB", 0.2),

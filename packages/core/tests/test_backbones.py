@@ -1,6 +1,7 @@
 """Backbones: one convention for every timm network, real gradients under checkpointing, one-line errors."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import timm
@@ -19,6 +20,12 @@ SEED_TABLE = {
     "pvt_v2_b4": [64, 128, 320, 512],
     "pvt_v2_b5": [64, 128, 320, 512],
 }
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the hub answers is tested in test_hub.py."""
+    monkeypatch.setattr(backbones, "hub", nullcontext)
 
 
 @pytest.mark.parametrize(("name", "channels"), SEED_TABLE.items())

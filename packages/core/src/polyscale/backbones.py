@@ -8,6 +8,8 @@ images that do not require any.
 
 import difflib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import timm
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.errors import UserError
+from polyscale.hub import hub
 
 STRIDES = (4, 8, 16, 32)
 SMALLEST = 32  # pvt's first reduction needs 8x8 cells at stride 4; smaller images are padded
@@ -97,8 +100,19 @@ def create_backbone(
     _check_name(name)
     if in_chans < 1:
         raise ValueError(f"in_chans must be at least 1, got {in_chans}")
-    with torch.device("meta"):  # a trial without memory: which levels, which sizes
-        net, kwargs = _features(name, {**kwargs, "in_chans": in_chans})
+    with _fetching(name, needed=pretrained or ":" in name):
+        multiple, kwargs = _trial(name, {**kwargs, "in_chans": in_chans})
+        net, _ = _features(name, {**kwargs, "pretrained": True} if pretrained else kwargs)
+    backbone = Backbone(net, in_chans=in_chans, multiple=multiple)
+    if checkpoint_activations:
+        backbone.checkpoint_activations()
+    return backbone
+
+
+def _trial(name: str, kwargs: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """How the images have to be padded, and timm's arguments for the last four levels; found without memory."""
+    with torch.device("meta"):
+        net, kwargs = _features(name, kwargs)
     info: Any = net.feature_info
     reductions = list(info.reduction())
     if tuple(reductions[-4:]) != STRIDES:
@@ -110,12 +124,7 @@ def create_backbone(
         kwargs["out_indices"] = tuple(info.out_indices[-4:])
         with torch.device("meta"):
             net, kwargs = _features(name, kwargs)
-    multiple = _needed_multiple(net, name, in_chans)
-    net = _with_weights(name, kwargs) if pretrained else _features(name, kwargs)[0]
-    backbone = Backbone(net, in_chans=in_chans, multiple=multiple)
-    if checkpoint_activations:
-        backbone.checkpoint_activations()
-    return backbone
+    return _needed_multiple(net, name, kwargs["in_chans"]), kwargs
 
 
 def _check_name(name: str) -> None:
@@ -133,12 +142,12 @@ def _check_name(name: str) -> None:
         raise UserError(f"unknown weights {tag!r} of backbone {architecture}; accepted names: {accepted}")
 
 
-def _features(name: str, kwargs: dict[str, Any], **weights: Any) -> tuple[nn.Module, dict[str, Any]]:
+def _features(name: str, kwargs: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """Build the network and return it with the arguments that were accepted."""
     free_size = {**kwargs, "strict_img_size": False}  # lets window attention networks take any size
     for accepted in (free_size, kwargs):
         try:
-            return timm.create_model(name, features_only=True, **accepted, **weights), accepted
+            return timm.create_model(name, features_only=True, **accepted), accepted
         except TypeError as error:
             if accepted is kwargs or "strict_img_size" not in str(error):
                 raise
@@ -149,13 +158,15 @@ def _features(name: str, kwargs: dict[str, Any], **weights: Any) -> tuple[nn.Mod
     raise AssertionError("unreachable: the loop returns or raises")
 
 
-def _with_weights(name: str, kwargs: dict[str, Any]) -> nn.Module:
-    """Build with weights from the hub; what a user can put right becomes one line."""
-    way_on = "connect, or fill the Hugging Face cache elsewhere and point HF_HOME to it, or train with pretrained=False"
+@contextmanager
+def _fetching(name: str, needed: bool) -> Iterator[None]:
+    """The hub is asked within, where `needed`; what a user can put right becomes one line."""
     try:
-        return _features(name, kwargs, pretrained=True)[0]
+        with hub() if needed else nullcontext():
+            yield
     except OSError as error:  # no network, no such file on the hub, full disk: the hub's errors all derive from it
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        way_on = "connect, or fill the Hugging Face cache elsewhere and point HF_HOME to it, or take pretrained=False"
         raise UserError(f"cannot load the pretrained weights of {name} ({reason}): {way_on}") from error
     except RuntimeError as error:
         if "No pretrained weights exist" not in str(error):

@@ -162,8 +162,11 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
 def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
+    from polyscale.hub import hub
+
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=[CONFIG, WEIGHTS]))
+        with hub():
+            return Path(snapshot_download(hub_id, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, ValueError) as error:  # all hub and connection errors derive from these
         raise UserError(f"{hub_id}: neither a folder here nor reachable on the hub ({_first_line(error)})") from error
 

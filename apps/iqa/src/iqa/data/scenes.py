@@ -1,7 +1,7 @@
 """Pictures with the statistics of photographs, drawn by seeded code: what the synthetic distortions are applied to.
 
 The world is a dead leaves model (Matheron 1968; Lee, Mumford and Huang 2001): opaque shapes with power-law sizes that
-hide one another (shapes.py). A map of their numbers is drawn at twice the size with Pillow; colour, dome-shaped
+hide one another (shapes.py, worlds.py). A map of their numbers is drawn at twice the size with Pillow; colour, rounded
 shading and shadows are looked up by number and averaged down, 1/f textures are multiplied in at full resolution, and
 linear light is exposed for its highlights. Sharp and free of noise, so that distortions matter.
 """
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import fft
 
-from .distortions.pixels import from_linear
-from .shapes import Field, Rng, World, world
+from .distortions.pixels import from_linear, smooth_field
+from .shapes import Field, Rng, World
+from .worlds import world
 
 SUPER = 2  # the map of shapes has this many points per pixel and direction
 
@@ -27,8 +28,9 @@ def scene(rng: Rng, height: int, width: int) -> NDArray[np.uint8]:
     light, coarse, streaky = _looked_up(things, numbers)
     light *= _shadow(rng, things, numbers[::SUPER, ::SUPER])[..., None]
     grain = coarse * texture(rng, height, width, rng.uniform(0.8, 1.3))
-    grain += streaky * texture(rng, height, width, rng.uniform(0.6, 1.1), rng.uniform(0, math.pi), rng.uniform(1, 5))
-    light *= np.exp(np.clip(grain, -1.5, 1.2))[..., None]
+    grain += streaky * texture(rng, height, width, rng.uniform(0.6, 1.1), rng.uniform(0, math.pi), rng.uniform(0.5, 4))
+    grain *= np.exp(1.2 * smooth_field(rng, height, width, 5) - 0.6)  # rougher here, smoother there
+    light *= np.exp(np.clip(grain, -1.5, 1.2)[..., None] * rng.uniform(0.8, 1.2, 3).astype(np.float32))
     return _exposed(rng, light)
 
 
@@ -62,7 +64,7 @@ def _looked_up(things: World, numbers: NDArray[np.int32]) -> tuple[Field, Field,
 def _shadow(rng: Rng, things: World, numbers: NDArray[np.int32]) -> Field:
     """Factors [H, W]: what lies behind later shapes is darker near them, more so away from the light."""
     height, width = numbers.shape
-    depth = np.minimum(things.depths[numbers] * 255, 255).astype(np.uint8)
+    depth = (np.float32(255 / max(len(things.shaded) - 1, 1)) * numbers).astype(np.uint8)
     reach = rng.uniform(0.008, 0.03) * min(height, width)
     around = np.asarray(Image.fromarray(depth).filter(ImageFilter.BoxBlur(reach)), np.float32)
     angle = rng.uniform(0, 2 * math.pi)

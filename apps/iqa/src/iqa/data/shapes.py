@@ -1,11 +1,9 @@
-"""What stands in a synthetic scene: outlines with one material each, back to front.
+"""Shapes of the synthetic scenes: outlines with one material each, back to front, seen through a tilted camera.
 
-Lengths are in units of the picture's shorter side, x to the right and y down; colours are linear light. Five kinds of
-worlds share the same few shapes: a field of leaves, hills under a sky, a street, things on a table, a close view.
+Lengths are in units of the picture's shorter side, x to the right and y down; colours are linear light.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,232 +15,159 @@ Array = NDArray[np.float64]
 Field = NDArray[np.float32]
 Rng = np.random.Generator
 
-MOST_LEAVES = 700
+# Families of surface colours as ranges of hue, saturation and value, and how often a world has them
+FAMILIES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float], float]] = {
+    "foliage": ((0.15, 0.34), (0.2, 0.7), (0.06, 0.6), 3),
+    "earth": ((0.03, 0.12), (0.2, 0.65), (0.1, 0.8), 3),
+    "stone": ((0.05, 0.65), (0.0, 0.14), (0.1, 0.9), 3),
+    "water": ((0.5, 0.62), (0.1, 0.5), (0.15, 0.75), 1),
+    "pale": ((0.06, 0.16), (0.02, 0.2), (0.7, 0.98), 1),
+    "dark": ((0.0, 1.0), (0.05, 0.5), (0.02, 0.15), 1),
+    "paint": ((-0.06, 0.14), (0.5, 0.9), (0.35, 0.9), 0.3),
+    "petal": ((0.5, 1.0), (0.3, 0.7), (0.3, 0.9), 0.2),
+}
 
 
 class World(NamedTuple):
     """Shapes in the order in which they are drawn; number 0 is the background, the others follow `outlines`.
 
     `materials` [N + 1, 9]: colour, amounts of even and streaky texture, shading as constant, x, y, x^2 + y^2.
-    `depths` [N + 1]: 0 far to 1 near; `shaded` [N + 1]: how dark the shadows are that others throw on it.
+    `shaded` [N + 1]: how dark the shadows are that nearer shapes throw on it.
     """
 
     outlines: list[Array]
     materials: Field
-    depths: Field
     shaded: Field
 
 
 class Scenery:
-    """A world while it is being built."""
+    """A world while it is being built: what is put later stands nearer."""
 
     def __init__(self, rng: Rng, height: int, width: int) -> None:
         short = min(height, width)
         self.rng, self.width, self.height = rng, width / short, height / short
-        self.finest = 1.2 / short  # radius of about one pixel
-        self.hues = (rng.uniform() + np.cumsum([0, rng.choice([0.08, 0.33, 0.5]), rng.uniform(0.1, 0.4)])) % 1
-        self.richness = rng.uniform(0.15, 0.6)
-        self.light = rng.uniform(0, 2 * math.pi)
+        self.pixel = 1 / short
+        odds = np.array([odds for *_, odds in FAMILIES.values()])
+        chosen = rng.choice(len(FAMILIES), 4, replace=False, p=odds / odds.sum())
+        self.families = [list(FAMILIES.values())[i] for i in chosen]
+        self.shares = rng.dirichlet((1.5, 1.0, 0.6, 0.3))
+        angle = rng.uniform(-math.pi, 0) + math.pi / 2  # light comes from above
+        self.light = np.array([math.sin(angle), -math.cos(angle)])
         self.outlines: list[Array] = []
         self.materials: list[Array] = []
-        self.depths: list[float] = []
-        self.shaded: list[float] = []
+        self.shaded: list[Array] = []
 
-    def colour(self, low: float = 0.08, high: float = 0.92) -> Array:
-        """A plausible surface colour of this world, linear light."""
-        rng = self.rng
-        hue = self.hues[rng.choice(3, p=[0.5, 0.3, 0.2])] + rng.normal(0, 0.04)
-        saturation = min(1.0, self.richness * rng.gamma(2, 0.5))
+    def colours(self, count: int, low: float = 0.0, high: float = 1.0) -> Array:
+        """Plausible surface colours [count, 3] of this world; `low` and `high` narrow the range of values."""
+        family = np.array(self.families, dtype=object)[self.rng.choice(4, count, p=self.shares)]
+        ranges = np.array([list(row[:3]) for row in family], float)  # [count, 3, 2]
+        hue, saturation, value = self.rng.uniform(ranges[..., 0], ranges[..., 1]).T[..., None]
+        saturation = saturation * (1.1 - 0.6 * value)  # light surfaces are pale
         ramp = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-        value = rng.uniform(low, high)
-        return LINEAR[(255 * value * (1 - saturation * (1 - ramp))).astype(int)].astype(np.float64)
+        bytes_ = 255 * (0.08 + 0.84 * (low + (high - low) * value)) * (1 - saturation * (1 - ramp))
+        return LINEAR[np.clip(bytes_, 0, 255).astype(int)].astype(float)
+
+    def colour(self, low: float = 0.0, high: float = 1.0) -> Array:
+        return self.colours(1, low, high)[0]
+
+    def materials_of(self, count: int) -> Array:
+        """Amounts of even and streaky texture [count, 2]: a third of all surfaces is smooth."""
+        kind = self.rng.random(count)[:, None]
+        amount = self.rng.uniform(0.05, 0.35, (count, 2))
+        mixed = amount * np.where(kind < 0.7, [1, 0.3], [0.3, 1])
+        return np.where(kind < 0.35, [0.12, 0] * amount + [0.02, 0], mixed)
 
     def put(
         self,
-        outline: Array | None,
-        colour: Array,
-        texture: tuple[float, float] = (0.0, 0.0),
-        dome: float = 0.0,
+        outlines: Array | None,
+        colours: Array,
+        textures: Array | tuple[float, float] = (0.02, 0.0),
+        domes: Array | float = 0.0,
         slope: tuple[float, float] = (0.0, 0.0),
         shaded: float = 0.5,
     ) -> None:
-        """Add a shape in front of the others (None: the background); dome 1 is a ball, `slope` a ramp of light."""
-        extent = np.array([[0, 0], [self.width, self.height]]) if outline is None else outline
-        centre = (extent.max(0) + extent.min(0)) / 2
-        radius = max(float((extent.max(0) - extent.min(0)).max()) / 2, 1e-3)
-        lean = np.array([math.cos(self.light), math.sin(self.light)]) * 0.5 * dome / radius + np.array(slope) / radius
-        bow = -0.6 * dome / radius**2
-        constant = 1 + 0.2 * dome - lean @ centre + bow * (centre @ centre)
-        across = lean - 2 * bow * centre
-        self.materials.append(np.array([*colour, *texture, constant, *across, bow]))
-        self.depths.append(len(self.materials))
-        self.shaded.append(shaded)
-        if outline is not None:
-            self.outlines.append(outline)
+        """Add shapes [N, P, 2] (None: the background) before the others; dome 1 is a ball, slope a ramp of light."""
+        whole = np.array([[[0, 0], [self.width, self.height]]])
+        extent = whole if outlines is None else outlines
+        low, high = extent.min(1), extent.max(1)
+        centre = (high + low) / 2
+        radius = np.maximum((high - low).max(1, keepdims=True) / 2, 1e-3)
+        dome = np.broadcast_to(np.reshape(domes, (-1, 1)), radius.shape)
+        lean = (self.light * 0.6 * dome + np.asarray(slope)) / radius
+        bow = -0.5 * dome / radius**2
+        constant = 1 + 0.15 * dome - (lean * centre).sum(1, keepdims=True) + bow * (centre**2).sum(1, keepdims=True)
+        colours, textures = (np.broadcast_to(v, (len(extent), np.shape(v)[-1])) for v in (colours, textures))
+        self.materials.append(np.concatenate([colours, textures, constant, lean - 2 * bow * centre, bow], 1))
+        self.shaded.append(np.full(len(extent), shaded))
+        if outlines is not None:
+            self.outlines.extend(outlines)
 
     def finished(self) -> World:
-        depths = np.array(self.depths, np.float32)
-        materials = np.array(self.materials, np.float32)
-        return World(self.outlines, materials, depths / depths[-1], np.array(self.shaded, np.float32))
+        """The world as its tables, its outlines turned and tilted a little as by a hand-held camera."""
+        rng = self.rng
+        turn, lean_x, lean_y = rng.normal(0, (0.04, 0.12, 0.12))
+        matrix = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+        middle = np.array([self.width, self.height]) / 2
+        lengths = [len(outline) for outline in self.outlines]
+        points = np.concatenate([*self.outlines, np.zeros((1, 2))]) - middle
+        depth = np.maximum(1 + points @ np.array([lean_x, lean_y]), 0.3)
+        points = points @ matrix.T / depth[:, None] + middle
+        outlines = np.split(points[:-1], np.cumsum(lengths)[:-1]) if lengths else []
+        materials = np.concatenate(self.materials).astype(np.float32)
+        return World(outlines, materials, np.concatenate(self.shaded).astype(np.float32))
 
 
-def world(rng: Rng, height: int, width: int) -> World:
-    """One of WORLDS for a picture of this size."""
-    scenery = Scenery(rng, height, width)
-    WORLDS[rng.integers(len(WORLDS))](scenery)
-    return scenery.finished()
-
-
-def _blobs(rng: Rng, centres: Array, radii: Array, points: int = 20) -> Array:
+def blobs(rng: Rng, centres: Array, radii: Array, points: int = 20, wavy: float = 0.28) -> Array:
     """Closed organic outlines [N, points, 2] around centres [N, 2] with radii [N]: stretched, turned, wavy."""
     count = len(radii)
     t = np.linspace(0, 2 * math.pi, points, endpoint=False)
     waves = np.arange(2, 6)
-    size = rng.normal(0, 0.28, (count, 4, 2)) / waves[:, None]
+    size = rng.normal(0, wavy, (count, 4, 2)) / waves[:, None]
     bend = (size[..., :1] * np.cos(waves[:, None] * t) + size[..., 1:] * np.sin(waves[:, None] * t)).sum(1)
-    reach = radii[:, None] * np.exp(bend)
-    stretch = np.exp(rng.normal(0, 0.35, count))[:, None]
-    turn = rng.uniform(0, math.pi, count)[:, None]
+    reach = np.reshape(radii, (-1, 1)) * np.exp(bend)
+    stretch = np.exp(rng.normal(0, 0.35, (count, 1)))
+    turn = rng.uniform(0, math.pi, (count, 1))
     u, v = reach * np.cos(t) * stretch, reach * np.sin(t) / stretch
     x, y = u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)
     return np.stack([x, y], -1) + centres[:, None]
 
 
-def _material(rng: Rng) -> tuple[float, float]:
-    """Amounts of even and streaky texture: a third of all surfaces is smooth."""
-    kind = rng.random()
-    if kind < 0.35:
-        return (rng.uniform(0.02, 0.08), 0.0)
-    even, streaky = rng.uniform(0.08, 0.45, 2)
-    return (even, 0.3 * streaky) if kind < 0.7 else (0.3 * even, streaky)
+def boxes(x0: Array | float, y0: Array | float, x1: Array | float, y1: Array | float) -> Array:
+    """Upright rectangles [N, 4, 2]."""
+    x0, y0, x1, y1 = np.broadcast_arrays(*(np.atleast_1d(v).astype(float) for v in (x0, y0, x1, y1)))
+    return np.stack([np.stack([x0, y0], -1), np.stack([x1, y0], -1), np.stack([x1, y1], -1), np.stack([x0, y1], -1)], 1)
 
 
-def _leaves(s: Scenery, box: tuple[float, float, float, float], cover: float, largest: float) -> None:
-    """Leaves with radii of density r ** -3 in a box (x0, y0, x1, y1), in random order, `cover` times its area."""
-    rng = s.rng
-    finest = max(s.finest, largest / 80)
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    count = int(cover * area / (2 * math.pi * finest**2 * math.log(largest / finest)))
-    count = max(4, min(MOST_LEAVES, count))
-    radii = 1 / np.sqrt(rng.uniform(largest**-2.0, finest**-2.0, count))
-    centres = rng.uniform(box[:2], box[2:], (count, 2))
-    family = [s.colour() for _ in range(6)]
-    for outline, radius in zip(_blobs(rng, centres, radii), radii, strict=True):
-        colour = family[rng.integers(6)] * math.exp(rng.normal(0, 0.35))
-        s.put(outline, colour, _material(rng), rng.uniform(0, 0.9) if radius > 3 * finest else 0.2)
+def ridge(s: Scenery, level: float, rough: float) -> Array:
+    """A hill line across the picture and everything below it, [1, P, 2]."""
+    x = np.linspace(-0.5, s.width + 0.5, 96)
+    octaves = np.arange(1, 24)[:, None]
+    phase = s.rng.uniform(0, 2 * math.pi, (23, 1))
+    line = level + rough * (np.sin(octaves * 2.2 * x / s.width + phase) / octaves**1.2).sum(0)
+    return np.concatenate([np.stack([x, line], 1), [[s.width + 0.5, s.height + 1], [-0.5, s.height + 1]]])[None]
 
 
-def _ridge(s: Scenery, level: float, rough: float) -> Array:
-    """A hill line across the picture and everything below it."""
-    x = np.linspace(0, s.width, 48)
-    octaves = np.arange(1, 14)[:, None]
-    phase = s.rng.uniform(0, 2 * math.pi, (13, 1))
-    line = level + rough * (np.sin(octaves * 2.2 * x / s.width + phase) / octaves**1.1).sum(0)
-    return np.concatenate([np.stack([x, line], 1), [[s.width, s.height + 1], [0, s.height + 1]]])
-
-
-def _box(x0: float, y0: float, x1: float, y1: float) -> Array:
-    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-
-
-def _branches(s: Scenery, root: Array, length: float, angle: float, width: float, colour: Array, depth: int) -> None:
-    """A tree of tapering quadrilaterals that forks."""
-    if depth == 0 or width < 0.3 * s.finest:
-        return
+def branches(s: Scenery, root: Array, length: float, angle: float, width: float, depth: int = 6) -> list[Array]:
+    """A tree of tapering quadrilaterals [4, 2] that forks."""
+    if depth == 0 or width < 0.3 * s.pixel:
+        return []
     tip = root + length * np.array([math.cos(angle), math.sin(angle)])
     across = width * np.array([-math.sin(angle), math.cos(angle)])
-    s.put(np.stack([root - across, root + across, tip + 0.65 * across, tip - 0.65 * across]), colour, (0.1, 0.25), 0.3)
+    parts = [np.stack([root - across, root + across, tip + 0.65 * across, tip - 0.65 * across])]
     for _ in range(2 if depth < 5 else 3):
-        turn = angle + s.rng.normal(0, 0.55)
-        _branches(s, tip, length * s.rng.uniform(0.6, 0.85), turn, 0.62 * width, colour, depth - 1)
+        turn = angle + s.rng.normal(0, 0.5)
+        parts += branches(s, tip, length * s.rng.uniform(0.6, 0.85), turn, 0.62 * width, depth - 1)
+    return parts
 
 
-def _writing(s: Scenery, box: tuple[float, float, float, float], ink: Array) -> None:
-    """Rows of strokes of uneven length and height: letters from afar."""
-    height = max(4 * s.finest, s.rng.uniform(0.02, 0.05))
-    y = box[1] + height
-    while y + height < box[3]:
-        x = box[0] + height
-        while x < box[2] - height:
-            stroke = height * s.rng.uniform(0.12, 0.5)
-            if s.rng.random() < 0.8:
-                top = y - height * s.rng.choice([0.0, 0.0, 0.35])
-                s.put(_box(x, top, x + max(stroke, 2 * s.finest), y + 0.55 * height), ink, shaded=0)
-            x += 1.35 * stroke + 2 * s.finest
-        y += 1.9 * height
-
-
-def _sky(s: Scenery) -> None:
-    blue = LINEAR[
-        (255 * np.array([s.rng.uniform(0.4, 0.9), s.rng.uniform(0.6, 0.9), s.rng.uniform(0.75, 0.98)])).astype(int)
-    ]
-    s.put(None, blue.astype(np.float64), (s.rng.choice([0.02, 0.25]), 0.0), 0, (0, s.rng.uniform(0.1, 0.5)), 0)
-
-
-def _field_world(s: Scenery) -> None:
-    s.put(None, s.colour(), _material(s.rng))
-    _leaves(s, (0, 0, s.width, s.height), 3.0, s.rng.uniform(0.25, 0.5))
-
-
-def _hill_world(s: Scenery) -> None:
-    rng = s.rng
-    _sky(s)
-    horizon = rng.uniform(0.25, 0.6) * s.height
-    for step in range(rng.integers(1, 5)):
-        haze = 0.6 ** (step + 1)
-        colour = s.colour(0.1, 0.5) * (1 - haze) + haze * np.array([0.45, 0.55, 0.7])
-        s.put(_ridge(s, horizon, 0.08), colour, _material(rng), shaded=0.1)
-        horizon += rng.uniform(0.04, 0.15) * s.height
-    _leaves(s, (0, horizon, s.width, s.height + 0.1), 2.0, rng.uniform(0.06, 0.25))
-    for _ in range(rng.integers(0, 3)):
-        root = np.array([rng.uniform(0, s.width), rng.uniform(min(horizon, 0.9 * s.height), s.height)])
-        _branches(s, root, rng.uniform(0.12, 0.3), -math.pi / 2, rng.uniform(0.01, 0.03), s.colour(0.05, 0.3), 6)
-
-
-def _street_world(s: Scenery) -> None:
-    rng = s.rng
-    _sky(s)
-    x = -rng.uniform(0, 0.2)
-    ground = rng.uniform(0.7, 0.95) * s.height
-    while x < s.width:
-        width, top = rng.uniform(0.15, 0.5), rng.uniform(0.05, 0.5) * s.height
-        s.put(_box(x, top, x + width, ground), s.colour(0.2, 0.85), _material(rng), 0, (rng.uniform(-0.4, 0.4), 0))
-        glass, pitch = s.colour(0.03, 0.6), max(rng.uniform(0.03, 0.1), 6 * s.finest)
-        for row in np.arange(top + 0.4 * pitch, ground - pitch, 1.3 * pitch):
-            for column in np.arange(x + 0.3 * pitch, x + width - 0.8 * pitch, pitch):
-                pane = glass * math.exp(rng.normal(0, 0.4))
-                s.put(_box(column, row, column + 0.55 * pitch, row + 0.8 * pitch), pane, slope=(0, 0.3))
-        x += width
-    s.put(_box(0, ground, s.width, s.height + 1), s.colour(0.1, 0.5), (0.2, 0.2), slope=(0, 0.2))
-    _leaves(s, (0, ground - 0.1, s.width, s.height), 0.7, rng.uniform(0.05, 0.15))
-
-
-def _table_world(s: Scenery) -> None:
-    rng = s.rng
-    slope = rng.uniform(-0.5, 0.5, 2)
-    s.put(None, s.colour(0.3, 0.95), (rng.uniform(0.01, 0.1), 0.0), 0, (slope[0], slope[1]), 0.3)
-    edge = rng.uniform(0.5, 0.8) * s.height
-    s.put(_box(0, edge, s.width, s.height + 1), s.colour(0.1, 0.7), (0.05, rng.uniform(0, 0.4)))
-    for _ in range(rng.integers(1, 4)):
-        x, y, width, height = rng.uniform([0, 0, 0.3, 0.2], [s.width - 0.3, s.height - 0.2, 0.7, 0.6])
-        s.put(_box(x, y, x + width, y + height), s.colour(0.6, 0.95), (0.03, 0.0))
-        _writing(s, (x, y, x + width, y + height), s.colour(0.02, 0.3))
-    count = rng.integers(3, 9)
-    centres = rng.uniform([0, 0.3 * s.height], [s.width, s.height], (count, 2))
-    for outline in _blobs(rng, centres, rng.uniform(0.08, 0.3, count), 40):
-        s.put(outline, s.colour(), _material(rng), rng.uniform(0.5, 1.2))
-
-
-def _close_world(s: Scenery) -> None:
-    rng = s.rng
-    s.put(None, s.colour(0.1, 0.8), (rng.uniform(0.1, 0.5), 0.1))
-    _leaves(s, (0, 0, s.width, s.height), 1.0, 0.7)
-    centre = rng.uniform(0.3, 0.7, (1, 2)) * [s.width, s.height]
-    body = _blobs(rng, centre, rng.uniform(0.25, 0.45, 1), 48)[0]
-    s.put(body, s.colour(), (0.15, rng.uniform(0.2, 0.6)), 0.9)
-    eyes = rng.uniform(-0.12, 0.12, (4, 2)) + centre
-    for outline in _blobs(rng, eyes, rng.uniform(0.01, 0.06, 4)):
-        s.put(outline, s.colour(0.01, 0.3), (0.05, 0), 1.0)
-
-
-WORLDS: tuple[Callable[[Scenery], None], ...] = (_field_world, _hill_world, _street_world, _table_world, _close_world)
+def writing(s: Scenery, x0: float, y0: float, x1: float, y1: float) -> Array:
+    """Rows of strokes of uneven length and height in a box: letters from afar, [N, 4, 2]."""
+    height = max(5 * s.pixel, s.rng.uniform(0.02, 0.06))
+    rows = np.arange(y0 + height, y1 - height, 1.9 * height)
+    count = max(1, int((x1 - x0) / (0.5 * height)))
+    stroke = height * s.rng.uniform(0.1, 0.45, (len(rows), count))
+    gap = np.maximum(0.12 * height, 1.5 * s.pixel) + height * 0.5 * (s.rng.random(stroke.shape) < 0.2)
+    start = x0 + 0.7 * height + np.cumsum(stroke + gap, 1) - stroke
+    tall = height * s.rng.choice([0.35, 0.35, 0.6], stroke.shape)
+    strokes = boxes(start.ravel(), (rows[:, None] - tall).ravel(), (start + stroke).ravel(), np.repeat(rows, count))
+    return strokes[(start + stroke).ravel() < x1 - 0.7 * height]

@@ -87,4 +87,4 @@ def exposure_clip(image: Bytes, strength: float, rng: Rng) -> Bytes:
     if rng.random() < 0.5:
         return from_linear(LINEAR * np.float32(2**strength)).take(image)
     floor = 255 * (1 - 2 ** (-0.5 * strength))
-    return curve(image, (np.arange(256) - floor) * 255 / (255 - floor / 2))
+    return curve(image, (np.arange(256.0) - floor) * (255 / (255 - floor / 2)))

@@ -23,14 +23,15 @@ def colour_diffusion(image: Bytes, strength: float, rng: Rng) -> Bytes:
 
 
 def colour_shift(image: Bytes, strength: float, rng: Rng) -> Bytes:
-    """The green plane moved `strength` pixels in a random direction, blended in along the edges of the picture."""
+    """The green plane moved `strength` pixels in a random direction and blended in along edges, more of them each time."""
     angle = rng.uniform(0, 2 * math.pi)
     green = image[..., 1].astype(np.float32)
     offset = (strength * math.sin(angle), strength * math.cos(angle))
     moved = ndimage.shift(green, offset, order=1, mode="nearest")
     grey = luma(image).astype(np.float32)
     edges = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
-    mask = np.clip(ndimage.uniform_filter(edges, 3) / (float(np.percentile(edges[::4, ::4], 95)) + 1), 0, 1)
+    gain = (0.5 + 0.25 * strength) / (float(np.percentile(edges[::4, ::4], 95)) + 1)
+    mask = np.clip(ndimage.uniform_filter(edges, 3) * np.float32(gain), 0, 1)
     result = image.copy()
     result[..., 1] = to_bytes(green + mask * (moved - green))
     return result

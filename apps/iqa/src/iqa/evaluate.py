@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from iqa.crops import WHOLE, Crops
-from iqa.scores import Scores, scored
+from iqa.scores import Scores, rescaled, scored
 from polyscale.errors import UserError
 from polyscale.precision import autocast, resolve_precision
 from polyscale.prefetch import prefetch
@@ -62,14 +62,11 @@ def evaluate(
     """
     known: Evaluable = getattr(dataset, "base", dataset)
     table = _predicted(model, dataset, batch_size, accelerator, precision, workers, crops, progress)
-    (low, high), notes = (float(model.low), float(model.high)), []  # type: ignore[arg-type]
-    predicted, spread = table.T
-    if (low, high) != (known.low, known.high):
-        stretch = (known.high - known.low) / (high - low)
-        predicted, spread = known.low + (predicted - low) * stretch, spread * stretch
-        notes.append(
-            f"scores brought from the model's {low:g} to {high:g} to the data's {known.low:g} to {known.high:g}"
-        )
+    own, its = (float(model.low), float(model.high)), (known.low, known.high)  # type: ignore[arg-type]
+    predicted, spread = rescaled(table[:, 0], own, its), table[:, 1] * ((its[1] - its[0]) / (own[1] - own[0]))
+    notes = []
+    if own != its:
+        notes.append(f"scores brought from the model's {own[0]:g} to {own[1]:g} to the data's {its[0]:g} to {its[1]:g}")
     return scored(predicted, np.asarray(known.scores, np.float64), known.names, known.subsets, spread, notes)
 
 

@@ -69,3 +69,12 @@ def scored(
     spread = np.full(len(truth), np.nan) if spread is None else spread
     every = (*notes, *([note] if note else []))
     return Scores(predicted, truth, spread, tuple(names), tuple(subsets), {**summary, "images": len(truth)}, every)
+
+
+def rescaled(
+    values: NDArray[np.float64], range_of: tuple[float, float], to: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Scores of one declared range (low, high) brought linearly to another."""
+    if range_of == to:
+        return values
+    return to[0] + (values - range_of[0]) * ((to[1] - to[0]) / (range_of[1] - range_of[0]))

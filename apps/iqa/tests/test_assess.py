@@ -1,0 +1,223 @@
+"""A model beside the baselines: tables, files, report, and pictures that are left out."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from iqa.assess import assess, clean_pictures, write_report, write_results
+from iqa.comparison import compare
+from iqa.data import QualitySet
+from iqa.metrics import correlations
+from iqa.scores import scored
+from polyscale.errors import UserError
+
+
+class Greys:
+    """Grey pictures whose brightness people like; subset b is the brighter half."""
+
+    def __init__(self, count, seed=0, low=0.0, high=1.0, subsets=True):
+        self.low, self.high = low, high
+        rng = np.random.default_rng(seed)
+        self.brightness = rng.uniform(0.1, 0.9, count)
+        self.names = [f"folder/grey_{i}.jpg" for i in range(count)]
+        self.subsets = ["b" if subsets and value > 0.5 else "a" if subsets else "" for value in self.brightness]
+        self.references = [""] * count
+        self.scores = low + (high - low) * np.clip(self.brightness + rng.normal(0, 0.1, count), 0, 1)
+
+    def read(self, index):
+        return np.full((8, 8 + index % 2, 3), round(255 * self.brightness[index]), np.uint8)
+
+
+class Brightness(nn.Module):
+    """The right answer but for a little that depends on nothing."""
+
+    low, high = 0.0, 1.0
+
+    def __init__(self, sign=1):
+        super().__init__()
+        self.sign = nn.Parameter(torch.tensor(float(sign)))
+
+    def score_with_spread(self, images):
+        scores = 0.5 + self.sign * (images.mean((1, 2, 3)) - 0.5)
+        return scores, torch.full_like(scores, 0.1)
+
+
+class Crafted:
+    """A stand-in for iqa.baseline.Baseline."""
+
+    low, high = 0.0, 1.0
+
+    def predict(self, dataset, *, workers, progress):
+        progress("statistics", len(dataset), len(dataset))
+        return dataset.source.brightness + np.random.default_rng(5).normal(0, 0.3, len(dataset))
+
+
+def greys(count=60, **settings):
+    return QualitySet(Greys(count, **settings), 16, "greys/test", ["a note"], cache=False)
+
+
+def doubtful(folder, names, flagged):
+    path = folder / "doubtful.csv"
+    lines = [f"{name.split('/')[-1]},{int(i in flagged)}" for i, name in enumerate(names)]
+    path.write_text("\n".join(["image_name,near_dup", *lines]) + "\n")
+    return path
+
+
+def test_model_and_baselines_side_by_side():
+    dataset = greys()
+    result = assess(Brightness(), dataset, train=greys(200, seed=1), baseline=Crafted())
+    rows = {row[""]: row for row in result.rows()}
+    assert list(rows) == ["model", "mean of train", "subset name only", "hand-crafted"]
+    assert rows["model"]["SRCC"] == correlations(result.scores.predicted, dataset.scores)["SRCC"] > 0.9
+    assert rows["mean of train"]["SRCC"] is None
+    assert 0.2 < rows["mean of train"]["MAE"] < 0.4
+    assert 0.5 < rows["subset name only"]["SRCC"] < rows["model"]["SRCC"]
+    assert rows["hand-crafted"]["SRCC"] < rows["model"]["SRCC"]
+    assert all(low < high for low, high in [json.loads(rows["model"]["SRCC 95 %"])])
+    part = result.whole
+    assert part.best == max(("subset name only", "hand-crafted"), key=lambda name: rows[name]["SRCC"])
+    assert part.difference.value == pytest.approx(rows["model"]["SRCC"] - rows[part.best]["SRCC"])
+    assert 0 < part.difference.low < part.difference.high
+    assert f"of the best baseline ({part.best}): difference +" in result.verdict()
+    assert "on all 60" in result.verdict()
+    assert result.notes == ("a note",)
+    assert 0.5 < result.within_spread() < 0.85
+
+
+def test_the_subset_baseline_is_each_subsets_mean_in_train():
+    train, dataset = greys(50, seed=1), greys(20)
+    predicted = assess(Brightness(), dataset, train=train).whole.scores["subset name only"].predicted
+    for name in "ab":
+        inside = np.array(dataset.subsets) == name
+        assert predicted[inside] == pytest.approx(train.scores[np.array(train.subsets) == name].mean())
+
+
+def test_train_and_baseline_of_another_range():
+    result = assess(Brightness(), greys(low=1, high=5), train=greys(80, seed=1), baseline=Crafted())
+    same = assess(Brightness(), greys(), train=greys(80, seed=1), baseline=Crafted())
+    for name, scores in result.whole.scores.items():
+        np.testing.assert_allclose(scores.predicted, 1 + 4 * same.whole.scores[name].predicted)
+    assert "brought from the model's 0 to 1" in result.notes[1]
+
+
+def test_by_subset():
+    dataset = greys()
+    result = assess(Brightness(), dataset, train=greys(200, seed=1), baseline=Crafted())
+    rows = result.subset_rows()
+    assert [row[""] for row in rows] == ["a", "b"]
+    inside = np.array(dataset.subsets) == "a"
+    scores = result.whole.scores
+    assert rows[0]["images"] == inside.sum()
+    assert rows[0]["SRCC"] == correlations(scores["model"].predicted[inside], dataset.scores[inside])["SRCC"]
+    assert rows[0]["SRCC 95 %"].startswith("[")
+    crafted = correlations(scores["hand-crafted"].predicted[inside], dataset.scores[inside])["SRCC"]
+    assert rows[0]["hand-crafted: SRCC"] == crafted
+    assert "subset name only: SRCC" not in rows[0]
+
+
+def test_without_subsets_and_train():
+    result = assess(Brightness(), greys(subsets=False))
+    assert [row[""] for row in result.rows()] == ["model"]
+    assert result.subset_rows() == []
+    assert result.verdict().startswith("SRCC 0.")
+    assert "baseline" not in result.verdict()
+    named = assess(Brightness(), greys(subsets=False), train=greys(30, subsets=False))
+    assert [row[""] for row in named.rows()] == ["model", "mean of train"]
+    assert named.whole.difference is None
+
+
+def test_constant_predictions_have_no_verdict():
+    result = assess(Brightness(sign=0), greys(), train=greys(80, seed=1))
+    assert result.verdict() == "No correlation on all 60: the predictions are all equal: no correlations, no RMSE"
+    assert result.whole.difference is None
+    assert result.to_dict()["model"]["SRCC"] is None
+
+
+def test_pictures_left_out(tmp_path):
+    dataset = greys()
+    path = doubtful(tmp_path, dataset.names, {0, 7})
+    result = assess(Brightness(), dataset, train=greys(80, seed=1), leave_out=path)
+    assert [(row[""], row["pictures"]) for row in result.rows()] == [
+        (name, part) for part in ("all 60", "clean 58") for name in ("model", "mean of train", "subset name only")
+    ]
+    keep = ~np.isin(np.arange(60), [0, 7])
+    assert (
+        result.clean.scores["model"].summary["SRCC"]
+        == (correlations(result.scores.predicted[keep], dataset.scores[keep])["SRCC"])
+    )
+    assert sum(row["images"] for row in result.subset_rows() if row["pictures"] == "clean 58") == 58
+    assert "on clean 58" in result.verdict()
+    write_results(result, tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert document["clean"]["model"]["images"] == 58
+    with (tmp_path / "out" / "scores.csv").open() as file:
+        assert [row["clean"] for row in csv.DictReader(file)] == [str(int(kept)) for kept in keep]
+
+
+def test_a_csv_that_does_not_fit(tmp_path):
+    names = greys(9).names
+    keep, notes = clean_pictures(doubtful(tmp_path, [*names, "elsewhere.jpg"], {3, 9}), names)
+    assert (list(np.flatnonzero(~keep)), notes) == ([3], ["1 of 2 pictures of doubtful.csv are not in this split"])
+    path = tmp_path / "wrong.csv"
+    for text, word in (
+        ("name,near_dup\na,1\n", "no column image_name"),
+        ("", "no column image_name and near_dup"),
+        ("image_name,near_dup\na,yes\n", "near_dup of a is neither 0 nor 1"),
+        ("image_name,near_dup\na,1\n", "leaves out 0 of the 9"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=word):
+            clean_pictures(path, names)
+    with pytest.raises(UserError, match="leaves out 9 of the 9"):
+        clean_pictures(doubtful(tmp_path, names, set(range(9))), names)
+    with pytest.raises(UserError, match="cannot be read"):
+        clean_pictures(tmp_path / "absent.csv", names)
+
+
+def test_files_hold_every_picture(tmp_path):
+    dataset = greys()
+    result = assess(Brightness(), dataset, train=greys(80, seed=1))
+    write_results(result, tmp_path)
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["name", "subset", "truth", "predicted", "spread"]
+    assert [row["name"] for row in rows] == dataset.names
+    assert [float(row["truth"]) for row in rows] == list(dataset.scores)
+    document = json.loads((tmp_path / "metrics.json").read_text())
+    assert document["data"] == "greys/test"
+    assert document["model"]["SRCC"] == result.scores.summary["SRCC"]
+    low, high = document["model"]["intervals"]["SRCC"]
+    assert low < document["model"]["SRCC"] < high
+    assert document["baselines"]["mean of train"]["SRCC"] is None
+    assert document["difference"]["baseline"] == "subset name only"
+    assert set(document["subsets"]) == {"a", "b"}
+    assert document["notes"] == ["a note"]
+
+
+def test_report_shows_tables_scatter_curves_and_the_misjudged(tmp_path):
+    dataset, journal = greys(), tmp_path / "log.jsonl"
+    journal.write_text(
+        '{"kind": "training", "epoch": 0, "loss": 0.5}\n{"kind": "validation", "epoch": 0, "SRCC": 0.7, "PLCC": 0.6}\n'
+    )
+    path = doubtful(tmp_path, dataset.names, {0, 7})
+    result = assess(Brightness(), dataset, train=greys(80, seed=1), leave_out=path)
+    html = write_report(result, tmp_path, dataset, config="seed: 0", journal=journal).read_text()
+    for word in ("greys/test", "clean 58", "subset name only", "by subset", "SRCC 95 %", "Validation", "seed: 0"):
+        assert word in html
+    assert "The most over-rated" in html
+    assert "The most under-rated" in html
+    worst = result.scores.misjudged(1)["over-rated"][0]
+    predicted, truth = result.scores.predicted[worst], result.scores.truth[worst]
+    assert f"{dataset.names[worst]}: predicted {predicted:.3f}, people {truth:.3f}" in html
+    assert html.count("<circle") >= 60
+
+
+def test_comparison_refuses_other_pictures():
+    one = scored(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abc", ["", "", ""])
+    other = scored(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abd", ["", "", ""])
+    with pytest.raises(ValueError, match="different pictures"):
+        compare("all", {"model": one, "other": other})

@@ -13,7 +13,7 @@ from polyscale.settings import resolve
 
 
 def configuration(**overrides: object) -> Config:
-    tiny = {"data.train_images": 12, "data.crop": 40, "data.pairs": 3, "data.pair_size": 64}
+    tiny = {"data.train_images": 12, "data.crop": 40, "data.pairs": 3}
     tiny |= {"model.backbone": "test_resnet", "model.image_size": 128}
     given = {key.replace("__", "."): value for key, value in overrides.items()}
     return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**tiny, **given})
@@ -50,11 +50,15 @@ def test_pairs_are_a_function_of_the_step_and_the_better_comes_first() -> None:
     views, other = (build_views(config, build_look(config)) for _ in range(2))
     assert views.pairs is not None
     assert other.pairs is not None
-    here, there = (v.pairs.batch(7, 2, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
-    assert here["images"].shape == (4, 3, 32, 32)
+    here, there = (v.pairs.batch(7, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
+    assert here["image"].shape == (4, 3, 40, 40)
     assert here["statistics"].shape[0] == 4
     assert all(torch.equal(here[key], there[key]) for key in here)
-    assert not torch.equal(here["images"][:2], here["images"][2:])
+    assert not torch.equal(here["image"][:2], here["image"][2:])
+    batch = {"image": torch.zeros(1, 3, 40, 40), "statistics": torch.zeros(1, here["statistics"].shape[1])}
+    shown = views.with_pairs(batch, 7)
+    assert torch.equal(shown["image"][1:], here["image"])
+    assert torch.equal(shown["statistics"][1:], here["statistics"])
 
 
 def test_splits_come_from_one_place() -> None:
@@ -79,8 +83,10 @@ def test_each_part_is_what_it_says() -> None:
     assert objective(ranking=1.0, margin=5)(said(scores), targets)["ranking"].item() == 0
     close = torch.tensor([0.2, 0.21])  # one point apart where five are asked for
     assert objective(ranking=1.0, margin=5)(said(close), targets)["ranking"].item() == pytest.approx(0.04)
-    pairs = torch.tensor([[0.50, 0.52], [0.9, 0.1]])  # one in the wrong order by two points
-    assert objective(pairs=2.0, margin=5)(said(scores), targets, [pairs])["pairs"].item() == pytest.approx(0.07)
+    pairs = torch.tensor([0.50, 0.9, 0.52, 0.1])  # the first of the two in the wrong order by two points
+    with_pairs = objective(pairs=2.0, margin=5)(said(torch.cat([scores, pairs])), targets)
+    assert with_pairs["pairs"].item() == pytest.approx(0.07)
+    assert with_pairs["l1"].item() == pytest.approx(0.1)
     assert objective(norm_in_norm=1.0)(said(scores), targets)["norm_in_norm"].item() == pytest.approx(0, abs=1e-6)
 
 

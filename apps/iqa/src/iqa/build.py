@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from iqa.config import Config, DataSettings
 from iqa.data import QualitySet, open_split
 from iqa.data.views import Look, PairSet, ViewSet
@@ -62,6 +65,14 @@ class Views:
     pairs: PairSet | None
     cross: ViewSet | None
 
+    def with_pairs(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """The batch's "image" and "statistics" with this step's pairs behind them."""
+        named = {key: batch[key] for key in ("image", "statistics") if key in batch}
+        if self.pairs is None:
+            return named
+        shown = self.pairs.batch(step, batch["image"].device)
+        return {key: torch.cat([value, shown[key]]) for key, value in named.items()}
+
     @property
     def range(self) -> tuple[float, float]:
         """Lowest and highest score of the opinions."""
@@ -74,7 +85,8 @@ def build_views(config: Config, look: Look) -> Views:
     base = build_set(data, "train", size)
     train = ViewSet(base, look, data.crop, data.flip, data.cache)
     val = ViewSet(build_set(data, "val", size), look, None, False, data.cache)
-    pairs = PairSet(base, look, data.pairs, data.pair_size, seed=0) if data.pairs else None
+    side = (data.crop or 0) * config.model.shrink
+    pairs = PairSet(base, look, data.pairs, side, data.pair_batch, seed=0) if data.pairs else None
     if data.cross is None:
         return Views(train, val, pairs, None)
     other = build_set(DataSettings(path=data.cross), data.cross_split, size)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from polyscale.settings import Preset, Settings
 from polyscale.training.options import TrainSettings
@@ -37,10 +37,8 @@ class DataSettings(Settings):
     """Mirror half of the training pictures."""
     pairs: int = Field(0, ge=0)
     """Training pictures to show under one distortion at two levels, for their order alone (loss.pairs)."""
-    pair_size: int = Field(256, ge=32)
-    """Side of the crop that such a pair shows, before model.shrink."""
-    pair_batch: int = Field(4, ge=1)
-    """Pairs in a training step."""
+    pair_batch: int = Field(2, ge=1)
+    """Pairs in a training step, beside train.batch_size pictures."""
     cross: str | None = None
     """Another data set that is scored after every validation, never chosen by."""
     cross_split: Literal["all", "test"] = "all"
@@ -109,6 +107,12 @@ class Config(Settings):
     optim: OptimSettings = OptimSettings()
     train: TrainSettings = TrainSettings()
 
+    @model_validator(mode="after")
+    def _pairs_are_crops(self) -> "Config":
+        if self.data.pairs and self.data.crop is None:
+            raise ValueError("data.pairs: pairs are shown at the size of data.crop, which is not set")
+        return self
+
 
 def _swin(size: str, crop: int, batch: int, memory: str, drop_path: float) -> Preset:
     return Preset(
@@ -127,7 +131,7 @@ PRESETS = {
     "nano": Preset(
         about="From scratch on 2 CPU cores in minutes: RegNetX-200MF at a quarter of the size beside scene statistics.",
         values={
-            "data": {"crop": 64, "pairs": 300, "pair_size": 128},
+            "data": {"crop": 64, "pairs": 300},
             "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 4, "dropout": 0.1, "drop_path": 0.0},
             "loss": {"norm_in_norm": 0.3},
             "train": {"epochs": 10, "batch_size": 16, "lr": 1e-3, "ema": 0.99},

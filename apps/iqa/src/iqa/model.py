@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from iqa.hyper import GRID, TARGET, HyperNet, LocalDistortion, StageAttention, judge
-from iqa.statistics import SceneStatistics
+from iqa.statistics import SceneStatistics, Standardise
 from polyscale.backbones import create_backbone
 from polyscale.weights import Pretrained
 
@@ -176,14 +176,14 @@ class StatisticsBranch(nn.Module):
     def __init__(self, dropout: float, hidden: int = 128) -> None:
         super().__init__()
         self.measure = SceneStatistics()
-        self.standardise = nn.BatchNorm1d(self.measure.channels, affine=False)
+        self.standardise = Standardise(self.measure.channels)
         self.hidden = nn.Sequential(nn.Linear(self.measure.channels, hidden), nn.GELU(), nn.Dropout(dropout))
         self.say = nn.Linear(hidden, STATISTICS_WIDTH)
         self.shift = nn.Linear(hidden, TARGET[1])
         self.score = nn.Linear(hidden, 1)
 
     def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden = self.hidden(self.standardise(statistics).clamp(-5, 5))
+        hidden = self.hidden(self.standardise(statistics))
         return self.say(hidden), self.shift(hidden), self.score(hidden)[:, 0]
 
 

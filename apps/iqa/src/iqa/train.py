@@ -23,13 +23,9 @@ def train(config: Config, out: Path, *, resume: bool = False, views: Views | Non
     objective = Objective(config.loss, net.low, net.high)
     for _ in run.epochs():
         for batch in run.steps(views.train):
-            said = model(batch["image"], batch.get("statistics"), details=True)
-            ordered = []
-            if views.pairs is not None:
-                shown = views.pairs.batch(run.progress.step, config.data.pair_batch, run.accelerator.device)
-                scores, plain, _ = model(**shown, details=True)
-                ordered = [s.view(2, -1).T for s in (scores, plain) if s is not None]
-            run.backward(objective(said, batch["score"], ordered))
+            shown = views.with_pairs(batch, run.progress.step)
+            said = model(shown["image"], shown.get("statistics"), details=True)
+            run.backward(objective(said, batch["score"]))
         if run.validation_due:
             scored = evaluate(run.eval_model, views.val, accelerator=run.accelerator)
             run.eval_model.calibrate(scored.predicted, scored.truth, scored.spread)

@@ -57,20 +57,22 @@ class ViewSet(torch.utils.data.Dataset[dict[str, Any]]):
 class PairSet:
     """`count` pictures of `base`, each as a square crop of side `side` under one distortion at two levels.
 
-    batch(step, n) is {"images": float32 [2 n, 3, h, w], and "statistics" [2 n, K] where the network takes them}: the n
-    better ones first. Which pairs a step gets is a function of (seed, step) alone; all are kept once made.
+    batch(step, device) is {"image": float32 [2 n, 3, h, w], and "statistics" [2 n, K] where the network takes them}
+    with n = `batch_size`: the n better ones first. Which pairs a step gets is a function of (seed, step) alone; all are
+    kept once made.
     """
 
-    def __init__(self, base: QualitySet, look: Look, count: int, side: int, seed: int) -> None:
-        self.base, self.look, self.count, self.side, self.seed = base, look, min(count, len(base)), side, seed
+    def __init__(self, base: QualitySet, look: Look, count: int, side: int, batch_size: int, seed: int) -> None:
+        self.base, self.look, self.count, self.side = base, look, min(count, len(base)), side
+        self.batch_size, self.seed = batch_size, seed
         self._made: dict[int, tuple[Tensor, Tensor | None]] = {}
 
-    def batch(self, step: int, n: int, device: torch.device) -> dict[str, Tensor]:
-        chosen = np.random.default_rng([self.seed, step]).integers(self.count, size=n)
+    def batch(self, step: int, device: torch.device) -> dict[str, Tensor]:
+        chosen = np.random.default_rng([self.seed, step]).integers(self.count, size=self.batch_size)
         made = [self._pair(int(i)) for i in chosen]
         images = torch.stack([image for image, _ in made], 1).flatten(0, 1).float().div_(255)
         statistics = [s for _, s in made if s is not None]
-        batch = {"images": images} | ({"statistics": torch.stack(statistics, 1).flatten(0, 1)} if statistics else {})
+        batch = {"image": images} | ({"statistics": torch.stack(statistics, 1).flatten(0, 1)} if statistics else {})
         return {name: tensor.to(device) for name, tensor in batch.items()}
 
     def _pair(self, number: int) -> tuple[Tensor, Tensor | None]:

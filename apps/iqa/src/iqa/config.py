@@ -23,8 +23,8 @@ class DataSettings(Settings):
     """Folder of the pictures where it is not the usual one."""
     scale: tuple[float, float] | None = None
     """Lowest and highest possible score of a csv; none takes those of its scores."""
-    lower_better: bool = False
-    """The scores of a csv tell how bad a picture is (DMOS)."""
+    lower_better: bool | None = None
+    """Whether the scores of a csv tell how bad a picture is; must be said where their column is called dmos."""
     split_column: str = ""
     """Column of a csv that names the split, such as official_split; empty finds one called split."""
     val_fraction: float = Field(0.15, gt=0, le=0.8)

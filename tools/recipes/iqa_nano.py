@@ -21,10 +21,10 @@ from polyscale.settings import resolve
 ROOT = Path(__file__).parents[2]
 CARD = """# iqa nano
 
-Scores photographs from {low:g} to {high:g}, higher is better; {backbone} on the picture shrunk {shrink} times beside scene
-statistics of all of it. Trained by `iqa train` from scratch on the 10,000 training photographs of BIQ2021 and the opinions of its 30
-observers (validation cut from them, near-duplicates kept together), and on the order of distortion levels; seed {seed},
-commit {commit}.
+Scores photographs from {low:g} to {high:g}, higher is better; {backbone} on the picture shrunk {shrink} times beside
+scene statistics of all of it. Trained by `iqa train` from scratch on the 10,000 training photographs of BIQ2021 and the
+opinions of its 30 observers (validation cut from them, near-duplicates kept together), and on the order of distortion
+levels; seed {seed}, commit {commit}.
 
 BIQ2021 test split, scored once: {metrics}.
 

@@ -37,6 +37,8 @@ class SyntheticSource:
     low, high = 0.0, 100.0
 
     def __init__(self, split: str, count: int, seed: int = 0, side: int = 256) -> None:
+        if split not in SPLITS:
+            raise UserError(f"the synthetic set has the splits {', '.join(SPLITS)}, not {split!r}", exit_code=2)
         if count < 1:
             raise UserError(f"the synthetic {split} split needs at least one picture, given {count}")
         if side < 32:

@@ -6,6 +6,7 @@ FFT of the mirrored picture, which is faster than scipy.ndimage from about nine 
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def from_linear(light: Field) -> Bytes:
     return _BYTES.take(light.astype(np.int32))
 
 
-def curve(image: Bytes, table: NDArray[np.float64]) -> Bytes:
+def curve(image: Bytes, table: NDArray[np.floating[Any]]) -> Bytes:
     """A tone curve given as 256 values in units of 0 to 255."""
     return np.clip(np.rint(table), 0, 255).astype(np.uint8).take(image)
 

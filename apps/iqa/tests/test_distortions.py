@@ -1,0 +1,111 @@
+"""Distortions: every kind at every level, any size, from one seed; each level stronger than the one before."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from iqa.data.distortions import DISTORTIONS, LEVELS, distort
+from iqa.data.distortions.pixels import LINEAR, convolved, disc, from_linear, path_kernel
+from iqa.data.scenes import scene
+from polyscale.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [scene(np.random.default_rng([11, i]), 160, 192) for i in range(4)]
+
+
+def change(one, other):
+    """Mean absolute difference, and that of slightly blurred pictures, which noise and dither do not hide."""
+    smooth = [ndimage.uniform_filter(p.astype(np.float32), (5, 5, 1)) for p in (one, other)]
+    return np.abs(one.astype(np.float32) - other).mean() + np.abs(smooth[0] - smooth[1]).mean()
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_every_level_is_stronger_than_the_one_before(kind, scenes):
+    """On each scene by itself for kinds that change every pixel, on the mean for those that draw places."""
+    changes = []
+    for i, picture in enumerate(scenes):
+        before = picture.copy()
+        levels = [distort(picture, kind, level, np.random.default_rng([3, i])) for level in range(1, 6)]
+        assert np.array_equal(picture, before)
+        changes.append([change(picture, level) for level in levels])
+    mean = np.mean(changes, 0)
+    assert mean[0] > 0
+    assert (np.diff(mean) > 0).all(), mean
+    assert (np.diff(changes, axis=1) > 0).mean() >= 0.9, changes
+    assert mean[4] > 1.5 * mean[0]
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_any_size_keeps_its_shape_and_the_seed_decides(kind):
+    for shape in ((1, 1), (2, 3), (7, 300), (300, 7), (33, 65)):
+        picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+        for level in (1, 5):
+            first, again = (distort(picture, kind, level, np.random.default_rng(5)) for _ in range(2))
+            assert first.shape == picture.shape
+            assert first.dtype == np.uint8
+            assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_grey_black_and_white_pictures_and_views_are_taken(kind):
+    ramp = np.repeat(np.linspace(0, 255, 48).astype(np.uint8)[None, :, None], 40, 0)
+    for picture in (np.repeat(ramp, 3, 2), np.zeros((40, 48, 3), np.uint8), np.full((40, 48, 3), 255, np.uint8)):
+        picture.flags.writeable = False
+        assert distort(picture[::-1, ::2], kind, 3, np.random.default_rng(0)).shape == (40, 24, 3)
+
+
+def test_levels_differ_in_strength_alone():
+    """The noise of level 5 is that of level 1 scaled: one seed, one realisation."""
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    weak, strong = (
+        distort(grey, "white_noise", level, np.random.default_rng(9)).astype(float) - 128 for level in (2, 5)
+    )
+    assert np.corrcoef(weak.ravel(), strong.ravel())[0, 1] > 0.98
+    few, many = (distort(grey, "impulse_noise", level, np.random.default_rng(9)) != 128 for level in (2, 5))
+    assert not (few & ~many).any()
+    less, more = (distort(grey, "colour_blocks", level, np.random.default_rng(9)) != 128 for level in (2, 5))
+    assert not (less & ~more).any()
+
+
+def test_there_are_the_25_kinds_of_kadid_and_the_chains_of_a_camera():
+    assert len(DISTORTIONS) >= 30
+    assert all(len(strengths) == 5 and list(strengths) == sorted(strengths) for strengths in LEVELS.values())
+
+
+def test_wrong_arguments_are_named():
+    picture, rng = np.zeros((8, 8, 3), np.uint8), np.random.default_rng(0)
+    with pytest.raises(UserError, match=r"no distortion 'haze'.*gaussian_blur"):
+        distort(picture, "haze", 1, rng)
+    for level in (0, 6):
+        with pytest.raises(UserError, match="levels 1 to 5"):
+            distort(picture, "jpeg", level, rng)
+    for wrong in (picture[..., :1], picture[..., 0], picture.astype(np.float32)):
+        with pytest.raises(ValueError, match="expected uint8"):
+            distort(wrong, "jpeg", 1, rng)
+
+
+def test_blurs_keep_the_mean_and_match_scipy():
+    picture = np.random.default_rng(1).random((40, 56, 3)).astype(np.float32)
+    kernel = disc(3.4)
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    expected = ndimage.convolve(picture, kernel[..., None], mode="reflect")
+    assert np.abs(convolved(picture, [kernel])[0] - expected).max() < 1e-5
+    path = path_kernel(np.stack([np.zeros(50), np.linspace(0, 6, 50)], 1))
+    assert path.sum() == pytest.approx(1, abs=1e-5)
+    assert np.count_nonzero(path > 1e-3) in range(6, 10)
+    small = ndimage.convolve(picture, path[..., None], mode="reflect")
+    both = convolved(picture, [kernel, path])
+    assert np.abs(both[0] - expected).max() < 1e-5
+    assert np.abs(both[1] - small).max() < 1e-5
+
+
+def test_linear_light_and_back_changes_nothing():
+    every = np.arange(256, dtype=np.uint8)
+    assert np.array_equal(from_linear(LINEAR.take(every)), every)
+
+
+def test_a_side_beyond_the_codecs_goes_in_pieces():
+    picture = np.random.default_rng(0).integers(0, 256, (2, 17000, 3), np.uint8)
+    assert distort(picture, "webp", 1, np.random.default_rng(0)).shape == picture.shape

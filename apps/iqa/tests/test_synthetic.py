@@ -1,0 +1,161 @@
+"""The embedded data set: reproducible, splits apart, labels by level, pictures with the statistics of photographs."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from iqa.data.distortions import DISTORTIONS
+from iqa.data.scenes import scene, texture
+from iqa.data.synthetic import MAY_HELP, PER_SCENE, SyntheticSource, ordered_pair
+from iqa.data.worlds import WORLDS
+from polyscale.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [scene(np.random.default_rng([2, i]), 128, 128) for i in range(24)]
+
+
+def grey(picture):
+    return picture @ np.array([0.299, 0.587, 0.114])
+
+
+def test_a_sample_depends_on_seed_split_index_and_side_alone():
+    source = SyntheticSource("train", 12, 5, 64)
+    first = source.read(9)
+    source.read(2)
+    np.random.seed(1)  # noqa: NPY002 - nothing may draw from the global generator
+    longer = SyntheticSource("train", 20, 5, 64)
+    assert np.array_equal(first, longer.read(9))
+    assert longer.names[:12] == source.names
+    assert np.array_equal(longer.scores[:12], source.scores)
+    for other in (SyntheticSource("val", 12, 5, 64), SyntheticSource("train", 12, 6, 64)):
+        assert not np.array_equal(first, other.read(9))
+
+
+def test_labels_are_in_range_and_follow_the_level():
+    source = SyntheticSource("train", 800, 0, 64)
+    assert (source.low, source.high) == (0, 100)
+    assert len(set(source.names)) == len(source) == 800
+    scores = np.array(source.scores)
+    assert scores.dtype == np.float64
+    assert scores.min() >= source.low
+    assert scores.max() <= source.high
+    pristine = np.array([subset == "pristine" for subset in source.subsets])
+    assert (scores[pristine] == scores.max()).all()
+    assert (scores[~pristine] < scores.max()).all()
+    assert set(source.subsets) == {*DISTORTIONS, "pristine"}
+    for kind in DISTORTIONS:
+        assert len(set(scores[[subset == kind for subset in source.subsets]])) >= 4
+
+
+def test_a_scene_has_several_distortions_and_splits_share_none():
+    sources = {split: SyntheticSource(split, 64, 0, 48) for split in ("train", "val", "test")}
+    references = {split: set(source.references) for split, source in sources.items()}
+    assert all(len(r) == 64 // PER_SCENE for r in references.values())
+    assert not references["train"] & references["val"] | references["train"] & references["test"]
+    assert not references["val"] & references["test"]
+    first = [source.read(0) for source in sources.values()]  # untouched scenes
+    assert not any(np.array_equal(a, b) for a, b in zip(first, first[1:] + first[:1], strict=True))
+    for split, source in sources.items():
+        assert source.subsets[0] == "pristine"
+        kinds = {(source.subsets[i], source.scores[i]) for i in range(PER_SCENE)}
+        assert len(kinds) >= 5, split
+
+
+def test_wrong_sizes_are_refused():
+    with pytest.raises(UserError, match="at least one picture"):
+        SyntheticSource("val", 0)
+    with pytest.raises(UserError, match="at least 32 pixels"):
+        SyntheticSource("val", 1, side=16)
+    with pytest.raises(UserError, match="splits train, val, test"):
+        SyntheticSource("all", 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (7, 300), (200, 33), (64, 64)])
+def test_scenes_of_any_size(shape):
+    for i in range(2 * len(WORLDS)):
+        picture = scene(np.random.default_rng(i), *shape)
+        assert picture.shape == (*shape, 3)
+        assert picture.dtype == np.uint8
+
+
+def test_scenes_have_the_statistics_of_photographs(scenes):
+    """Spectra fall with the square of the frequency, MSCN coefficients are bell-shaped, exposure uses the range.
+
+    The limits lie well around what the 24 photos of the Kodak suite have.
+    """
+    slopes, variances, excess, means = [], [], [], []
+    window = np.hanning(128)[:, None] * np.hanning(128)
+    radius = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128))
+    band = (radius > 1 / 32) & (radius < 1 / 3)
+    for picture in scenes:
+        plane = grey(picture)
+        power = np.abs(np.fft.fft2((plane - plane.mean()) * window)) ** 2
+        slopes.append(np.polyfit(np.log(radius[band]), np.log(power[band] + 1), 1)[0])
+        mean = ndimage.gaussian_filter(plane, 7 / 6)
+        deviation = np.sqrt(np.maximum(ndimage.gaussian_filter(plane**2, 7 / 6) - mean**2, 0))
+        mscn = (plane - mean) / (deviation + 1)
+        variances.append(mscn.var())
+        excess.append((mscn**4).mean() / mscn.var() ** 2 - 3)
+        means.append(plane.mean())
+    assert -3.0 < np.median(slopes) < -1.8
+    assert 0.2 < np.median(variances) < 0.6
+    assert -1 < np.median(excess) < 1
+    assert 80 < np.median(means) < 160
+    assert min(picture.std() for picture in scenes) > 15
+    assert max((picture > 250).mean() for picture in scenes) < 0.35
+
+
+def test_scenes_differ(scenes):
+    small = np.array([picture[::16, ::16].ravel() for picture in scenes], float)
+    distance = np.abs(small[:, None] - small[None]).mean(-1)
+    assert distance[~np.eye(len(small), dtype=bool)].min() > 10
+
+
+def test_textures_have_unit_deviation_and_the_stated_slope():
+    rng = np.random.default_rng(0)
+    radius = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128))
+    band = (radius > 1 / 32) & (radius < 1 / 3)
+    slopes = []
+    for _ in range(8):
+        field = texture(rng, 128, 128, 1.0)
+        assert field.std() == pytest.approx(1, abs=0.1)
+        assert abs(field.mean()) < 0.1
+        slopes.append(np.polyfit(np.log(radius[band]), np.log(np.abs(np.fft.fft2(field))[band]), 1)[0])
+    assert min(slopes) > -1.2
+    assert max(slopes) < -0.5
+
+
+def test_a_pair_is_one_crop_and_the_first_is_closer_to_it(scenes):
+    rng = np.random.default_rng(4)
+    right, untouched = [], 0
+    for i in range(150):
+        picture = scenes[i % len(scenes)]
+        better, worse = ordered_pair(picture, rng, picture.shape[0]).astype(float)  # whole: the crop is the picture
+        untouched += np.array_equal(better, picture)
+        right.append(np.abs(better - picture).mean() < np.abs(worse - picture).mean())
+    assert np.mean(right) > 0.97
+    assert 20 < untouched < 90
+
+
+def test_a_pair_is_seeded_cropped_and_mirrored_never_enlarged(scenes):
+    first, again = (ordered_pair(scenes[0], np.random.default_rng(3), 48) for _ in range(2))
+    assert first.shape == (2, 48, 48, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    for seed in range(40):
+        pair = ordered_pair(np.full((20, 90, 3), 77, np.uint8), np.random.default_rng(seed), 32)
+        assert pair.shape == (2, 32, 32, 3)
+    narrow = scenes[0][:20, :90]
+    for seed in range(60):
+        better = ordered_pair(narrow, np.random.default_rng(seed), 64)[0]
+        if np.array_equal(better[:20], better[20:40][::-1]) and any(
+            np.array_equal(better[:20], narrow[:, x : x + 64]) for x in range(27)
+        ):
+            return
+    pytest.fail("no untouched crop was the picture and its mirror image")
+
+
+def test_kinds_that_may_help_a_photo_exist():
+    assert set(DISTORTIONS) > MAY_HELP

@@ -7,15 +7,17 @@ from typing import Annotated
 import typer
 
 from iqa.config import PRESETS, Config
-from polyscale.commands import application, gather_inputs, note, print_json, progress, run, table
+from iqa.data_cli import data
+from iqa.eval_cli import baseline, evaluate
+from iqa.score_cli import MODEL_HELP, compare, predict
+from iqa.units import said_range
+from polyscale.commands import application, note, print_json, run, table
 from polyscale.errors import UserError
 from polyscale.settings import configured, resolve, to_yaml
 
-app = application(
-    "iqa", "Blind image quality: Swin or a small network with a HyperNet, one pass: train, evaluate, predict."
-)
+app = application("iqa", "Blind image quality in one pass, learnt from people's opinions: train, evaluate, predict.")
 
-Model = Annotated[str, typer.Argument(help="Folder of a run or model, or hub id owner/name.")]
+Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
 
 
@@ -27,10 +29,10 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder, by its own settings.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model, score it on the test split, and write weights and report.html."""
-    from iqa.assess import assess, rows, write_results
+    """Train a model, score it on the test split, and write weights, scores and report.html."""
+    from iqa.assess import assess, write_report, write_results
     from iqa.build import build_set
-    from iqa.model import Segmenter
+    from iqa.model import QualityNet
     from iqa.train import train as train_run
 
     if resume is not None:
@@ -41,99 +43,68 @@ def train(
     out = out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     finished = train_run(config, out, resume=resume is not None)
     out = finished.out
-    best = Segmenter.from_pretrained(out).to(finished.accelerator.device)
-    test_set = build_set(config, "test")
-    result = assess(best, test_set, finished.accelerator)
+    best = QualityNet.from_pretrained(out).to(finished.accelerator.device)
+    train_set, test_set = (build_set(config.data, split, best.input_size) for split in ("train", "test"))
+    result = assess(best, test_set, train=train_set, accelerator=finished.accelerator)
     if not finished.is_main:
         return
-    write_results(result, out, best, test_set, to_yaml(config))
+    write_results(result, out)
+    write_report(result, out, test_set, config=to_yaml(config), journal=out / "log.jsonl")
     if as_json:
-        print_json({**result, "run": out, "best_epoch": finished.progress.best_epoch + 1})
+        print_json({**result.to_dict(), "run": out, "best_epoch": finished.progress.best_epoch + 1})
         return
     epoch = f"epoch {finished.progress.best_epoch + 1} of {config.train.epochs}, chosen on val"
-    table(rows(result), title=f"test split, {len(test_set)} images, {epoch}")
-    note(f"made {out}: best/ (weights), metrics.json, report.html (open it in a browser)")
-    note(f"next: iqa predict PICTURES --model {out}")
+    table(result.rows(), title=f"{result.title}, {len(test_set)} pictures, {epoch}")
+    note(result.verdict())
+    note(f"made {out}: best/ (weights), metrics.json, scores.csv, report.html (open it in a browser)")
+    note(f"next: iqa predict PICTURES --model {out}    or on your own data: iqa train --data.path FOLDER")
 
 
-@app.command(name="eval")
-def evaluate(
-    model: Model,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics and report.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score a model beside trivial baselines, on the data that its run was trained on."""
-    from accelerate import Accelerator
-
-    from iqa.assess import assess, rows, write_results
-    from iqa.build import build_set
-    from iqa.data.synthetic import SPLITS
-    from iqa.model import Segmenter
-
-    if split not in SPLITS:
-        raise UserError(f"--split: no such split {split} (choose from: {', '.join(SPLITS)})", exit_code=2)
-    accelerator = Accelerator()
-    network = Segmenter.from_pretrained(model).to(accelerator.device)
-    recorded = next((f for f in (Path(model), Path(model).parent) if (f / "config.yaml").is_file()), None)
-    config = Config() if recorded is None else resolve(Config, file=recorded / "config.yaml")
-    dataset = build_set(config, split)
-    result = assess(network, dataset, accelerator)
-    if not accelerator.is_main_process:
-        return
-    if out is not None:
-        write_results(result, out, network, dataset)
-    if as_json:
-        print_json(result)
-    else:
-        table(rows(result), title=f"{split} split, {len(dataset)} images")
+app.command(name="eval")(evaluate)
+app.command()(predict)
+app.command()(compare)
+app.command()(baseline)
 
 
 @app.command()
-def predict(
-    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or globs; - reads a list from stdin.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="As in iqa eval.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks and overlays.")] = Path("predictions"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a picture, write no files.")] = False,
+def export(
+    model: Model,
+    file: Annotated[Path, typer.Argument(help="ONNX file to write.")],
 ) -> None:
-    """Write each picture's mask and overlay at its own size, or print JSON lines."""
-    from iqa.predict import Predictor
-    from polyscale.images import IMAGE_SUFFIXES
-    from polyscale.naming import unique_names
+    """Write a model as ONNX: image [N, 3, H, W] in [0, 1], any N, H and W -> score [N], spread [N]."""
+    from iqa.export import export_onnx
+    from iqa.model import QualityNet
 
-    files = gather_inputs(inputs, IMAGE_SUFFIXES)
-    predictor = Predictor(model)
-    failed = 0
-    with progress("predicting", total=len(files)) as bar:
-        for file, name in zip(files, unique_names(files), strict=True):
-            bar.advance()
-            try:
-                result = predictor(file, name)
-            except UserError as error:
-                failed += 1
-                note(f"error: {error}")
-                continue
-            if as_json:
-                print_json({**result.to_dict(), "file": file})
-            else:
-                result.save(out)
-    if not as_json and failed < len(files):
-        note(f"made {out}: {len(files) - failed} of {len(files)} pictures (_mask.png, _overlay.png)")
-    if failed:
-        raise typer.Exit(1)
+    network = QualityNet.from_pretrained(model)
+    export_onnx(network, file)
+    note(f"made {file}: scores {said_range(network.low, network.high)}")
+    note(
+        f"first shrink pictures of more than {network.input_size}^2 pixels to that, aspect kept (anti-aliased, bicubic)"
+    )
+
+
+app.add_typer(data, name="data")
 
 
 @app.command()
 @configured(Config, PRESETS, "nano")
-def info(config: Config, as_json: AsJson = False) -> None:
-    """Show what a configuration costs: parameters and multiply-adds."""
-    from iqa.cost import cost
+def info(
+    config: Config,
+    size: Annotated[tuple[int, int] | None, typer.Option(metavar="H W", help="Picture to count for.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a configuration costs: parameters and multiply-adds, single-scale against multi-scale."""
+    from iqa.cost import cost_rows
 
+    height, width = size or (config.model.image_size, config.model.image_size)
+    if min(height, width) < 1:
+        raise UserError(f"--size: {height} {width} given, at least 1 pixel is needed", exit_code=2)
+    rows = cost_rows(config, height, width)
     if as_json:
-        print_json(cost(config))
+        print_json(rows)
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
-    table([cost(config)], digits=3)
+    table(rows, title=f"{config.model.backbone}, one picture of {height} x {width}", digits=3)
 
 
 def main() -> None:

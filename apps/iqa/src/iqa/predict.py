@@ -153,10 +153,11 @@ class Predictor:
     def draw_map(self, source: ImageSource) -> NDArray[np.uint8]:
         """The picture beside its local quality, uint8 [h, w, 3]: dark where it is worst, light where it is best."""
         image = read_image(source, at_least=4 * self.model.input_size**2)
-        return draw_quality(image, self._quality_map(network_image(image, self.model.input_size)), self._range)
+        return draw_quality(image, self._quality_map(network_image(image, self.model.input_size)), self.score_range)
 
     @property
-    def _range(self) -> tuple[float, float]:
+    def score_range(self) -> tuple[float, float]:
+        """(low, high) of the scores, higher is better."""
         return float(self.model.low), float(self.model.high)
 
     def _stream(
@@ -198,7 +199,7 @@ class Predictor:
                 error = f"{item.source or item.name}: the model's output is not finite (NaN or infinite)"
                 item.result = Failure(item.name, error, item.source)
                 continue
-            item.result = Prediction(item.name, score, spread, *self._range, item.width, item.height, item.source)
+            item.result = Prediction(item.name, score, spread, *self.score_range, item.width, item.height, item.source)
 
     @torch.inference_mode()
     def _forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,97 @@
+"""`iqa data FOLDER` describes a data set, `iqa data check FOLDER` opens every picture of it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from polyscale.commands import note, print_json, progress, table
+
+Where = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder or CSV file of a data set, or synthetic.")]
+Layout = Annotated[str, typer.Option(help="Layout of the folder (koniq, spaq, kadid, ..., csv); auto tells it.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of the pictures, where it is not the usual one.")]
+Scale = Annotated[tuple[float, float] | None, typer.Option(help="CSV: lowest and highest score that can be given.")]
+LowerBetter = Annotated[bool | None, typer.Option(help="CSV: scores are lower for better pictures (DMOS).")]
+SplitColumn = Annotated[str, typer.Option(help="CSV: the column that says train, val or test.")]
+ValFraction = Annotated[float, typer.Option(help="Share of train cut off for validation where there is none.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+
+
+class _ShowByDefault(TyperGroup):
+    """`iqa data FOLDER` means `iqa data show FOLDER`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = args[:1] and args[0] in (*self.commands, "--help", "-h")
+        return super().parse_args(ctx, args if named else ["show", *args])
+
+
+data = typer.Typer(
+    cls=_ShowByDefault, help="Describe a data set (iqa data FOLDER), or check it (iqa data check FOLDER)."
+)
+
+
+@data.command()
+def show(
+    path: Where = "synthetic",
+    layout: Layout = "auto",
+    images: Images = None,
+    scale: Scale = None,
+    lower_better: LowerBetter = None,
+    split_column: SplitColumn = "",
+    val_fraction: ValFraction = 0.15,
+    as_json: AsJson = False,
+) -> None:
+    """Show a data set's splits, scores, picture sizes and subsets, from listings and headers alone."""
+    from iqa.data.open import describe
+
+    rows = describe(
+        path, layout=layout, images=images, scale=scale, lower_better=lower_better, split_column=split_column,
+        val_fraction=val_fraction,
+    )  # fmt: skip
+    notes = list(dict.fromkeys(line for row in rows for line in row.pop("notes")))
+    if as_json:
+        print_json({"splits": rows, "notes": notes})
+        return
+    table([{**row, "subsets": _counted(row["subsets"])} for row in rows], title=path, digits=3)
+    for line in notes:
+        note(line)
+
+
+@data.command()
+def check(
+    path: Where,
+    layout: Layout = "auto",
+    images: Images = None,
+    scale: Scale = None,
+    lower_better: LowerBetter = None,
+    split_column: SplitColumn = "",
+    val_fraction: ValFraction = 0.15,
+    as_json: AsJson = False,
+) -> None:
+    """Open every picture: broken and missing ones, scores out of range, copies and near-duplicates across splits.
+
+    Exits 1 where something would stop a training.
+    """
+    from iqa.data.check import check as check_set
+
+    with progress("opening pictures") as bar:
+        findings = check_set(
+            path, layout=layout, images=images, scale=scale, lower_better=lower_better, split_column=split_column,
+            val_fraction=val_fraction, progress=lambda done, total: bar.advance(text=f"of {total}"),
+        )  # fmt: skip
+    if as_json:
+        print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(finding.line())
+        if not findings:
+            note(f"{path}: nothing wrong")
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _counted(subsets: dict[str, int]) -> str:
+    if len(subsets) > 8:
+        return f"{len(subsets)} of {min(subsets.values())}-{max(subsets.values())}"
+    return ", ".join(f"{name} {count}" for name, count in subsets.items()) or "-"

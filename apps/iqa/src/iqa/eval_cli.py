@@ -1,0 +1,193 @@
+"""`iqa eval` and `iqa baseline`: how well scores follow people's. torch is imported inside, for an instant --help."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from iqa.config import Config, DataSettings
+from iqa.data_cli import Images, LowerBetter, Scale, SplitColumn
+from iqa.score_cli import MODEL_HELP, AsJson, BatchSize, Precision
+from polyscale.commands import note, print_json, progress, table
+from polyscale.errors import UserError
+from polyscale.settings import resolve
+
+if TYPE_CHECKING:
+    from iqa.assess import Assessment
+    from iqa.baseline import Baseline
+    from iqa.data import QualitySet
+
+Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
+Data = Annotated[list[str] | None, typer.Option("--data", "-d", help="Folder or CSV, or synthetic; may be repeated.")]
+Layout = Annotated[str | None, typer.Option(help="Layout of the folder, as in iqa train --data.layout.")]
+Split = Annotated[str, typer.Option(help="train, val, test, or all (of a data set that the model never saw).")]
+Exclude = Annotated[
+    Path | None, typer.Option(help="CSV (image_name, near_dup): metrics also without those near-duplicates of train.")
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics.json, scores.csv, report.html.")]
+
+
+def evaluate(
+    model: Model = "nano",
+    data: Data = None,
+    split: Split = "test",
+    layout: Layout = None,
+    images: Images = None,
+    scale: Scale = None,
+    lower_better: LowerBetter = None,
+    split_column: SplitColumn = "",
+    exclude: Exclude = None,
+    crops: Annotated[str, typer.Option(help="whole (one pass), or random, grid or centre crops.")] = "whole",
+    crop_count: Annotated[int, typer.Option(min=1, help="Random or grid crops per picture.")] = 20,
+    crop_side: Annotated[int, typer.Option(min=1, help="Their side in pixels.")] = 224,
+    batch_size: BatchSize = 16,
+    precision: Precision = "fp32",
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model: SRCC, PLCC, KRCC and RMSE with 95 % intervals, per subset, beside what needs no network.
+
+    Without --data it is scored on the data set that the run was trained on, else on the synthetic one. Several --data
+    give the table across data sets.
+    """
+    if len(data or []) > 1 and not (exclude is None and out is None):
+        raise UserError("--exclude and --out: for one --data at a time", exit_code=2)
+    from accelerate import Accelerator
+
+    from iqa.assess import assess
+    from iqa.crops import Crops
+    from iqa.model import QualityNet
+
+    accelerator = Accelerator()
+    network = QualityNet.from_pretrained(model).to(accelerator.device)
+    given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
+    given["split_column"] = split_column or None
+    settings = [data_settings(model, path, given) for path in (data or [None])]  # type: ignore[list-item]
+    sets = [_opened(one, split, network.input_size) for one in settings]
+    options: dict[str, Any] = {"accelerator": accelerator, "batch_size": batch_size, "precision": precision}
+    options["crops"] = Crops(crops, crop_count, crop_side)  # type: ignore[arg-type]
+    if len(sets) > 1:
+        _across(network, sets, options, as_json)
+        return
+    train = _train_split(settings[0], network.input_size)
+    result = assess(network, sets[0], train=train, leave_out=exclude, **options)
+    if accelerator.is_main_process:
+        _show(result, sets[0], out, as_json)
+
+
+def baseline(
+    data: Annotated[str, typer.Option("--data", "-d", help="Folder or CSV file, or synthetic.")] = "synthetic",
+    layout: Layout = None,
+    images: Images = None,
+    scale: Scale = None,
+    lower_better: LowerBetter = None,
+    split_column: SplitColumn = "",
+    exclude: Exclude = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A model to show beside it.")] = None,
+    size: Annotated[int, typer.Option(min=32, help="Larger pictures are first shrunk to this side squared.")] = 512,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that measure pictures.")] = 2,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the hand-crafted floor (scene statistics, boosted trees and SVR) on train, and score it on test."""
+    from iqa.assess import assess
+    from iqa.baseline import fit_baseline, require_sklearn
+    from iqa.model import QualityNet
+
+    require_sklearn()
+    network = None if model is None else QualityNet.from_pretrained(model)
+    given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
+    settings = data_settings(None, data, given | {"split_column": split_column or None})
+    train, val, test = (_opened(settings, split, size) for split in ("train", "val", "test"))
+    with progress("baseline") as bar:
+        fitted = fit_baseline(
+            train, val, workers=workers, progress=lambda what, done, total: bar.advance(0, f"{what} {done}/{total}")
+        )
+    note(f"chosen on val: {', '.join(f'{key} {value:.4g}' for key, value in fitted.chosen.items())}")
+    if network is not None:
+        _show(assess(network, test, train=train, baseline=fitted, leave_out=exclude), test, out, as_json)
+        return
+    _show_alone(fitted, test, exclude, as_json)
+
+
+def data_settings(model: str | None, path: str | None, given: dict[str, Any]) -> DataSettings:
+    """The data settings of the run that `model` is the folder of, or those of `path`; changed as `given` says."""
+    file = _config_of(model) if path is None and model is not None else None
+    overrides = {f"data.{key}": value for key, value in {"path": path, **given}.items() if value is not None}
+    return resolve(Config, file=file, overrides=overrides).data
+
+
+def _config_of(model: str) -> Path | None:
+    """The config.yaml of the run that `model` is the folder of (or of its best/), if it is one."""
+    folder = Path(model).resolve()
+    run = folder.parent if folder.name == "best" else folder
+    return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None
+
+
+def _opened(settings: DataSettings, split: str, size: int) -> "QualitySet":
+    from iqa.build import build_set
+
+    dataset = build_set(settings, split, size)
+    for line in dataset.notes:
+        note(f"{dataset.title}: {line}")
+    return dataset
+
+
+def _train_split(settings: DataSettings, size: int) -> "QualitySet | None":
+    """What the trivial baselines learn from; a set that is for testing alone has none, and the table none of them."""
+    from iqa.build import build_set
+
+    try:
+        return build_set(settings, "train", size)
+    except UserError as error:
+        note(f"no trivial baselines: {error}")
+        return None
+
+
+def _show(result: "Assessment", dataset: "QualitySet", out: Path | None, as_json: bool) -> None:
+    from iqa.assess import write_report, write_results
+
+    if out is not None:
+        write_results(result, out)
+        note(f"made {write_report(result, out, dataset)}, metrics.json, scores.csv")
+    if as_json:
+        print_json(result.to_dict())
+        return
+    table(result.rows(), title=f"{result.title}, {len(dataset)} pictures", digits=3)
+    if result.subset_rows():
+        table(result.subset_rows(), title="by subset", digits=3)
+    note(result.verdict())
+
+
+def _across(network: Any, sets: "list[QualitySet]", options: dict[str, Any], as_json: bool) -> None:
+    from iqa.evaluate import cross_data
+
+    rows = cross_data(network, {dataset.title: dataset for dataset in sets}, **options)
+    if as_json:
+        print_json(rows)
+    else:
+        table(rows, title="across data sets", digits=3)
+
+
+def _show_alone(fitted: "Baseline", test: "QualitySet", exclude: Path | None, as_json: bool) -> None:
+    """The baseline's table where no model stands beside it."""
+    from iqa.assess import CRAFTED, clean_pictures
+    from iqa.comparison import compare
+    from iqa.scores import scored
+
+    with progress("scoring", total=len(test)) as bar:
+        predicted = fitted.predict(test, progress=lambda *_: bar.advance())
+    scores = {CRAFTED: scored(predicted, test.scores, test.names, test.subsets)}
+    parts = [compare(f"all {len(test)}", scores)]
+    if exclude is not None:
+        keep, notes = clean_pictures(exclude, test.names)
+        parts.append(compare(f"clean {keep.sum()}", {name: s.only(keep) for name, s in scores.items()}))
+        for line in notes:
+            note(line)
+    if as_json:
+        print_json({"data": test.title, "chosen": fitted.chosen, **{part.title: part.to_dict() for part in parts}})
+        return
+    for part in parts:
+        table(part.rows(), title=f"{test.title}, {part.title}", digits=3)
+        if part.subsets:
+            table(part.subset_rows(), title="by subset", digits=3)

@@ -1,0 +1,146 @@
+"""`iqa predict` and `iqa compare`: scores of any pictures. torch is imported inside, so that --help is instant."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from iqa.inputs import local_paths
+from iqa.units import decimals, said_range
+from polyscale.commands import gather_inputs, note, print_json, progress, table
+from polyscale.errors import UserError
+
+if TYPE_CHECKING:
+    from iqa.predict import Failure, Prediction, Predictor
+
+MODEL_HELP = "Folder of a run or model, hub id owner/name, or a shipped name."
+ModelOption = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16, or auto (bf16 where the processor computes in it).")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+
+
+def predict(
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders, globs, file:// URLs; - reads such a list.")],
+    model: ModelOption = "nano",
+    csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write CSV with a header; - to stdout.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a picture.")] = False,
+    sort: Annotated[Literal["none", "score", "name"], typer.Option(help="Order; score puts the worst first.")] = "none",
+    below: Annotated[float | None, typer.Option(help="Only pictures with a lower score.")] = None,
+    above: Annotated[float | None, typer.Option(help="Only pictures with a higher score.")] = None,
+    maps: Annotated[bool, typer.Option("--map", help="Write NAME_quality.jpg: where the quality is lost.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the maps.")] = Path("predictions"),
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search the folders' subfolders too.")] = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    batch_size: BatchSize = 8,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that decode pictures ahead.")] = 2,
+) -> None:
+    """Score pictures: a table, CSV or JSON lines; broken files are named and the others still scored."""
+    if as_json and csv == "-":
+        raise UserError("--json and --csv -: both want stdout; give --csv a file", exit_code=2)
+    from iqa.predict import Predictor
+    from iqa.results import ordered
+    from polyscale.images import IMAGE_SUFFIXES
+
+    files = gather_inputs(local_paths(inputs), IMAGE_SUFFIXES, recursive=recursive)
+    if csv is not None:
+        _refuse_inputs([Path(csv)], files)
+    predictor = Predictor(model, device, precision)
+    note(f"{model}: {said_range(*predictor.score_range)}")
+    stream = predictor.stream(files, batch_size=batch_size, workers=workers)
+    kept, failed = _collected(stream, len(files), above, below, print_each=as_json and sort == "none")
+    if sort != "none":
+        kept = ordered(kept, sort)
+        for result in kept if as_json else ():
+            print_json(result.to_dict())
+    _show(kept, csv, as_json, decimals(*predictor.score_range))
+    if len(kept) + failed < len(files):
+        note(f"{len(kept)} of {len(files) - failed} scored pictures are in the asked range")
+    if maps:
+        _write_maps(predictor, kept, out, files)
+    if failed:
+        raise typer.Exit(1)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A picture (a path or file:// URL).")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    model: ModelOption = "nano",
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    as_json: AsJson = False,
+) -> None:
+    """Score two pictures, and say whether their difference is larger than its spread."""
+    from iqa.predict import Predictor
+    from iqa.results import PairOfPictures
+
+    paths = list(local_paths([first, second]))
+    if len(paths) != 2:
+        raise UserError("compare takes two pictures", exit_code=2)
+    predictor = Predictor(model, device, precision)
+    comparison = PairOfPictures(*predictor([Path(path) for path in paths]))
+    if as_json:
+        print_json(comparison.to_dict())
+        return
+    low, high = predictor.score_range
+    note(f"{model}: {said_range(low, high)}")
+    table(comparison.rows(), digits=decimals(low, high))
+    typer.echo(comparison.verdict())
+
+
+def _collected(
+    results: "Iterable[Prediction | Failure]", total: int, above: float | None, below: float | None, print_each: bool
+) -> "tuple[list[Prediction], int]":
+    """The predictions within the asked range, and how many pictures failed, each of which is named at once."""
+    from iqa.predict import Failure
+
+    kept, failed = [], 0
+    with progress("scoring", total=total) as bar:
+        for result in results:
+            bar.advance()
+            if isinstance(result, Failure):
+                failed += 1
+                note(f"error: {result.error}")
+            elif (above is None or result.score > above) and (below is None or result.score < below):
+                kept.append(result)
+            else:
+                continue
+            if print_each:
+                print_json(result.to_dict())
+    return kept, failed
+
+
+def _show(kept: "Sequence[Prediction]", csv: str | None, as_json: bool, digits: int) -> None:
+    from iqa.results import csv_text
+    from polyscale.images import replace_file
+
+    if csv == "-":
+        sys.stdout.write(csv_text(kept))
+    elif csv is not None:
+        note(f"made {replace_file(csv, csv_text(kept).encode())}: {len(kept)} pictures")
+    elif kept and not as_json:
+        table([result.to_dict() for result in kept], digits=digits)
+
+
+def _refuse_inputs(outputs: Iterable[Path], files: Iterable[Path]) -> None:
+    taken = {file.resolve() for file in files}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise UserError(f"{path}: is one of the inputs and would be overwritten; choose another place")
+
+
+def _write_maps(predictor: "Predictor", kept: Sequence["Prediction"], out: Path, files: Iterable[Path]) -> None:
+    from iqa.quality_map import save_jpeg
+
+    paths = [out / f"{result.name}_quality.jpg" for result in kept]
+    _refuse_inputs(paths, files)
+    with progress("drawing maps", total=len(kept)) as bar:
+        for path, result in zip(paths, kept, strict=True):
+            save_jpeg(path, predictor.draw_map(result.source))
+            bar.advance()
+    if kept:
+        note(f"made {out}: {len(kept)} maps (_quality.jpg)")

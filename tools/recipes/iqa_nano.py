@@ -3,8 +3,9 @@
     iqa train --out RUN --data.path BIQ2021 COMMAND
 
 with BIQ2021 the clone of its public repository (12,000 photographs with opinions; none of them is in this project) and
-COMMAND as in docs/results.md. Tensors are stored as float16; the model card states data, metrics, seed and commit. What
-is scored in the card is RUN's own test table, taken once with the epoch that validation chose.
+COMMAND as in docs/results.md. Tensors are stored as float16, scores are said from 0 to 100; the model card states data,
+metrics, seed and commit. What the card says of the test split is RUN's own table, taken once with the epoch that
+validation chose.
 """
 
 import json
@@ -19,6 +20,7 @@ from iqa.model import QualityNet
 from polyscale.settings import resolve
 
 ROOT = Path(__file__).parents[2]
+LOW, HIGH = 0.0, 100.0  # what users of quality scores expect; BIQ2021's opinions lie in 0 to 1
 CARD = """# iqa nano
 
 Scores photographs from {low:g} to {high:g}, higher is better; {backbone} on the picture shrunk {shrink} times beside
@@ -37,7 +39,9 @@ def main() -> None:
     """Writes weights/nano of iqa from the run given."""
     run = Path(sys.argv[1])
     config = resolve(Config, file=run / "config.yaml")
-    model = QualityNet.from_pretrained(run)
+    trained = QualityNet.from_pretrained(run)
+    model = QualityNet(**{**trained.arguments, "pretrained": False, "low": LOW, "high": HIGH})
+    model.load_state_dict(trained.state_dict())
     metrics = json.loads((run / "metrics.json").read_text())
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
     about = {"data": "BIQ2021", "seed": config.train.seed, "commit": commit, "metrics": metrics["model"]}

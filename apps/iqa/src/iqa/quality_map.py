@@ -32,7 +32,7 @@ def draw_quality(
     heat = Image.fromarray(heatmap(resize_map(quality, (size[1], size[0])), low=low, high=high))
     drawn = Image.blend(small.convert("L").convert("RGB"), heat, 0.6)
     digits = decimals(*score_range)
-    titles = ["picture", f"local quality {low:.{digits}f} (dark) to {high:.{digits}f} (light)"]
+    titles = ["picture", f"{low:.{digits}f} (dark) to {high:.{digits}f} (light)"]
     pictures = [np.array(small), np.array(drawn)]
     return panel(pictures, titles, height=size[1], columns=1 if width > 2 * height else 2)
 

@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iqa.textures import BlockFrequencies, binary_patterns
+
 SCALES = 3
+COARSE = 2  # further halvings that only contrast and edges are read from
 TILES = 8
-SMALLEST = 32  # below this side the coarsest scale has nothing left; smaller pictures are padded by repetition
+SMALLEST = 64  # below this side the coarsest scale has nothing left; smaller pictures are padded by repetition
 _FLOOR = 1 / 255  # contrast that counts as none: one grey level
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _OPPONENT = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # luma, red-green, yellow-blue
@@ -32,6 +35,7 @@ class SceneStatistics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.frequencies = BlockFrequencies()
         self.channels = int(self(torch.full((1, 3, SMALLEST, SMALLEST), 0.5)).shape[1])
 
     @torch.no_grad()
@@ -41,12 +45,18 @@ class SceneStatistics(nn.Module):
             red, green, blue = image.split(1, 1)
             planes = torch.cat([a * red + b * green + c * blue for a, b, c in _OPPONENT], 1)
             parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1])]
+            textures = []
             seen = planes[:, :1]  # at full size luma only: cameras and JPEG keep colour at half the size
-            for scale in range(SCALES):
-                parts += [_normalised(seen), _edges(seen[:, :1]), _tiles(seen[:, :1])]
-                if scale + 1 < SCALES:
-                    seen = planes = F.avg_pool2d(planes, 2)
-            return torch.cat(parts, 1)
+            for scale in range(SCALES + COARSE):
+                luma = seen[:, :1]
+                parts += [_normalised(seen), _edges(luma)]
+                if scale < SCALES:
+                    parts.append(_tiles(luma))
+                    textures.append(binary_patterns(luma))
+                if scale == 1:  # blocks of 16 pixels; those of 8 say less about photographs
+                    textures.append(self.frequencies(luma))
+                seen = planes = F.avg_pool2d(planes, 2)
+            return torch.cat([*parts, *textures], 1)
 
 
 def _normalised(planes: Tensor) -> Tensor:

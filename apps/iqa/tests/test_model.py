@@ -80,8 +80,9 @@ def test_look_then_judge_is_the_forward_pass() -> None:
 @pytest.mark.parametrize("arguments", [{}, {"fusion": "attention"}, {"multiscale": False}, {"statistics": False}])
 def test_every_parameter_learns(arguments: dict[str, object]) -> None:
     model = tiny(dropout=0.0, **arguments).train()
-    scores, plain, log_variance = model(torch.rand(4, 3, 64, 64), details=True)
-    (scores.square().sum() + log_variance.sum() + (0 if plain is None else plain.sum())).backward()
+    scores, readers, log_variance = model(torch.rand(4, 3, 64, 64), details=True)
+    assert torch.allclose(scores, torch.stack(readers).mean(0))
+    (scores.square().sum() + log_variance.sum()).backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not dead
 

@@ -72,8 +72,8 @@ def objective(**settings: object) -> Objective:
     return Objective(LossSettings(**{**off, **settings}), 0.0, 100.0)  # type: ignore[arg-type]
 
 
-def said(scores: torch.Tensor) -> tuple[torch.Tensor, None, torch.Tensor]:
-    return scores, None, torch.zeros_like(scores)
+def said(scores: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+    return scores, [scores], torch.zeros_like(scores)
 
 
 def test_each_part_is_what_it_says() -> None:
@@ -90,24 +90,23 @@ def test_each_part_is_what_it_says() -> None:
     assert objective(norm_in_norm=1.0)(said(scores), targets)["norm_in_norm"].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_statistics_score_has_the_same_loss_of_its_own() -> None:
-    scores, plain, targets = torch.tensor([0.2, 0.6]), torch.tensor([0.3, 0.9]), torch.tensor([0.3, 0.5])
-    losses = objective()((scores, plain, torch.zeros(2)), targets)
-    assert losses["statistics"].item() == pytest.approx(0.2)
-    assert losses["loss"].item() == pytest.approx(0.3)
+def test_every_reader_learns_the_opinions() -> None:
+    first, second, targets = torch.tensor([0.2, 0.6]), torch.tensor([0.3, 0.9]), torch.tensor([0.3, 0.5])
+    losses = objective()(((first + second) / 2, [first, second], torch.zeros(2)), targets)
+    assert losses["loss"].item() == losses["l1"].item() == pytest.approx((0.1 + 0.2) / 2)
 
 
 def test_the_spread_learns_the_size_of_the_error_and_moves_no_score() -> None:
     scores = torch.zeros(2000, requires_grad=True)
     log_variance = torch.zeros(1, requires_grad=True)
     targets = torch.from_numpy(np.random.default_rng(0).normal(0, 0.2, 2000).astype(np.float32))
-    losses = objective(spread=1.0)((scores, None, log_variance.expand(2000)), targets)
-    losses["spread"].backward()
+    losses = objective(spread=1.0)((scores, [scores], log_variance.expand(2000)), targets)
+    losses["spread"].backward(retain_graph=True)
     assert scores.grad is None or not scores.grad.any()
     optimizer = torch.optim.Adam([log_variance], lr=0.05)
     for _ in range(200):
         optimizer.zero_grad()
-        objective(spread=1.0)((scores.detach(), None, log_variance.expand(2000)), targets)["spread"].backward()
+        objective(spread=1.0)((scores.detach(), [scores], log_variance.expand(2000)), targets)["spread"].backward()
         optimizer.step()
     assert (log_variance / 2).exp().item() == pytest.approx(0.2, rel=0.05)
 

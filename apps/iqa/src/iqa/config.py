@@ -83,7 +83,7 @@ class LossSettings(Settings):
     """Weight of the norm-in-norm loss: linearity within a batch (1 - PLCC in another form)."""
     ranking: float = Field(0.0, ge=0)
     """Weight of the pairwise ranking loss within a batch (the seed's --ranking_loss_alpha)."""
-    pairs: float = Field(1.0, ge=0)
+    pairs: float = Field(0.3, ge=0)
     """Weight of the order of data.pairs: one picture, one distortion, two levels."""
     margin: float = Field(5.0, gt=0)
     """Units of the score between ordered pictures from which they cost nothing; closer opinions are not ranked."""

@@ -84,10 +84,11 @@ class QualityNet(Pretrained):
 
     def forward(
         self, images: Tensor, statistics: Tensor | None = None, details: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor | None, Tensor]:
-        """Scores [B]; with `details` (scores, what the statistics alone say [B] or None, log variances [B]).
+    ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
+        """Scores [B]; with `details` (scores, those of each reader [B], log variances [B]).
 
-        In training the judging network learns what the statistics leave over: their own score is taken as given.
+        The readers are the written network and, with statistics, the statistics by themselves; the score is their mean,
+        each learns the opinions alone.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images: shape {tuple(images.shape)} given, [B, 3, H, W] needed")
@@ -95,20 +96,21 @@ class QualityNet(Pretrained):
             images, statistics = self.look(images)
         stages = self.backbone((images - self.mean) / self.std)
         content, vector = self.hyper.read(self._joined(stages)), self.local(stages)
-        plain = None
+        readers: list[Tensor] = []
         if self.statistics is not None and statistics is not None:
-            said, shift, plain = self.statistics(statistics)
+            said, shift, alone = self.statistics(statistics)
             content, vector = content + shift[..., None, None], torch.cat([vector, said], 1)
+            readers.append(alone.float())
         layers = self.hyper(content)
         with torch.autocast(images.device.type, enabled=False):  # a score in bf16 would have 256 steps
             vector, layers = vector.float(), [(weight.float(), bias.float()) for weight, bias in layers]
-            scores = judge(vector, layers, self.dropout, self.training)
-            scores = scores if plain is None else scores + plain.float().detach()
+            readers.append(judge(vector, layers, self.dropout, self.training))
+            scores = torch.stack(readers).mean(0)
             if not details:
                 return scores
             seen = torch.cat([content.float().mean((2, 3)), vector], 1).detach()
             log_variance = self.log_variance(seen)[:, 0].clamp(_LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE)
-            return scores, None if plain is None else plain.float(), log_variance
+            return scores, readers, log_variance
 
     def stage_weights(self, images: Tensor) -> Tensor:
         """[B, 4]: how attention fusion weighs the stages of each picture. Raises ValueError for concat fusion."""
@@ -169,8 +171,8 @@ def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[
 
 class StatisticsBranch(nn.Module):
     """SceneStatistics [B, K] read by one hidden layer: [B, 64] for the judged vector, [B, 112] for the hyper-network,
-    and [B], a score of their own that the judging network corrects. That score has a loss of its own: trained through
-    the sum, with a backbone from scratch beside it, it learnt slower and less (docs/results.md).
+    and [B], a score of their own. Led through the written network alone the same numbers learnt slower and less; taken
+    from the opinions before the written network sees them, they left it nothing to learn (docs/results.md).
     """
 
     def __init__(self, dropout: float, hidden: int = 128) -> None:

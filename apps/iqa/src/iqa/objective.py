@@ -2,6 +2,7 @@
 and the likelihood of its own spread.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,20 +13,19 @@ from polyscale.losses import norm_in_norm_loss, ranking_loss
 class Objective:
     """(what the network says, targets) -> {"loss": total, parts...}; all scalars, parts already weighted.
 
-    Targets [B] are shares of the opinions' range. The network says (scores, scores of the statistics alone or None, log
-    variances), each [B + 2 P], see QualityNet.forward; the statistics' own scores get the same loss. The first B belong
-    to the targets, the last 2 P to pairs: P pictures under a distortion, then the same ones more distorted.
+    Targets [B] are shares of the opinions' range. The network says (scores, those of each reader, log variances), all
+    [B + 2 P], see QualityNet.forward; every reader has the same loss, the parts are their means. The first B belong to
+    the targets, the last 2 P to pairs: P pictures under a distortion, then the same ones more distorted.
     """
 
     def __init__(self, settings: LossSettings, low: float, high: float) -> None:
         self.settings = settings
         self.margin = settings.margin / (high - low)  # from the user's units
 
-    def __call__(self, said: tuple[Tensor, Tensor | None, Tensor], targets: Tensor) -> dict[str, Tensor]:
-        scores, plain, log_variance = said
-        parts = self._parts(scores, targets)
-        if plain is not None:
-            parts["statistics"] = sum(self._parts(plain, targets).values(), start=plain.new_zeros(()))
+    def __call__(self, said: tuple[Tensor, list[Tensor], Tensor], targets: Tensor) -> dict[str, Tensor]:
+        scores, readers, log_variance = said
+        each = [self._parts(reader, targets) for reader in readers]
+        parts = {name: torch.stack([e[name] for e in each]).mean() for name in each[0]}
         if self.settings.spread:
             log_variance, error = log_variance[: len(targets)], (scores[: len(targets)].detach() - targets) ** 2
             likelihood = 0.5 * (log_variance + error * (-log_variance).exp())

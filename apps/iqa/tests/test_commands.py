@@ -1,34 +1,98 @@
-"""iqa as a user meets it: train, eval, predict, info; and what bad input gets."""
+"""iqa as a user meets it: train, eval, predict, compare, baseline, data, info; and what bad input gets."""
 
+import csv
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageFilter
 from typer.testing import CliRunner, Result
 
 from iqa.cli import app
+from iqa.model import QualityNet
 
-TINY = ["--data.train_images", "96", "--data.eval_images", "8", "--model.image_size", "32", "--train.batch_size", "8"]
+TINY = [
+    "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
+    "--data.pairs", "0", "--train.batch_size", "4", "--train.epochs", "1", "--train.warmup", "0",
+]  # fmt: skip
+FIELDS = ["name", "file", "score", "spread", "low", "high", "width", "height"]
 
 
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
+def call(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)), input=stdin)
+
+
+def picture(blur: float, seed: int = 0, size: tuple[int, int] = (60, 40)) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(noise).filter(ImageFilter.GaussianBlur(blur))
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set: 26 pictures, the sharper the better, with a CSV of scores from 0 to 10 and splits."""
+    folder = tmp_path_factory.mktemp("set")
+    rows = []
+    for i in range(26):
+        blur, split = i % 9, "train" if i < 12 else "val" if i < 18 else "test"
+        picture(blur / 4, seed=i).save(folder / f"img{i}.png")
+        rows.append({"image": f"img{i}.png", "score": 9.5 - blur, "split": split, "subset": "ab"[i % 2]})
+    with (folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "a"
-    result = call("train", "--out", out, *TINY, "--train.epochs", 3)
+    result = call("train", "--out", out, "--data.path", folder, "--data.scale", "0,10", *TINY)
     assert result.exit_code == 0, result.output
     return out
 
 
-def test_training_beats_the_baselines_and_eval_says_the_same(trained: Path) -> None:
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network without training, whose scores differ and lie within 0 to 10."""
+    torch.manual_seed(0)
+    network = QualityNet("test_resnet", drop_path=0.0, image_size=64, high=10.0)
+    with torch.no_grad():
+        for head in (network.hyper.last_weight, network.hyper.last_bias):
+            head.weight.mul_(0.1)
+        network.hyper.last_bias.bias.fill_(0.5)
+        network.spread_scale.fill_(0.1)
+    out = tmp_path_factory.mktemp("model")
+    network.save_pretrained(out)
+    return out
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    for i, name in enumerate(("img10.png", "img2.png", "a b.png", "deep/img3.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(i, seed=i).save(tmp_path / name)
+    return tmp_path
+
+
+def scores_of(result: Result) -> list[float]:
+    return [float(row["score"]) for row in csv.DictReader(io.StringIO(result.stdout))]
+
+
+def test_train_eval_and_predict_with_what_was_trained(trained: Path, folder: Path) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert metrics["model"]["IoU"] > max(metrics[name]["IoU"] for name in metrics if name != "model")
+    assert metrics["model"]["images"] == 8
+    assert {"mean of train", "subset name only"} <= set(metrics["baselines"])
     assert (trained / "report.html").stat().st_size > 1000
-    assert json.loads(call("eval", trained, "--json").stdout)["model"] == pytest.approx(metrics["model"])
+    assert len(list(csv.DictReader((trained / "scores.csv").open()))) == 8
+    again = json.loads(call("eval", trained, "--json").stdout)
+    assert again["model"]["MAE"] == pytest.approx(metrics["model"]["MAE"], abs=1e-5)
+    predicted = json.loads(call("predict", folder / "img0.png", "-m", trained, "--json").stdout)
+    assert (predicted["low"], predicted["high"]) == (0, 10)
 
 
 def test_resume_takes_no_other_settings(trained: Path) -> None:
@@ -38,29 +102,172 @@ def test_resume_takes_no_other_settings(trained: Path) -> None:
     assert "leave the other options out" in refused.stderr
 
 
-def test_predict_goes_on_after_a_broken_file(trained: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (40, 30), (90, 90, 90)).save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"not a picture")
-    result = call("predict", tmp_path, "--model", trained, "--out", tmp_path / "out")
+def test_table_csv_and_json_say_the_same(model: Path, shots: Path) -> None:
+    table = call("predict", shots, "--model", model)
+    assert table.exit_code == 0
+    assert table.stderr.count("0 to 10, higher is better") == 1
+    lines = [line.split() for line in table.stdout.splitlines() if line.strip()]
+    assert lines[0] == FIELDS
+    to_stdout = call("predict", shots, "--model", model, "--csv", "-")
+    rows = list(csv.DictReader(io.StringIO(to_stdout.stdout)))
+    assert list(rows[0]) == FIELDS
+    assert [row["name"] for row in rows] == ["a b", "img2", "img10"]
+    entries = [json.loads(line) for line in call("predict", shots, "--model", model, "--json").stdout.splitlines()]
+    assert [list(entry) for entry in entries] == [FIELDS] * 3
+    assert [entry["score"] for entry in entries] == scores_of(to_stdout)
+    assert len(set(scores_of(to_stdout))) == 3
+    assert lines[2][-6] == f"{entries[0]['score']:.2f}"
+    made = call("predict", shots, "--model", model, "--csv", shots / "out" / "scores.csv")
+    assert made.stdout == ""
+    assert (shots / "out" / "scores.csv").read_text() == to_stdout.stdout
+
+
+def test_files_globs_urls_and_lists(model: Path, shots: Path) -> None:
+    url = f"file://{shots}/a%20b.png"
+    named = call("predict", shots / "img2.png", shots / "img*.png", url, "-m", model, "--csv", "-")
+    assert [row["name"] for row in csv.DictReader(io.StringIO(named.stdout))] == ["img2", "img10", "a b"]
+    listed = call("predict", "-", "-m", model, "--csv", "-", stdin=f"{shots}/img10.png\n\n{url}\n")
+    assert [row["name"] for row in csv.DictReader(io.StringIO(listed.stdout))] == ["img10", "a b"]
+    deep = call("predict", shots, "-r", "-m", model, "--csv", "-")
+    assert len(scores_of(deep)) == 4
+    for wrong in ("https://example.com/a.jpg", "file://server/a.jpg"):
+        refused = call("predict", wrong, "-m", model)
+        assert refused.exit_code == 2
+        assert f"{wrong}: only local files are read" in refused.stderr
+
+
+def test_order_and_filters(model: Path, shots: Path) -> None:
+    scores = scores_of(call("predict", shots, "-m", model, "--csv", "-"))
+    assert scores_of(call("predict", shots, "-m", model, "--csv", "-", "--sort", "score")) == sorted(scores)
+    middle = sorted(scores)[1] - 1e-3
+    below = call("predict", shots, "-m", model, "--csv", "-", "--below", middle)
+    assert scores_of(below) == [min(scores)]
+    assert "1 of 3 scored pictures are in the asked range" in below.stderr
+    assert scores_of(call("predict", shots, "-m", model, "--csv", "-", "--above", middle + 2e-3)) == [max(scores)]
+    names = call("predict", shots / "img2.png", shots / "img10.png", "-m", model, "--sort", "name", "--json").stdout
+    assert [json.loads(line)["name"] for line in names.splitlines()] == ["img2", "img10"]
+
+
+def test_broken_files_are_named_and_the_others_scored(model: Path, shots: Path) -> None:
+    (shots / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    (shots / "zero.png").touch()
+    picture(0).convert("CMYK").save(shots / "cmyk.jpg")
+    picture(0, size=(1, 1)).save(shots / "one.png")
+    picture(0).save(shots / "moving.gif", save_all=True, append_images=[picture(1)])
+    result = call("predict", shots, "-m", model, "--csv", "-")
     assert result.exit_code == 1
-    assert "b.png" in result.stderr
-    assert Image.open(tmp_path / "out/a_mask.png").size == (40, 30)
-    line = json.loads(call("predict", tmp_path / "a.png", "--model", trained, "--json").stdout)
-    assert (line["width"], line["height"]) == (40, 30)
+    assert len(scores_of(result)) == 6
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 2
+    assert "cut.jpg" in errors[0]
+    assert "zero.png: empty file" in errors[1]
+    entries = [json.loads(line) for line in call("predict", shots, "-m", model, "--json").stdout.splitlines()]
+    assert [entry["name"] for entry in entries if "error" in entry] == ["cut", "zero"]
 
 
-def test_wrong_settings_and_models_are_one_line(tmp_path: Path) -> None:
+def test_maps_are_drawn_and_inputs_never_overwritten(model: Path, shots: Path) -> None:
+    out = shots / "maps"
+    result = call("predict", shots / "img2.png", shots / "img10.png", "-m", model, "--map", "-o", out)
+    assert result.exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["img10_quality.jpg", "img2_quality.jpg"]
+    assert Image.open(out / "img2_quality.jpg").size[0] > 600
+    before = (out / "img2_quality.jpg").read_bytes()
+    refused = call("predict", shots / "img2.png", out / "img2_quality.jpg", "-m", model, "--map", "-o", out)
+    assert refused.exit_code == 1
+    assert "img2_quality.jpg: is one of the inputs" in refused.stderr
+    assert (out / "img2_quality.jpg").read_bytes() == before
+    assert call("predict", shots / "img2.png", "-m", model, "--csv", shots / "img2.png").exit_code == 1
+    assert call("predict", shots / "img2.png", "-m", model, "--csv", "-", "--json").exit_code == 2
+
+
+def test_two_pictures_compared(model: Path, shots: Path) -> None:
+    first, second = shots / "img10.png", shots / "img2.png"
+    said = json.loads(call("compare", first, second, "-m", model, "--json").stdout)
+    a, b = said["pictures"]
+    assert [a["name"], b["name"]] == ["img10", "img2"]
+    assert said["difference"] == pytest.approx(a["score"] - b["score"], abs=1e-4)
+    assert said["spread"] == pytest.approx(np.hypot(a["spread"], b["spread"]), rel=1e-4)
+    assert said["exceeds_spread"] == (abs(said["difference"]) > said["spread"])
+    swapped = json.loads(call("compare", second, first, "-m", model, "--json").stdout)
+    assert swapped["probability_first_better"] == pytest.approx(1 - said["probability_first_better"])
+    same = call("compare", first, first, "-m", model)
+    assert same.exit_code == 0
+    assert "too close to call: difference 0.00" in same.stdout
+    (shots / "bad.png").write_bytes(b"x")
+    broken = call("compare", first, shots / "bad.png", "-m", model)
+    assert broken.exit_code == 1
+    assert "bad.png" in broken.stderr
+
+
+def test_eval_on_other_data_without_near_duplicates_and_across_sets(model: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "near.csv").write_text("image_name,near_dup\nimg18.png,1\nimg19.png,0\n")
+    options = ["--data", folder, "--scale", "0,10"]
+    out = tmp_path / "report"
+    result = call("eval", model, *options, "--exclude", tmp_path / "near.csv", "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert (said["model"]["images"], said["clean"]["model"]["images"]) == (8, 7)
+    assert {path.name for path in out.iterdir()} == {"metrics.json", "scores.csv", "report.html"}
+    shown = call("eval", model, *options, "--split", "all", "--crops", "grid", "--crop-count", "4", "--crop-side", "32")
+    assert shown.exit_code == 0, shown.output
+    assert "SRCC" in shown.stdout
+    across = json.loads(call("eval", model, *options, "--data", folder / "scores.csv", "--json").stdout)
+    assert [row["images"] for row in across] == [8, 8]
+    assert call("eval", model, *options, "--data", folder, "--out", out).exit_code == 2
+
+
+def test_baseline_stands_beside_the_model(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    for name, value in (("_ROUNDS", 20), ("_LEAVES", (8,)), ("_COSTS", (1.0,)), ("_WIDTHS", (1.0,))):
+        monkeypatch.setattr(f"iqa.baseline.{name}", value)
+    options = ["--data", folder, "--scale", "0,10", "--size", "64", "--json"]
+    alone = json.loads(call("baseline", *options).stdout)
+    assert alone["all 8"]["model"]["SRCC"] > 0.7  # sharpness is what the statistics measure best
+    beside = json.loads(call("baseline", *options, "-m", model).stdout)
+    assert beside["baselines"]["hand-crafted"]["SRCC"] == pytest.approx(alone["all 8"]["model"]["SRCC"])
+    assert beside["model"]["images"] == 8
+
+
+def test_data_is_described_and_checked(folder: Path, tmp_path: Path) -> None:
+    rows = json.loads(call("data", folder, "--scale", "0,10", "--json").stdout)["splits"]
+    assert [(row["split"], row["pictures"]) for row in rows] == [("train", 12), ("val", 6), ("test", 8)]
+    assert "train" in call("data", "show", folder).stdout
+    checked = call("data", "check", folder, "--json")
+    assert checked.exit_code == 0, checked.output
+    (tmp_path / "bad.png").write_bytes(b"x")
+    picture(0).save(tmp_path / "good.png")
+    (tmp_path / "scores.csv").write_text("image,score,split\nbad.png,1,train\ngood.png,2,test\n")
+    broken = call("data", "check", tmp_path)
+    assert broken.exit_code == 1
+    assert "bad.png" in broken.stdout
+    assert call("data", tmp_path / "none").exit_code == 1
+
+
+def test_wrong_settings_and_models_are_one_line(tmp_path: Path, folder: Path) -> None:
     for code, word, result in (
         (2, "train.lr", call("train", "--train.lr", "-1")),
-        (2, "--split", call("eval", tmp_path, "--split", "all")),
         (1, "config.json", call("eval", tmp_path)),
+        (1, "no-such-model", call("predict", folder / "img0.png", "-m", "no-such-model")),
+        (1, "none.png: no such file", call("predict", folder / "none.png")),
+        (2, "crops", call("eval", tmp_path, "--crops", "some")),
     ):
-        assert result.exit_code == code
+        assert result.exit_code == code, result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
         assert word in result.stderr
 
 
-def test_info_counts() -> None:
-    counted = json.loads(call("info", "--preset", "small", "--json").stdout)
-    assert counted["parameters_M"] == pytest.approx(11.3, abs=0.3)
-    assert counted["multiply_adds_G"] > 2
+def test_info_counts_one_scale_against_several() -> None:
+    options = ["--model.backbone", "test_resnet", "--size", "96", "64", "--json"]
+    single, several = json.loads(call("info", *options).stdout)
+    assert several["parameters_M"] / single["parameters_M"] == pytest.approx(several["x parameters"])
+    assert min(several["x parameters"], several["x multiply_adds"]) > 1
+    larger = json.loads(call("info", *options[:2], "--size", "192", "128", "--json").stdout)[0]
+    assert larger["multiply_adds_G"] > 2 * single["multiply_adds_G"]
+    assert len(json.loads(call("info", "--no-model.multiscale", *options).stdout)) == 1
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys, iqa.cli; assert 'torch' not in sys.modules, 'torch'"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,15 +6,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from iqa.config import Config, DataSettings
 from polyscale.commands import note, print_json, progress, table
+from polyscale.settings import resolve
 
 Where = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder or CSV file of a data set, or synthetic.")]
-Layout = Annotated[str, typer.Option(help="Layout of the folder (koniq, spaq, kadid, ..., csv); auto tells it.")]
-Images = Annotated[Path | None, typer.Option(help="Folder of the pictures, where it is not the usual one.")]
-Scale = Annotated[tuple[float, float] | None, typer.Option(help="CSV: lowest and highest score that can be given.")]
+Layout = Annotated[str | None, typer.Option(help="Layout of the folder (koniq, spaq, kadid, ...), else told from it.")]
+Images = Annotated[str | None, typer.Option(help="Folder of the pictures, where it is not the usual one.")]
+Scale = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="CSV: range that scores can be given in.")]
 LowerBetter = Annotated[bool | None, typer.Option(help="CSV: scores are lower for better pictures (DMOS).")]
-SplitColumn = Annotated[str, typer.Option(help="CSV: the column that says train, val or test.")]
-ValFraction = Annotated[float, typer.Option(help="Share of train cut off for validation where there is none.")]
+SplitColumn = Annotated[str | None, typer.Option(help="CSV: the column that says train, val or test.")]
+ValFraction = Annotated[float | None, typer.Option(help="Share of train cut off for validation where there is none.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
 
 
@@ -34,21 +36,19 @@ data = typer.Typer(
 @data.command()
 def show(
     path: Where = "synthetic",
-    layout: Layout = "auto",
+    layout: Layout = None,
     images: Images = None,
     scale: Scale = None,
     lower_better: LowerBetter = None,
-    split_column: SplitColumn = "",
-    val_fraction: ValFraction = 0.15,
+    split_column: SplitColumn = None,
+    val_fraction: ValFraction = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a data set's splits, scores, picture sizes and subsets, from listings and headers alone."""
     from iqa.data.open import describe
 
-    rows = describe(
-        path, layout=layout, images=images, scale=scale, lower_better=lower_better, split_column=split_column,
-        val_fraction=val_fraction,
-    )  # fmt: skip
+    given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
+    rows = describe(path, **_reading(path, given | {"split_column": split_column, "val_fraction": val_fraction}))
     notes = list(dict.fromkeys(line for row in rows for line in row.pop("notes")))
     if as_json:
         print_json({"splits": rows, "notes": notes})
@@ -61,12 +61,12 @@ def show(
 @data.command()
 def check(
     path: Where,
-    layout: Layout = "auto",
+    layout: Layout = None,
     images: Images = None,
     scale: Scale = None,
     lower_better: LowerBetter = None,
-    split_column: SplitColumn = "",
-    val_fraction: ValFraction = 0.15,
+    split_column: SplitColumn = None,
+    val_fraction: ValFraction = None,
     as_json: AsJson = False,
 ) -> None:
     """Open every picture: broken and missing ones, scores out of range, copies and near-duplicates across splits.
@@ -75,11 +75,10 @@ def check(
     """
     from iqa.data.check import check as check_set
 
+    given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
+    reading = _reading(path, given | {"split_column": split_column, "val_fraction": val_fraction})
     with progress("opening pictures") as bar:
-        findings = check_set(
-            path, layout=layout, images=images, scale=scale, lower_better=lower_better, split_column=split_column,
-            val_fraction=val_fraction, progress=lambda done, total: bar.advance(text=f"of {total}"),
-        )  # fmt: skip
+        findings = check_set(path, progress=lambda done, total: bar.advance(text=f"of {total}"), **reading)
     if as_json:
         print_json([vars(finding) for finding in findings])
     else:
@@ -89,6 +88,26 @@ def check(
             note(f"{path}: nothing wrong")
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
+
+
+def _reading(path: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What is given, as iqa.data.open takes it."""
+    settings = data_settings(None, path, given)
+    return {key: getattr(settings, key) for key in given}
+
+
+def data_settings(model: str | None, path: str | None, given: dict[str, Any]) -> DataSettings:
+    """The data settings of the run that `model` is the folder of, or those of `path`; changed as `given` says."""
+    file = _config_of(model) if path is None and model is not None else None
+    overrides = {f"data.{key}": value for key, value in {"path": path, **given}.items() if value is not None}
+    return resolve(Config, file=file, overrides=overrides).data
+
+
+def _config_of(model: str) -> Path | None:
+    """The config.yaml of the run that `model` is the folder of (or of its best/), if it is one."""
+    folder = Path(model).resolve()
+    run = folder.parent if folder.name == "best" else folder
+    return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None
 
 
 def _counted(subsets: dict[str, int]) -> str:

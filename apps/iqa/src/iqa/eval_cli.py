@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iqa.config import Config, DataSettings
-from iqa.data_cli import Images, LowerBetter, Scale, SplitColumn
+from iqa.config import DataSettings
+from iqa.data_cli import Images, Layout, LowerBetter, Scale, SplitColumn, data_settings
 from iqa.score_cli import MODEL_HELP, AsJson, BatchSize, Precision
 from polyscale.commands import note, print_json, progress, table
 from polyscale.errors import UserError
-from polyscale.settings import resolve
 
 if TYPE_CHECKING:
     from iqa.assess import Assessment
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Data = Annotated[list[str] | None, typer.Option("--data", "-d", help="Folder or CSV, or synthetic; may be repeated.")]
-Layout = Annotated[str | None, typer.Option(help="Layout of the folder, as in iqa train --data.layout.")]
 Split = Annotated[str, typer.Option(help="train, val, test, or all (of a data set that the model never saw).")]
 Exclude = Annotated[
     Path | None, typer.Option(help="CSV (image_name, near_dup): metrics also without those near-duplicates of train.")
@@ -35,7 +33,7 @@ def evaluate(
     images: Images = None,
     scale: Scale = None,
     lower_better: LowerBetter = None,
-    split_column: SplitColumn = "",
+    split_column: SplitColumn = None,
     exclude: Exclude = None,
     crops: Annotated[str, typer.Option(help="whole (one pass), or random, grid or centre crops.")] = "whole",
     crop_count: Annotated[int, typer.Option(min=1, help="Random or grid crops per picture.")] = 20,
@@ -58,14 +56,15 @@ def evaluate(
     from iqa.crops import Crops
     from iqa.model import QualityNet
 
+    parts = Crops(crops, crop_count, crop_side)  # type: ignore[arg-type]
     accelerator = Accelerator()
     network = QualityNet.from_pretrained(model).to(accelerator.device)
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
-    given["split_column"] = split_column or None
+    given["split_column"] = split_column
     settings = [data_settings(model, path, given) for path in (data or [None])]  # type: ignore[list-item]
     sets = [_opened(one, split, network.input_size) for one in settings]
     options: dict[str, Any] = {"accelerator": accelerator, "batch_size": batch_size, "precision": precision}
-    options["crops"] = Crops(crops, crop_count, crop_side)  # type: ignore[arg-type]
+    options["crops"] = parts
     if len(sets) > 1:
         _across(network, sets, options, as_json)
         return
@@ -81,7 +80,7 @@ def baseline(
     images: Images = None,
     scale: Scale = None,
     lower_better: LowerBetter = None,
-    split_column: SplitColumn = "",
+    split_column: SplitColumn = None,
     exclude: Exclude = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="A model to show beside it.")] = None,
     size: Annotated[int, typer.Option(min=32, help="Larger pictures are first shrunk to this side squared.")] = 512,
@@ -97,7 +96,7 @@ def baseline(
     require_sklearn()
     network = None if model is None else QualityNet.from_pretrained(model)
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
-    settings = data_settings(None, data, given | {"split_column": split_column or None})
+    settings = data_settings(None, data, given | {"split_column": split_column})
     train, val, test = (_opened(settings, split, size) for split in ("train", "val", "test"))
     with progress("baseline") as bar:
         fitted = fit_baseline(
@@ -108,20 +107,6 @@ def baseline(
         _show(assess(network, test, train=train, baseline=fitted, leave_out=exclude), test, out, as_json)
         return
     _show_alone(fitted, test, exclude, as_json)
-
-
-def data_settings(model: str | None, path: str | None, given: dict[str, Any]) -> DataSettings:
-    """The data settings of the run that `model` is the folder of, or those of `path`; changed as `given` says."""
-    file = _config_of(model) if path is None and model is not None else None
-    overrides = {f"data.{key}": value for key, value in {"path": path, **given}.items() if value is not None}
-    return resolve(Config, file=file, overrides=overrides).data
-
-
-def _config_of(model: str) -> Path | None:
-    """The config.yaml of the run that `model` is the folder of (or of its best/), if it is one."""
-    folder = Path(model).resolve()
-    run = folder.parent if folder.name == "best" else folder
-    return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None
 
 
 def _opened(settings: DataSettings, split: str, size: int) -> "QualitySet":

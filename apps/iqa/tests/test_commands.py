@@ -264,7 +264,7 @@ def test_info_counts_one_scale_against_several() -> None:
     assert several["parameters_M"] / single["parameters_M"] == pytest.approx(several["x parameters"])
     assert min(several["x parameters"], several["x multiply_adds"]) > 1
     larger = json.loads(call("info", *options[:2], "--size", "192", "128", "--json").stdout)[0]
-    assert larger["multiply_adds_G"] > 2 * single["multiply_adds_G"]
+    assert larger["multiply_adds_G"] > single["multiply_adds_G"]
     assert len(json.loads(call("info", "--no-model.multiscale", *options).stdout)) == 1
 
 

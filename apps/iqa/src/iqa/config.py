@@ -132,7 +132,7 @@ PRESETS = {
         about="From scratch on 2 CPU cores in minutes: RegNetX-200MF at a quarter of the size beside scene statistics.",
         values={
             "data": {"crop": 64, "pairs": 300},
-            "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 4, "dropout": 0.1, "drop_path": 0.0},
+            "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 4, "dropout": 0.2, "drop_path": 0.0},
             "loss": {"norm_in_norm": 0.3},
             "train": {"epochs": 10, "batch_size": 16, "lr": 1e-3, "ema": 0.99},
         },

@@ -175,7 +175,7 @@ class StatisticsBranch(nn.Module):
     from the opinions before the written network sees them, they left it nothing to learn (docs/results.md).
     """
 
-    def __init__(self, dropout: float, hidden: int = 128) -> None:
+    def __init__(self, dropout: float, hidden: int = 256) -> None:
         super().__init__()
         self.measure = SceneStatistics()
         self.standardise = Standardise(self.measure.channels)

@@ -98,6 +98,20 @@ def test_blocks_keep_their_order_and_neighbouring_charts_share_a_row() -> None:
     Page(html)
 
 
+def test_history_is_loss_by_step_and_scores_by_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(Report, "curves", lambda self, series, **words: drawn.append((series, words)))
+    records = [{"kind": "training", "step": step, "epoch": (step - 1) // 20, "loss": 2 / step} for step in (10, 20, 30)]
+    records += [{"kind": "validation", "step": 20, "epoch": 0, "IoU": 0.1}, {"kind": "note", "step": 21, "epoch": 1}]
+    Report("r").history(records, ("IoU", "MAE"))
+    Report("r").history(records[:3], ("IoU",))
+    Report("r").history([], ("IoU",))
+    loss = [(10, 0.2), (20, 0.1), (30, 2 / 30)]
+    training = ({"loss": loss}, {"title": "Training", "xlabel": "step", "ylabel": "loss"})
+    validation = ({"IoU": [(1, 0.1)]}, {"title": "Validation", "xlabel": "epoch", "ylabel": "IoU"})
+    assert drawn == [training, validation, training]
+
+
 def cells(html: str) -> list[list[str]]:
     return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
 
@@ -109,6 +123,7 @@ def test_table_values_and_best() -> None:
         {"": "centre", "wF": 0.28, "MAE": 0.2, "n": np.int64(7), "late": True},
         {"": "empty", "wF": float("nan"), "MAE": None, "n": 0, "late": False, "note": 1e-5},
         {"": "tie", "wF": 0.71349, "MAE": 123.456, "n": -1},
+        {"": "tiny", "MAE": 0.0004073},
     ]
     report.table(rows, "Scores", {"wF": "max", "MAE": "min"})
     html = report.html()
@@ -118,14 +133,15 @@ def test_table_values_and_best() -> None:
         ["centre", "0.280", "0.200", "7", "–", "yes"],
         ["empty", "–", "–", "0", "1e\u22125", "no"],
         ["tie", "0.713", "123.5", "\u22121", "–", "–"],
+        ["tiny", "–", "0.0004", "–", "–", "–"],
     ]
-    assert re.findall(r'class="best">(.*?)<', html) == ["0.713", "0.040", "0.713"]
+    assert re.findall(r'class="best">(.*?)<', html) == ["0.713", "0.713", "0.0004"]
 
 
 def test_table_of_pairs_alone_and_wrong_highlight() -> None:
     report = Report("r")
-    report.table({"lr": 1e-4, "amp": True, "scales": [0.5, 1.0]})
-    assert cells(report.html()) == [["lr", "0.0001"], ["amp", "yes"], ["scales", "[0.5, 1.0]"]]
+    report.table({"lr": 1.25e-4, "amp": True, "scales": [0.5, 1.0]})
+    assert cells(report.html()) == [["lr", "0.000125"], ["amp", "yes"], ["scales", "[0.5, 1.0]"]]
     report.table([])  # nothing scored yet
     Page(report.html())
     with pytest.raises(ValueError, match=r"highlight must map columns \['a'\] to 'max' or 'min', given 'b': 'max'"):

@@ -114,11 +114,8 @@ def write_report(
     report.text(result.verdict() or "Scored without baselines.")
     rows = result.rows()
     report.table(rows, CAPTION, highlight={k: "min" if k in LOWER_IS_BETTER else "max" for k in SHOWN if k in rows[0]})
-    records = read_journal(journal) if journal else []
-    for kind, keys in (("training", ("loss",)), ("validation", ("wF", "S", "MAE"))):
-        series = {key: [(r["epoch"] + 1, r[key]) for r in records if r["kind"] == kind and key in r] for key in keys}
-        if any(series.values()):
-            report.curves(series, title=kind.capitalize(), xlabel="epoch", ylabel=", ".join(keys))
+    if journal:
+        report.history(read_journal(journal), ("wF", "S", "MAE"))
     heading = ""
     for example in examples(model, dataset, result.scores):
         name = f"{example.kind}_{example.name.replace('/', '_')}.png"

@@ -57,12 +57,13 @@ class Report:
 
         A single mapping becomes a two-column list of key and value. `highlight` says per column whether the largest
         ("max") or smallest ("min") value is best: it is marked, ties all, and the header shows the direction. Floats
-        have `decimals` places, fewer from 100 up; None, NaN and absent cells are a dash.
+        have `decimals` places, fewer from 100 up; where that would show nothing but zeros, one digit, in a list four.
+        None, NaN and absent cells are a dash.
         Raises ValueError where `highlight` names no column or no direction.
         """
         if isinstance(rows, Mapping):
             body = "".join(
-                f'<tr><th scope="row">{escape(key)}</th><td>{_cell(value, decimals)}</td></tr>'
+                f'<tr><th scope="row">{escape(key)}</th><td>{_cell(value, decimals, 4)}</td></tr>'
                 for key, value in rows.items()
             )
             table = f'<table class="pairs"><tbody>{body}</tbody></table>'
@@ -74,6 +75,18 @@ class Report:
     def curves(self, series: Mapping[str, Points], title: str = "", xlabel: str = "", ylabel: str = "") -> None:
         """Lines of (x, y) over one pair of axes, values on hover. Not finite = a gap; long runs keep every spike."""
         self._add("chart", line_chart(series, title=title, xlabel=xlabel, ylabel=ylabel))
+
+    def history(self, records: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None:
+        """The course of a run from the records of its log.jsonl: loss by step, the validation's `shown` by epoch."""
+        loss = [(r["step"], r["loss"]) for r in records if r["kind"] == "training"]
+        validations = [r for r in records if r["kind"] == "validation"]
+        scores = {key: [(r["epoch"] + 1, r[key]) for r in validations if key in r] for key in shown}
+        scores = {key: points for key, points in scores.items() if points}
+        if loss:
+            self.curves({"loss": loss}, title="Training", xlabel="step", ylabel="loss")
+        if scores:
+            name = "" if len(scores) > 1 else next(iter(scores))  # of several the legend tells
+            self.curves(scores, title="Validation", xlabel="epoch", ylabel=name)
 
     def scatter(
         self,
@@ -181,7 +194,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _cell(value: Any, decimals: int) -> str:
+def _cell(value: Any, decimals: int, least: int = 1) -> str:
+    """A value as text; `least` significant digits where `decimals` would round it to zero."""
     if value is None or (isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isnan(value)):
         return _DASH
     if isinstance(value, bool | np.bool_):
@@ -190,7 +204,9 @@ def _cell(value: Any, decimals: int) -> str:
         return number(int(value))
     if _is_number(value):
         size = abs(float(value))
-        if 0 < size < 0.5 * 10.0**-decimals or size >= 1000:
+        if 0 < size < 0.5 * 10.0**-decimals:
+            return number(float(f"{value:.{least}g}"))
+        if size >= 1000:
             return number(float(value))
         return f"{float(value):.{decimals if size < 100 else min(decimals, 1)}f}".replace("-", "\u2212")
     return escape(value)

@@ -36,11 +36,7 @@ def write_results(
     (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     report = Report("app-name", f"{dataset.split} split, {len(dataset)} images")
     report.table(rows(result), "Averages over the images.", highlight={"IoU": "max", "MAE": "min"})
-    records = read_journal(folder / "log.jsonl")
-    for kind, key in (("training", "loss"), ("validation", "IoU")):
-        points = [(r["epoch"] + 1, r[key]) for r in records if r["kind"] == kind]
-        if points:
-            report.curves({key: points}, title=kind.capitalize(), xlabel="epoch", ylabel=key)
+    report.history(read_journal(folder / "log.jsonl"), ("IoU",))
     report.images(examples(model, dataset), title="Examples", columns=EXAMPLES)
     if config:
         report.details("Settings", config)

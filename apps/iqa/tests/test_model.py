@@ -68,13 +68,14 @@ def test_any_size_in_one_pass_alike_in_any_batch(size: tuple[int, int]) -> None:
     assert (spreads > 0).all()
 
 
+@pytest.mark.parametrize("statistics", [True, False])
 @torch.no_grad()
-def test_look_then_judge_is_the_forward_pass() -> None:
-    model = tiny()
+def test_look_then_judge_is_the_forward_pass(statistics: bool) -> None:
+    model = tiny(statistics=statistics)
     images = torch.rand(2, 3, 90, 70)
-    small, statistics = model.look(images)
+    small, measured = model.look(images)
     assert small.shape == (2, 3, 45, 35)
-    assert torch.equal(model(small, statistics), model(images))
+    assert torch.equal(model(small, measured), model(images))
 
 
 @pytest.mark.parametrize("arguments", [{}, {"fusion": "attention"}, {"multiscale": False}, {"statistics": False}])

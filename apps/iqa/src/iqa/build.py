@@ -65,13 +65,13 @@ class Views:
     pairs: PairSet | None
     cross: ViewSet | None
 
-    def with_pairs(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """The batch's "image" and "statistics" with this step's pairs behind them."""
-        named = {key: batch[key] for key in ("image", "statistics") if key in batch}
+    def with_pairs(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
+        """The batch's images and statistics with this step's pairs behind them."""
+        image, statistics = batch["image"], batch["statistics"]
         if self.pairs is None:
-            return named
-        shown = self.pairs.batch(step, batch["image"].device)
-        return {key: torch.cat([value, shown[key]]) for key, value in named.items()}
+            return image, statistics
+        shown = self.pairs.batch(step, image.device)
+        return torch.cat([image, shown["image"]]), torch.cat([statistics, shown["statistics"]])
 
     @property
     def range(self) -> tuple[float, float]:

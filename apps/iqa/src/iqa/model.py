@@ -78,7 +78,7 @@ class QualityNet(Pretrained):
         self.register_buffer("spread_scale", torch.ones(()))
         self.log_variance = nn.Linear(TARGET[1] + TARGET[0], 1)
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The part of the network that never changes: see `look`."""
         return look(images, None if self.statistics is None else self.statistics.measure, self.shrink)
 
@@ -97,7 +97,7 @@ class QualityNet(Pretrained):
         stages = self.backbone((images - self.mean) / self.std)
         content, vector = self.hyper.read(self._joined(stages)), self.local(stages)
         readers: list[Tensor] = []
-        if self.statistics is not None and statistics is not None:
+        if self.statistics is not None:
             said, shift, alone = self.statistics(statistics)
             content, vector = content + shift[..., None, None], torch.cat([vector, said], 1)
             readers.append(alone.float())
@@ -161,9 +161,9 @@ class QualityNet(Pretrained):
 
 
 @torch.no_grad()
-def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[Tensor, Tensor | None]:
-    """[B, 3, H, W] -> (the images shrunk by the whole number `shrink`, their statistics [B, K] or None)."""
-    statistics = None if measure is None else measure(images)
+def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[Tensor, Tensor]:
+    """[B, 3, H, W] -> (the images shrunk by the whole number `shrink`, their statistics [B, K], K = 0 for none)."""
+    statistics = images.new_zeros(len(images), 0) if measure is None else measure(images)
     if shrink > 1:
         images = F.avg_pool2d(images, min(shrink, *images.shape[-2:]), ceil_mode=True)
     return images, statistics

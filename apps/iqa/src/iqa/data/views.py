@@ -12,19 +12,19 @@ from torch import Tensor
 from .dataset import QualitySet, random_crop
 from .synthetic import ordered_pair
 
-Look = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+Look = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class ViewSet(torch.utils.data.Dataset[dict[str, Any]]):
-    """`[i]` is {"image": float32 [3, h, w], "score": share of the range, "index": i} and, where the network takes
-    them, "statistics": float32 [K] of the whole picture; h = w = `crop` where it is given.
+    """`[i]` is {"image": float32 [3, h, w], "statistics": float32 [K] of the whole picture (K = 0 where the network
+    takes none), "score": share of the range, "index": i}; h = w = `crop` where it is given.
 
     The crop and the mirroring draw from torch's global generator.
     """
 
     def __init__(self, base: QualitySet, look: Look, crop: int | None, flip: bool, cache: bool = True) -> None:
         self.base, self.look, self.crop, self.flip, self.cache = base, look, crop, flip, cache
-        self._seen: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.base)
@@ -41,41 +41,37 @@ class ViewSet(torch.utils.data.Dataset[dict[str, Any]]):
         if self.flip and torch.rand(()) < 0.5:
             image = image.flip(2)
         score = (self.base.scores[index] - self.base.low) / (self.base.high - self.base.low)
-        sample = {"image": image.float().div_(255), "score": torch.tensor(score, dtype=torch.float32), "index": index}
-        return sample if statistics is None else {**sample, "statistics": statistics}
+        seen = {"image": image.float().div_(255), "statistics": statistics}
+        return {**seen, "score": torch.tensor(score, dtype=torch.float32), "index": index}
 
-    def _view(self, index: int) -> tuple[Tensor, Tensor | None]:
+    def _view(self, index: int) -> tuple[Tensor, Tensor]:
         if index in self._seen:
             return self._seen[index]
-        seen = view(self.look, self.base.picture(index)[None])
-        result = seen[0][0], None if seen[1] is None else seen[1][0]
+        image, statistics = view(self.look, self.base.picture(index)[None])
         if self.cache:
-            self._seen[index] = result
-        return result
+            self._seen[index] = image[0], statistics[0]
+        return image[0], statistics[0]
 
 
 class PairSet:
     """`count` pictures of `base`, each as a square crop of side `side` under one distortion at two levels.
 
-    batch(step, device) is {"image": float32 [2 n, 3, h, w], and "statistics" [2 n, K] where the network takes them}
-    with n = `batch_size`: the n better ones first. Which pairs a step gets is a function of (seed, step) alone; all are
-    kept once made.
+    batch(step, device) is {"image": float32 [2 n, 3, h, w], "statistics": float32 [2 n, K]} with n = `batch_size`, the
+    n better ones first. Which pairs a step gets is a function of (seed, step) alone; all are kept once made.
     """
 
     def __init__(self, base: QualitySet, look: Look, count: int, side: int, batch_size: int, seed: int) -> None:
         self.base, self.look, self.count, self.side = base, look, min(count, len(base)), side
         self.batch_size, self.seed = batch_size, seed
-        self._made: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._made: dict[int, tuple[Tensor, Tensor]] = {}
 
     def batch(self, step: int, device: torch.device) -> dict[str, Tensor]:
         chosen = np.random.default_rng([self.seed, step]).integers(self.count, size=self.batch_size)
         made = [self._pair(int(i)) for i in chosen]
-        images = torch.stack([image for image, _ in made], 1).flatten(0, 1).float().div_(255)
-        statistics = [s for _, s in made if s is not None]
-        batch = {"image": images} | ({"statistics": torch.stack(statistics, 1).flatten(0, 1)} if statistics else {})
-        return {name: tensor.to(device) for name, tensor in batch.items()}
+        images, statistics = (torch.stack(part, 1).flatten(0, 1).to(device) for part in zip(*made, strict=True))
+        return {"image": images.float().div_(255), "statistics": statistics}
 
-    def _pair(self, number: int) -> tuple[Tensor, Tensor | None]:
+    def _pair(self, number: int) -> tuple[Tensor, Tensor]:
         if number not in self._made:
             rng = np.random.default_rng([self.seed, number, self.count])
             picture = self.base.picture(int(rng.integers(len(self.base)))).permute(1, 2, 0).contiguous()
@@ -84,7 +80,7 @@ class PairSet:
         return self._made[number]
 
 
-def view(look: Look, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """uint8 [B, 3, H, W] -> (uint8 [B, 3, h, w], statistics [B, K] or None)."""
+def view(look: Look, images: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 [B, 3, H, W] -> (uint8 [B, 3, h, w], statistics [B, K])."""
     small, statistics = look(images.float().div(255))
     return small.mul(255).round_().to(torch.uint8), statistics

@@ -1,0 +1,146 @@
+"""A model as one ONNX file that scores pictures of any size, any number at once, without torch.
+
+torch.onnx writes adaptive pools of unknown size wrong or not at all; here they become two products with the matrices of
+their windows, which is the same mean. The file is then run beside the model at sizes that it was not traced at, and
+only kept where scores and spreads agree. Needs the extra: pip install "polyscale-iqa[onnx]".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from iqa.units import said_range
+from polyscale.errors import UserError
+from polyscale.images import replace_file
+
+TOLERANCE = 1e-4  # of the range of scores, between the file and the model
+SMALLEST = 32  # pixels a side that the file accepts
+_TRACED = (2, 3, 200, 264)
+_TRIED = ((1, 3, 120, 151), (3, 3, 256, 320), (2, 3, 333, 90))
+
+
+class _Scored(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        score, spread = self.model.score_with_spread(image)
+        return score, spread
+
+
+def export_onnx(model: nn.Module, file: str | Path) -> Path:
+    """Write `model`, a QualityNet, as ONNX; returns the file's path.
+
+    Input image: float32 [N, 3, H, W], RGB in [0, 1], sides of at least SMALLEST, of at most `model.input_size` squared
+    pixels (see iqa.data.network_image). Outputs score [N] and spread [N], float32, in users' units. The file's metadata
+    hold low, high, lower_better and input_size.
+
+    Raises UserError without the extra, for a network that cannot be written for every size, and where the file's
+    numbers differ from the model's by more than TOLERANCE of the range.
+    """
+    onnx, runtime = _needed()
+    scored = _Scored(model.cpu().eval())
+    proto = _traced(scored)
+    about: dict[str, Any] = {name: getattr(model, name) for name in ("low", "high", "input_size")}
+    onnx.helper.set_model_props(
+        proto, {key: json.dumps(value) for key, value in (about | {"lower_better": False}).items()}
+    )
+    proto.doc_string = f"Blind image quality, {said_range(about['low'], about['high'])}. Input: RGB in [0, 1]."
+    content = proto.SerializeToString()
+    _verify(scored, runtime.InferenceSession(content, providers=["CPUExecutionProvider"]), about["high"] - about["low"])
+    return replace_file(file, content)
+
+
+def _needed() -> tuple[Any, Any]:
+    try:
+        onnx, runtime, _ = map(importlib.import_module, ("onnx", "onnxruntime", "onnxscript"))
+    except ImportError as error:
+        raise UserError(f'export needs {error.name}: pip install "polyscale-iqa[onnx]"') from error
+    return onnx, runtime
+
+
+def _traced(scored: nn.Module) -> Any:
+    """The model as an ONNX ModelProto."""
+    image = torch.rand(_TRACED, generator=torch.Generator().manual_seed(0))
+    free = {"image": dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)}
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(scored, (image,), dynamic_shapes=free, strict=False)
+            if not all(isinstance(size, torch.SymInt) for size in _input_size(program)):
+                raise ValueError("a side of the picture is fixed in it")  # noqa: TRY301 - told below as one line
+            table = torch.export.default_decompositions()
+            table[torch.ops.aten.adaptive_avg_pool2d.default] = adaptive_mean
+            table[torch.ops.aten._adaptive_avg_pool2d.default] = adaptive_mean
+            program = program.run_decompositions(table)
+            written = torch.onnx.export(
+                program, (), input_names=["image"], output_names=["score", "spread"], dynamo=True, verbose=False
+            )
+    except Exception as error:  # whatever torch's tracer raises: dozens of kinds, none of them the user's fault
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the network cannot be written as ONNX for every size: {type(error).__name__}: {said}"
+        ) from error
+    assert written is not None
+    return written.model_proto
+
+
+def adaptive_mean(x: Tensor, output_size: list[int]) -> Tensor:
+    """adaptive_avg_pool2d of [B, C, H, W] as two matrix products."""
+    rows, columns = (_windows(x, axis, cells) for axis, cells in zip((-2, -1), output_size, strict=True))
+    return rows @ x @ columns.transpose(0, 1)
+
+
+def _windows(x: Tensor, axis: int, cells: int) -> Tensor:
+    """[cells, length]: each cell's share of every row (or column), its window as torch cuts it."""
+    length = x.shape[axis]
+    cell = torch.arange(cells, device=x.device)[:, None]
+    place = torch.arange(length, device=x.device)
+    start, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    inside = ((place >= start) & (place < end)).to(x.dtype)
+    return inside / (end - start)
+
+
+def _verify(scored: nn.Module, session: Any, span: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for shape in _TRIED:
+        size = f"{shape[2]} x {shape[3]} pixels"
+        image = torch.rand(shape, generator=generator)
+        try:
+            with torch.no_grad():
+                wanted = [output.numpy() for output in scored(image)]
+            got = session.run(None, {"image": image.numpy()})
+        except Exception as error:  # onnxruntime's errors have no common class
+            raise UserError(f"the network cannot be written as ONNX for every size: {_said(error)}") from error
+        worst = max(float(np.abs(w - g).max()) for w, g in zip(wanted, got, strict=True)) / span
+        if not worst <= TOLERANCE:
+            raise UserError(f"at {size} the ONNX file's scores differ from the model's by {worst:.1g} of the range")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.onnx narrates its steps on stdout and warns of its own future."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)

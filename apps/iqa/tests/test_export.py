@@ -1,0 +1,92 @@
+"""ONNX: the same scores and spreads as the model at any size, and no file where they are not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from iqa import export
+from iqa.export import adaptive_mean, export_onnx
+from polyscale.errors import UserError
+
+
+class Pooled(nn.Module):
+    """A stand-in with what makes export hard: ceil-mode pools, adaptive pools of any size, weights per picture."""
+
+    low, high, input_size = 0.0, 100.0, 512
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.write = nn.Linear(8, 8 * 9)
+
+    def score_with_spread(self, images):
+        stage = self.first(F.avg_pool2d(images, 2, ceil_mode=True)).relu()
+        grid = F.adaptive_avg_pool2d(stage, 3).flatten(2)
+        last = self.second(stage).relu()
+        weights = self.write(F.adaptive_avg_pool2d(last, 1).flatten(1)).view(-1, 8, 9)
+        scores = (50 + 200 * (grid * weights).sum((1, 2))).clamp(self.low, self.high)
+        return scores, 5 + grid.std((1, 2))
+
+
+@pytest.mark.parametrize(("size", "cells"), [((7, 7), 7), ((9, 4), 2), ((13, 29), 8), ((2, 3), 7), ((5, 1), 1)])
+def test_pools_as_matrix_products(size, cells):
+    x = torch.rand(2, 3, *size)
+    torch.testing.assert_close(adaptive_mean(x, [cells, cells]), F.adaptive_avg_pool2d(x, cells))
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(UserError, match=r'export needs onnx: pip install "polyscale-iqa\[onnx\]"'):
+        export_onnx(Pooled(), tmp_path / "a.onnx")
+
+
+def needs_onnx() -> object:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    return pytest.importorskip("onnxruntime")
+
+
+def test_equal_to_the_model_at_any_size_or_no_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = needs_onnx()
+    model = Pooled()
+    path = export_onnx(model, tmp_path / "new" / "a.onnx")
+    session = runtime.InferenceSession(path)
+    for shape in ((1, 3, 32, 32), (4, 3, 97, 400), (2, 3, 512, 511)):
+        image = torch.rand(shape, generator=torch.Generator().manual_seed(3))
+        with torch.no_grad():
+            expected = model.score_with_spread(image)
+        for wanted, got in zip(expected, session.run(["score", "spread"], {"image": image.numpy()}), strict=True):
+            assert got.shape == (shape[0],)
+            assert np.ptp(got) > 0 or shape[0] == 1
+            np.testing.assert_allclose(got, wanted, atol=1e-4)
+    about = session.get_modelmeta().custom_metadata_map
+    assert {key: json.loads(value) for key, value in about.items()} == {
+        "low": 0.0, "high": 100.0, "input_size": 512, "lower_better": False,
+    }  # fmt: skip
+    assert capfd.readouterr().out == ""
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(export, "_traced", lambda _: __import__("onnx").load(path))
+    with pytest.raises(UserError, match="at 120 x 151 pixels the ONNX file's scores differ from the model's"):
+        export_onnx(model, tmp_path / "b.onnx")
+    assert not (tmp_path / "b.onnx").exists()
+
+
+class OneSize(Pooled):
+    def score_with_spread(self, images):
+        grid = (images * torch.ones(200, 264)).mean((1, 2, 3))
+        return grid, grid
+
+
+def test_a_network_of_one_size_is_refused(tmp_path: Path) -> None:
+    needs_onnx()
+    with pytest.raises(UserError, match="the network cannot be written as ONNX for every size"):
+        export_onnx(OneSize(), tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())

@@ -1,10 +1,11 @@
-"""Sets the strengths of iqa's distortion levels: `python tools/recipes/iqa_levels.py FOLDER` (needs `pip install piq`).
+"""Sets the strengths of iqa's distortion levels: `python tools/recipes/iqa_levels.py FOLDER [KIND ...]`, with
+piq 0.8 installed.
 
 White noise is the yardstick. MDSI, VSI and HaarPSI (piq) of a distorted picture are each turned into the deviation of
 the white noise that has the same value on the same pictures, and the geometric mean of the three is how visible a
 distortion is. A level's strength is the one at which that reaches the level's entry in YARDSTICK. A kind that cannot
-get there within its BOUNDS spreads its five levels over what it reaches; its share of the range goes to the labels
-(MILD in iqa.data.distortions). FOLDER holds pristine pictures of at least 256 pixels; 8 are used, their middle.
+get there within its BOUNDS spreads its five levels over what it reaches, and REACH in iqa.data.distortions says which
+level of the others its fifth looks like. FOLDER holds pristine pictures of 256 pixels or more; the middle of 8 is used.
 """
 
 import sys
@@ -23,23 +24,24 @@ NOISE = np.geomspace(0.5, 150, 16)
 PICTURES, SIDE, STEPS = 8, 256, 12
 BOUNDS = {  # what a kind's strength can be and still mean that kind
     "gaussian_blur": (0.35, 8), "lens_blur": (0.6, 13), "motion_blur": (1, 40), "pixelate": (1.05, 12),
-    "jitter": (0.16, 6), "displaced_patches": (0.005, 0.6), "colour_blocks": (0.002, 0.4),
-    "colour_diffusion": (1, 48), "colour_shift": (0.4, 24), "colour_quantise": (1, 7), "desaturate": (0.1, 1.5),
-    "oversaturate": (0.1, 12), "brighten": (0.06, 5), "darken": (0.08, 5), "mean_shift": (0.02, 0.6),
+    "jitter": (0.16, 4), "displaced_patches": (0.012, 0.5), "colour_blocks": (0.006, 0.4),
+    "colour_diffusion": (1, 40), "colour_shift": (0.4, 14), "colour_quantise": (0.2, 7), "desaturate": (0.1, 1.4),
+    "oversaturate": (0.1, 12), "brighten": (0.06, 4), "darken": (0.08, 5), "mean_shift": (0.02, 0.6),
     "contrast_change": (0.1, 8), "quantise": (3, 110), "oversharpen": (0.2, 20), "white_noise": (1, 100),
     "colour_noise": (2, 100), "impulse_noise": (0.0003, 0.3), "multiplicative_noise": (0.01, 0.9),
-    "denoise_artefact": (1.5, 80), "sensor_noise": (6, 360), "jpeg": (20, 97), "jpeg2000": (4, 400),
-    "webp": (10, 100), "recompression": (0.1, 8), "depth_defocus": (0.6, 20), "camera_shake": (0.3, 14),
+    "denoise_artefact": (1.5, 60), "sensor_noise": (6, 260), "jpeg": (20, 97), "jpeg2000": (4, 400),
+    "webp": (10, 100), "recompression": (0.02, 8), "depth_defocus": (0.6, 20), "camera_shake": (0.3, 14),
     "exposure_clip": (0.1, 4),
 }  # fmt: skip
 
 
 def main() -> None:
-    """Prints LEVELS and, for every kind, the noise that its levels look like."""
+    """Prints the entries of LEVELS, the noise that each level looks like, and REACH."""
     files = list_images(sys.argv[1])
     pictures = [_middle(read_image(p)) for p in files[:: max(1, len(files) // PICTURES)][:PICTURES]]
     yardstick = np.array([_similarity(pictures, "white_noise", s) for s in NOISE])
-    for kind, (low, high) in BOUNDS.items():
+    for kind in sys.argv[2:] or BOUNDS:
+        low, high = BOUNDS[kind]
         strengths = np.geomspace(low, high, STEPS)
         if kind in ("jpeg", "webp"):  # even steps of the quality's logarithm
             strengths = 100 - np.geomspace(100 - low, max(100 - high, 1), STEPS)
@@ -49,7 +51,8 @@ def main() -> None:
             targets = np.linspace(max(targets[0], seen[0]), reach, 5)
         levels = np.interp(targets, seen + 1e-6 * np.arange(STEPS), strengths)
         numbers = ", ".join(f"{v:.3g}" for v in levels)
-        sys.stdout.write(f"    {kind}: ({numbers}),  # {np.exp(targets).round(1).tolist()}\n")
+        last = np.interp(targets[-1], np.log(YARDSTICK), range(1, 6))
+        sys.stdout.write(f"    {kind}: ({numbers}),  # {np.exp(targets).round(1).tolist()}, reach {last:.1f}\n")
         sys.stdout.flush()
 
 

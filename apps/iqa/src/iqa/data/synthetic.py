@@ -2,7 +2,7 @@
 
 Sample i of a split is a function of (seed, split, i, side) alone. A scene gives eight samples in a row: itself, and
 seven of a random kind and level each. Labels are 90 for the untouched scene and 16 less for every level, on a range of
-0 to 100; the strengths of distortions.LEVELS were set so that equal levels are about equally visible.
+0 to 100: equal levels are about equally visible (distortions.LEVELS); kinds that stay milder lose less (REACH).
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from polyscale.errors import UserError
 
-from .distortions import DISTORTIONS, distort
+from .distortions import DISTORTIONS, REACH, distort
 from .scenes import scene
 
 Bytes = NDArray[np.uint8]
@@ -46,7 +46,7 @@ class SyntheticSource:
         self.split, self.seed, self.side = split, seed, side
         plans = [self._plan(index)[:2] for index in range(count)]
         self.names = [f"synthetic_{split}_{index:05d}" for index in range(count)]
-        self.scores = np.array([PRISTINE - STEP * level for _, level in plans])
+        self.scores = np.array([label(kind, level) for kind, level in plans])
         self.subsets = [kind for kind, _ in plans]
         self.references = [f"{split}_{index // PER_SCENE:05d}" for index in range(count)]
 
@@ -66,6 +66,13 @@ class SyntheticSource:
         image = scene(rng, self.side, self.side)
         kind, level, rng = self._plan(index)
         return distort(image, kind, level, rng) if level else image
+
+
+def label(kind: str, level: int) -> float:
+    """The score of a scene under a kind at a level; level 0 is the untouched scene."""
+    if level == 0:
+        return PRISTINE
+    return PRISTINE - STEP * (1 + (level - 1) / 4 * (REACH.get(kind, 5.0) - 1))
 
 
 def ordered_pair(image: Bytes, rng: Rng, side: int) -> Bytes:

@@ -75,7 +75,7 @@ def displaced_patches(image: Bytes, strength: float, rng: Rng) -> Bytes:
 def colour_blocks(image: Bytes, strength: float, rng: Rng) -> Bytes:
     """Squares of one random colour each laid over the picture; `strength`: share of area."""
     height, width = image.shape[:2]
-    side = max(1, min(height, width) // 14)
+    side = max(1, min(height, width) // 20)
     result = image.copy()
     colours = rng.integers(0, 256, (MOST_SQUARES, 3), np.uint8)
     for (y, x), colour in zip(_squares(rng, height, width, side, strength), colours, strict=False):

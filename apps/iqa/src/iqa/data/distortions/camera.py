@@ -52,9 +52,9 @@ def recompression(image: Bytes, strength: float, rng: Rng) -> Bytes:
     height, width = image.shape[:2]
     small = (max(1, round(width / (1 + strength))), max(1, round(height / (1 + strength))))
     reduced = np.asarray(Image.fromarray(image).resize(small, Image.Resampling.BICUBIC))
-    first = _coded(reduced, format="JPEG", quality=round(85 / (1 + strength)))
+    first = _coded(reduced, format="JPEG", quality=round(90 / (1 + strength)))
     enlarged = np.asarray(Image.fromarray(first).resize((width, height), Image.Resampling.BILINEAR))
-    return _coded(enlarged, format="JPEG", quality=round(90 / (1 + strength)))
+    return _coded(enlarged, format="JPEG", quality=round(95 / (1 + strength)))
 
 
 def depth_defocus(image: Bytes, strength: float, rng: Rng) -> Bytes:

@@ -23,7 +23,7 @@ def colour_diffusion(image: Bytes, strength: float, rng: Rng) -> Bytes:
 
 
 def colour_shift(image: Bytes, strength: float, rng: Rng) -> Bytes:
-    """The green plane moved `strength` pixels in a random direction and blended in along edges, more of them each time."""
+    """The green plane moved `strength` pixels in a random direction, blended in along edges: along more, further."""
     angle = rng.uniform(0, 2 * math.pi)
     green = image[..., 1].astype(np.float32)
     offset = (strength * math.sin(angle), strength * math.cos(angle))

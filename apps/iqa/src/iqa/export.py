@@ -79,8 +79,6 @@ def _traced(scored: nn.Module) -> Any:
     try:
         with _quiet(), torch.no_grad():
             program = torch.export.export(scored, (image,), dynamic_shapes=free, strict=False)
-            if not all(isinstance(size, torch.SymInt) for size in _input_size(program)):
-                raise ValueError("a side of the picture is fixed in it")  # noqa: TRY301 - told below as one line
             table = torch.export.default_decompositions()
             table[torch.ops.aten.adaptive_avg_pool2d.default] = adaptive_mean
             table[torch.ops.aten._adaptive_avg_pool2d.default] = adaptive_mean

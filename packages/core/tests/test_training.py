@@ -87,6 +87,7 @@ def test_sigterm_saves_and_exits_143(tmp_path: Path, uninterrupted: Path) -> Non
     newest = checkpoint.newest(out / "checkpoints")
     assert newest is not None
     assert checkpoint.step_of(newest) == 6  # the running step was finished first
+    assert f"stopped after step 6, saved; go on with --resume {out}" in stopped.stderr
     assert tiny(out, "resume=1").returncode == 0
     assert_same_end(out, uninterrupted)
 

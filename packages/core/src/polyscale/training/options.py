@@ -43,7 +43,7 @@ class TrainSettings(Settings):
     deterministic: bool = False
     """Only deterministic kernels (bit-equal repeats on a GPU; a CPU is deterministic without it)."""
     workers: int = Field(0, ge=0)
-    """Processes that load and augment images; 0 does it in the training process."""
+    """Processes that load and augment images, at most one per core; 0 does it in the training process."""
     eval_every: int = Field(1, ge=1)
     """Epochs between two validations."""
     patience: int = Field(0, ge=0)

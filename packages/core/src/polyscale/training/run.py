@@ -15,6 +15,7 @@ resumed run ends bit-equal to an uninterrupted one.
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -281,6 +282,7 @@ class Run:
     def _leave_if_asked(self) -> None:
         if self._any_process(self.signals.received != 0):
             self.save()
+            note(f"stopped after step {self.progress.step}, saved; go on with --resume {self.out}")
             raise SystemExit(128 + (self.signals.received or 15))
 
     def _any_process(self, here: bool) -> bool:
@@ -329,6 +331,7 @@ class Run:
     def _open(self, dataset: Dataset[Any]) -> tuple[DataLoader[Any], EpochBatches]:
         if self._loader is None or self._batches is None:
             config, accelerator = self.config, self.accelerator
+            workers = min(config.workers, os.cpu_count() or 1)  # of more torch warns; the results are the same
             self._batches = EpochBatches(
                 len(dataset),  # type: ignore[arg-type]
                 config.batch_size,
@@ -339,8 +342,8 @@ class Run:
             self._loader = DataLoader(
                 Seeded(dataset),
                 batch_sampler=self._batches,
-                num_workers=config.workers,
-                persistent_workers=config.workers > 0,
+                num_workers=workers,
+                persistent_workers=workers > 0,
                 collate_fn=getattr(dataset, "collate", None),
                 pin_memory=accelerator.device.type == "cuda",
                 generator=torch.Generator(),  # else opening an iterator draws from dropout's generator

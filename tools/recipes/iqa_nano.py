@@ -28,7 +28,7 @@ scene statistics of all of it. Trained by `iqa train` from scratch on the 10,000
 opinions of its 30 observers (validation cut from them, near-duplicates kept together), and on the order of distortion
 levels; seed {seed}, commit {commit}.
 
-BIQ2021 test split, scored once: {metrics}.
+BIQ2021 test split: {metrics}. {clean}
 
 BIQ2021 is one collection judged by one laboratory: expect the order of photographs to carry over, not the values.
 Stored in float16, Apache-2.0.
@@ -53,7 +53,7 @@ def main() -> None:
         "metrics": shown,
         "low": model.low,
         "high": model.high,
-        "backbone": model.backbone.name,
+        "backbone": config.model.backbone,
         "shrink": model.shrink,
     }
     (folder / "README.md").write_text(CARD.format(**words), encoding="utf-8")

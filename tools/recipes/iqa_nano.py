@@ -48,8 +48,11 @@ def main() -> None:
     folder = ROOT / "apps/iqa/src/iqa/weights/nano"
     model.save_pretrained(folder, dtype=torch.float16, about=about)
     shown = ", ".join(f"{key} {metrics['model'][key]:.3f}" for key in ("SRCC", "PLCC", "KRCC", "RMSE"))
+    clean = metrics.get("clean", {}).get("model")
+    said = f"Without near-duplicates of training photographs: SRCC {clean['SRCC']:.3f}." if clean else ""
     words = {
         **about,
+        "clean": said,
         "metrics": shown,
         "low": model.low,
         "high": model.high,

@@ -37,7 +37,7 @@ LEVELS: dict[Distortion, tuple[float, float, float, float, float]] = {
     colour.darken: (0.22, 0.65, 1.5, 2.3, 3),
     colour.mean_shift: (0.08, 0.2, 0.36, 0.48, 0.56),
     colour.contrast_change: (0.1, 0.374, 1, 2.29, 5.27),
-    colour.quantise: (11.2, 22.1, 41.5, 70.4, 97.5),
+    colour.quantise: (11.2, 22.1, 41.5, 66, 110),
     colour.oversharpen: (0.289, 0.713, 1.84, 5.01, 12.1),
     noise.white_noise: (3.5, 7.5, 15, 28, 50),
     noise.colour_noise: (4.92, 10.4, 21.5, 46.5, 92.1),

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from polyscale import blocks
+from polyscale.cost import Cost, count
 
 PAGE = Path(__file__).parents[2] / "packages/core/README.md"
 START, END = "<!-- blocks: python tools/bench/block_costs.py -->", "<!-- end of blocks -->"
@@ -251,16 +251,13 @@ ROWS: dict[str, Row] = {
 }
 
 
-def cost(row: Row) -> tuple[int, int] | None:
+def cost(row: Row) -> Cost | None:
     """(parameters, multiply-adds of one forward pass) of the row's example; None for what is no module."""
     if row.build is None:
         return None
     block = row.build().eval().to("meta")
     with torch.device("meta"):
-        inputs = row.inputs()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        block(*inputs)
-    return sum(p.numel() for p in block.parameters()), counter.get_total_flops() // 2
+        return count(block, *row.inputs())
 
 
 def table() -> str:

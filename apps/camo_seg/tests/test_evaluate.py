@@ -183,15 +183,6 @@ class Ranks:
         self.process_index, self.num_processes = index, count
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 5])
-def test_shares_are_the_batches_of_one_process_dealt_out(processes):
-    single = [list(batch) for batch in evaluation._share(11, 3, None)]
-    shares = [[list(b) for b in evaluation._share(11, 3, Ranks(i, processes))] for i in range(processes)]
-    assert sorted(batch for share in shares for batch in share) == single
-    passes = [evaluation._passes(11, 3, Ranks(i, processes)) for i in range(processes)]
-    assert passes == [max(len(share) for share in shares)] * processes
-
-
 def test_every_process_makes_the_same_number_of_passes():
     calls = []
 

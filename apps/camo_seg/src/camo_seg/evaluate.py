@@ -1,14 +1,12 @@
 """Evaluation by the field's protocol (metrics.py), over any number of processes, beside baselines that need no model.
 
-The batches are cut before they are dealt to the processes, so that every image is computed in the same batch however
-many processes there are; rows are gathered with their index and sorted. Two processes therefore give the metrics of
-one, on uneven data too, and nothing padded or repeated is counted.
+Two processes give the metrics of one, on uneven data too (polyscale.evaluation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +19,7 @@ from camo_seg import metrics
 from camo_seg.baselines import BASELINES, Difference, bootstrap_difference
 from camo_seg.predict import probability_maps
 from polyscale.errors import UserError
+from polyscale.evaluation import deal, evaluating, gather_rows, most_dealt
 from polyscale.prefetch import prefetch
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def evaluate(
     maps = predict_maps(
         model, dataset, batch_size=batch_size, accelerator=accelerator, precision=precision, workers=workers
     )
-    share = sum(len(batch) for batch in _share(len(dataset), batch_size, accelerator))
+    share = sum(map(len, deal(len(dataset), batch_size, accelerator)))
     rows: dict[int, metrics.Row] = {}
     with closing(maps):  # an error must not leave the model in eval mode
         for index, probability in maps:
@@ -132,15 +131,12 @@ def predict_maps(
     workers: int = 2,
 ) -> Generator[tuple[int, ProbabilityMap], None, None]:
     """(index, probability map float32 [S, S]) of this process's share of the data set, in order."""
-    if len(dataset) == 0:
-        raise UserError("the data set to evaluate holds no image")
-    batches = _share(len(dataset), batch_size, accelerator)
-    # Every process makes the same number of passes: a wrapped model (DDP, FSDP) may communicate in each of them.
-    idle = _passes(len(dataset), batch_size, accelerator) - len(batches)
+    batches = deal(len(dataset), batch_size, accelerator)
+    idle = most_dealt(len(dataset), batch_size, accelerator) - len(batches)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     flat = [index for batch in [*batches, *[[0]] * idle] for index in batch]
     images = prefetch(lambda index: dataset[index]["image"], flat, workers=workers, ahead=batch_size)
-    with _evaluating(model):
+    with evaluating(model):
         for batch in batches:
             probabilities = probability_maps(model, torch.stack([next(images) for _ in batch]), device, precision)
             yield from zip(batch, probabilities, strict=True)
@@ -156,10 +152,8 @@ def evaluate_baselines(
     progress: Progress | None = None,
 ) -> dict[str, Scores]:
     """The Scores of the maps in `baselines.BASELINES`, scored exactly as a model's, by their names."""
-    if len(dataset) == 0:
-        raise UserError("the data set to evaluate holds no image")
     rows: dict[str, dict[int, metrics.Row]] = {name: {} for name in BASELINES}
-    share = [index for batch in _share(len(dataset), 1, accelerator) for index in batch]
+    share = [index for batch in deal(len(dataset), 1, accelerator) for index in batch]
     for done, index in enumerate(share, start=1):
         image, mask = dataset.original(index)
         for name, baseline in BASELINES.items():
@@ -205,40 +199,6 @@ def _mask(dataset: Evaluable, index: int, kept: KeptMasks | None) -> NDArray[np.
     return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
 
 
-def _share(images: int, batch_size: int, accelerator: Accelerator | None) -> list[Sequence[int]]:
-    """This process's batches of indices: every n-th of the batches that a single process would compute."""
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; at least 1 is needed", exit_code=2)
-    batches = [range(start, min(start + batch_size, images)) for start in range(0, images, batch_size)]
-    return list(batches if accelerator is None else batches[accelerator.process_index :: accelerator.num_processes])
-
-
-def _passes(images: int, batch_size: int, accelerator: Accelerator | None) -> int:
-    return -(-images // (batch_size * (1 if accelerator is None else accelerator.num_processes)))
-
-
 def _gathered(rows: dict[int, metrics.Row], dataset: Evaluable, accelerator: Accelerator | None) -> Scores:
-    """The rows of all processes in the order of the data set."""
-    table = np.array([[index, *row] for index, row in rows.items()]).reshape(-1, 1 + metrics.ROW_LENGTH)
-    if accelerator is not None and accelerator.num_processes > 1:
-        # Processes hold different numbers of rows: padded to the longest with index -1, which is dropped again.
-        padded = accelerator.pad_across_processes(torch.from_numpy(table).to(accelerator.device), pad_index=-1)
-        table = accelerator.gather(padded).cpu().numpy()
-        table = table[table[:, 0] >= 0]
-    table = table[np.argsort(table[:, 0])]
-    if not np.array_equal(table[:, 0], np.arange(len(dataset))):
-        raise RuntimeError(f"{len(table)} rows were gathered for {len(dataset)} images")
-    ordered = np.ascontiguousarray(table[:, 1:])
-    return Scores(ordered, tuple(dataset.names), metrics.summarise(ordered))
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """eval() inside, afterwards every module as it was: a backbone may keep its BatchNorm frozen while training."""
-    modes: Iterable[tuple[nn.Module, bool]] = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    table = gather_rows(rows, (len(dataset), metrics.ROW_LENGTH), accelerator)
+    return Scores(table, tuple(dataset.names), metrics.summarise(table))

@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from app_name.build import build_model
 from app_name.config import Config
+from polyscale.cost import count
 
 
 def cost(config: Config) -> dict[str, Any]:
@@ -15,13 +15,10 @@ def cost(config: Config) -> dict[str, Any]:
     fresh = config.model.model_copy(update={"pretrained": False})
     with torch.device("meta"):
         model = build_model(config.model_copy(update={"model": fresh})).eval()
-        images = torch.empty(1, 3, size, size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(images)
-    parameters = sum(p.numel() for p in model.parameters())
+        parameters, multiply_adds = count(model, torch.empty(1, 3, size, size))
     return {
         "backbone": config.model.backbone,
         "image_size": size,
         "parameters_M": parameters / 1e6,
-        "multiply_adds_G": counter.get_total_flops() / 2e9,
+        "multiply_adds_G": multiply_adds / 1e9,
     }

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from camo_seg.config import Config
-from camo_seg.cost import cost_rows, count
+from camo_seg.cost import cost_rows, network_cost
 from camo_seg.model import CamoSegmenter
 from polyscale.errors import UserError
 
@@ -66,13 +66,13 @@ def test_weights_of_another_model_are_refused_in_one_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize("backbone", ["pvt_v2_b0", "pvt_v2_b2"])
 def test_three_scales_add_at_most_a_fifth_of_the_parameters(fusion: str, backbone: str) -> None:
     config = Config.model_validate({"model": {"backbone": backbone, "fusion": fusion, "image_size": 64}})
-    single, three = count(config, (1.0,))[0], count(config, (0.5, 1.0, 1.5))[0]
+    single, three = network_cost(config, (1.0,))[0], network_cost(config, (0.5, 1.0, 1.5))[0]
     assert single < three <= 1.2 * single
 
 
 def test_cost_of_pvt_v2_b2_is_the_published_one() -> None:
     config = Config.model_validate({"model": {"backbone": "pvt_v2_b2", "image_size": 352, "width": 8}})
-    parameters, multiply_adds = count(config, (1.0,))
+    parameters, multiply_adds = network_cost(config, (1.0,))
     assert parameters == pytest.approx(24.85e6, rel=0.01)
     assert multiply_adds == pytest.approx(10.46e9, rel=0.03)
     assert cost_rows(config)[0]["x parameters"] == 1.0

@@ -156,7 +156,7 @@ def test_batches_threads_and_batch_mates_do_not_change_a_score():
 
 
 def test_the_preprocessing_of_training(tmp_path):
-    network = tiny()
+    network, shipped = tiny(), QualityNet.from_pretrained("nano")
     for name, shape in (("small", (40, 60)), ("large", (300, 410)), ("huge", (1200, 900))):
         path = save(
             tmp_path / f"{name}.jpg",
@@ -166,11 +166,12 @@ def test_the_preprocessing_of_training(tmp_path):
         assert pixels.shape[1] * pixels.shape[2] <= 64 * 64
         with torch.inference_mode():
             expected, spread = network.eval().score_with_spread(pixels[None].float() / 255)
-            whole = network.score(network_image(read_image(path), 64)[None].float() / 255)
+            whole = shipped.score(network_image(read_image(path), 64)[None].float() / 255)
+            part = shipped.score(pixels[None].float() / 255)
         result = Predictor(network, device="cpu")(path)
         assert result.score == pytest.approx(float(expected), abs=1e-6)
         assert result.spread == pytest.approx(float(spread), abs=1e-6)
-        assert result.score == pytest.approx(float(whole), abs=0.02)  # decoding less does not move it
+        assert float(part) == pytest.approx(float(whole), abs=2)  # of 100 points: decoding less hardly moves it
 
 
 def test_broken_files_stand_in_their_place(predictor, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,14 @@ def test_table_csv_and_json_say_the_same(model: Path, shots: Path) -> None:
     made = call("predict", shots, "--model", model, "--csv", shots / "out" / "scores.csv")
     assert made.stdout == ""
     assert (shots / "out" / "scores.csv").read_text() == to_stdout.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
+def test_a_name_that_is_no_text_goes_through(model: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"odd \xff name.png")
+    picture(0).save(odd)
+    assert call("predict", odd, "--model", model, "--csv", tmp_path / "odd.csv").exit_code == 0
+    assert b"odd \xff name.png" in (tmp_path / "odd.csv").read_bytes()
 
 
 def test_files_globs_urls_and_lists(model: Path, shots: Path) -> None:

@@ -118,10 +118,13 @@ def _show(kept: "Sequence[Prediction]", csv: str | None, as_json: bool, digits: 
     from iqa.results import csv_text
     from polyscale.images import replace_file
 
+    if csv is not None:
+        content = csv_text(kept).encode("utf-8", "surrogateescape")  # a file's name may be no text at all
     if csv == "-":
-        sys.stdout.write(csv_text(kept))
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
     elif csv is not None:
-        note(f"made {replace_file(csv, csv_text(kept).encode())}: {len(kept)} pictures")
+        note(f"made {replace_file(csv, content)}: {len(kept)} pictures")
     elif kept and not as_json:
         table([result.to_dict() for result in kept], digits=digits)
 

@@ -52,16 +52,16 @@ def _json(results: dict[str, dict[str, Timing]], setting: str) -> str:
 
 def _table(results: dict[str, dict[str, Timing]], setting: str) -> str:
     lines = [
-        f"{setting}; median (least..most) ms, ratio ours / peer (middle half of the rounds).",
+        f"{setting}; median ms, ratio ours / peer (middle half of the rounds).",
         "",
-        "| block | peer | pass | ours ms | peer ms | ratio |",
+        "| block | peer | forward, ours and peer | ratio | with backward | ratio |",
         "|---|---|---|---|---|---|",
     ]
     for name, steps in results.items():
-        for step, timing in steps.items():
-            ours, peer = ("{:.3g} ({:.3g}..{:.3g})".format(*times) for times in (timing.ours, timing.peer))
-            ratio = "{:.2f} ({:.2f}..{:.2f})".format(*timing.ratio)
-            lines.append(f"| {name} | {CASES[name].__doc__} | {step} | {ours} | {peer} | {ratio} |")
+        cells = [name, CASES[name].__doc__ or ""]
+        for timing in steps.values():
+            cells += [f"{timing.ours[0]:.3g}, {timing.peer[0]:.3g}", "{:.2f} ({:.2f}..{:.2f})".format(*timing.ratio)]
+        lines.append(f"| {' | '.join(cells)} |")
     slow = [f"{name} ({step})" for name, s in results.items() for step, t in s.items() if t.ratio[0] > LIMIT]
     return "\n".join([*lines, "", f"Slower than {LIMIT} times the peer: {', '.join(slow) or 'none'}."]) + "\n"
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+SEQUENCE = (list, tuple)  # dynamo of torch 2.6 cannot trace isinstance(x, list | tuple)
+
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
     """Raise ValueError unless `value` is an int of at least `least`."""
@@ -14,7 +16,7 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
 
 def check_counts(name: str, values: Sequence[int]) -> None:
     """Raise ValueError unless `values` is a non-empty list of positive ints."""
-    if not isinstance(values, list | tuple) or not values:
+    if not isinstance(values, SEQUENCE) or not values:
         raise ValueError(f"{name} must be a non-empty list of integers, got {values!r}")
     for i, value in enumerate(values):
         check_count(f"{name}[{i}]", value)
@@ -22,13 +24,13 @@ def check_counts(name: str, values: Sequence[int]) -> None:
 
 def check_scale(name: str, value: Any) -> None:
     """Raise ValueError unless `value` is a finite number above 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a number above 0, got {value!r}")
 
 
 def check_scales(scales: Sequence[float]) -> None:
     """Raise ValueError unless `scales` is a non-empty list of different numbers above 0."""
-    if not isinstance(scales, list | tuple) or not scales:
+    if not isinstance(scales, SEQUENCE) or not scales:
         raise ValueError(f"scales must be a non-empty list of numbers above 0, got {scales!r}")
     for i, scale in enumerate(scales):
         check_scale(f"scales[{i}]", scale)
@@ -54,8 +56,8 @@ def check_map(x: Tensor, channels: int | None = None, name: str = "x", smallest:
 
 def check_features(features: Sequence[Tensor], channels: Sequence[int], name: str = "features") -> None:
     """Raise ValueError unless `features` is a list of [B, channels[i], H_i, W_i], one per entry, of one batch size."""
-    if not isinstance(features, list | tuple) or len(features) != len(channels):
-        got = f"a list of {len(features)}" if isinstance(features, list | tuple) else type(features).__name__
+    if not isinstance(features, SEQUENCE) or len(features) != len(channels):
+        got = f"a list of {len(features)}" if isinstance(features, SEQUENCE) else type(features).__name__
         raise ValueError(f"{name} must be a list of {len(channels)} maps, got {got}")
     for i, (feature, wanted) in enumerate(zip(features, channels, strict=True)):
         check_map(feature, wanted, f"{name}[{i}]")

@@ -7,7 +7,6 @@ differs from plain torch: BatchNorm counts a batch once, although the stage runs
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-_enabled: ContextVar[bool] = ContextVar("polyscale_gradient_checkpointing", default=False)
+
+class _Switch:
+    """Of the process: torch.compile guards on an object, not on a thread's value (nor, in 2.6, on a context's)."""
+
+    on = False
+
+
+_switch = _Switch()
 
 
 @contextmanager
@@ -25,18 +31,18 @@ def enable_gradient_checkpointing(enabled: bool = True) -> Iterator[None]:
 
     The backward pass may run outside of it; it computes each stage once more, so that a step takes about a third
     longer and needs less memory. Values, gradients and BatchNorm statistics stay the same. `enabled=False` switches
-    it off within an outer one.
+    it off within an outer one. It holds for all threads of the process.
     """
-    token = _enabled.set(enabled)
+    before, _switch.on = _switch.on, enabled
     try:
         yield
     finally:
-        _enabled.reset(token)
+        _switch.on = before
 
 
 def checkpointed(stage: nn.Module, *inputs: Tensor) -> Tensor:
     """`stage(*inputs)`, under `enable_gradient_checkpointing` without keeping the activations inside of the stage."""
-    if not (_enabled.get() and torch.is_grad_enabled()):
+    if not (_switch.on and torch.is_grad_enabled()):
         return stage(*inputs)
     if torch.compiler.is_compiling():  # the compiler writes buffers once by itself, and accepts no context_fn
         return checkpoint(stage, *inputs, use_reentrant=False)

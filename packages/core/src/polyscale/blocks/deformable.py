@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks._checks import check_count
+from polyscale.blocks._checks import SEQUENCE, check_count
 from polyscale.blocks._row_sum import SpatialShapes, sample_rows
 
 # before torch 2.7 a compiled graph takes the exported path too
@@ -27,7 +27,7 @@ def flatten_levels(features: Sequence[Tensor]) -> tuple[Tensor, list[tuple[int, 
 
     Masks [B, 1, H_l, W_l] go the same way; `[..., 0]` of the result is the attention's `mask`.
     """
-    if not isinstance(features, list | tuple) or not features or any(f.ndim != 4 for f in features):
+    if not isinstance(features, SEQUENCE) or not features or any(f.ndim != 4 for f in features):
         raise ValueError("features must be a non-empty list of [B, C, H, W] maps")
     shapes = [(feature.shape[-2], feature.shape[-1]) for feature in features]
     return torch.cat([feature.flatten(2).transpose(1, 2) for feature in features], dim=1), shapes
@@ -200,12 +200,12 @@ class MultiScaleDeformableAttention(nn.Module):
 
 
 def _check_shapes(spatial_shapes: SpatialShapes) -> None:
-    if not isinstance(spatial_shapes, list | tuple) or not spatial_shapes:
+    if not isinstance(spatial_shapes, SEQUENCE) or not spatial_shapes:
         raise ValueError(
             f"spatial_shapes must be a non-empty list of (height, width), got {spatial_shapes!r} (tensors: .tolist())"
         )
     for shape in spatial_shapes:
-        if not isinstance(shape, list | tuple) or len(shape) != 2 or shape[0] < 1 or shape[1] < 1:
+        if not isinstance(shape, SEQUENCE) or len(shape) != 2 or shape[0] < 1 or shape[1] < 1:
             raise ValueError(f"spatial_shapes must be a list of (height, width) of at least 1, got {shape!r} in it")
 
 

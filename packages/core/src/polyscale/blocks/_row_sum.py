@@ -39,13 +39,14 @@ def _table_gradient(grad: Tensor, rows: Tensor, weights: Tensor, size: int) -> T
 def _weights_gradient(grad: Tensor, rows: Tensor, table: Tensor) -> Tensor:
     """[n, k]: the dot product of grad[i] and table[rows[i, j]]."""
     n, k = rows.shape
-    out = grad.new_empty(n, k, 1)
+    out = grad.new_empty(n, 1, k)
     step = max(1, _CACHED_ROWS * torch.get_num_threads() // k)
     buffer = table.new_empty(min(step, n) * k, table.shape[1])  # reused: fresh pages cost more than the product
     for part, grad_part, out_part in zip(rows.split(step), grad.split(step), out.split(step), strict=True):
         gathered = torch.index_select(table, 0, part.reshape(-1), out=buffer[: part.numel()])
-        torch.bmm(gathered.view(-1, k, table.shape[1]), grad_part.unsqueeze(-1), out=out_part)
-    return out.squeeze(-1)
+        # the row times the matrix: four times faster than the matrix times the column
+        torch.bmm(grad_part.unsqueeze(1), gathered.view(-1, k, table.shape[1]).transpose(1, 2), out=out_part)
+    return out.squeeze(1)
 
 
 # Operators, so that torch.compile takes each as one step. torch.library.custom_op is shorter, but its first eager call

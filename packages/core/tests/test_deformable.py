@@ -286,6 +286,7 @@ def test_reference_grid_equals_transformers() -> None:
     torch.testing.assert_close(reference_grid(SHAPES), reference_grid(SHAPES, torch.ones(1, 3, 2)))
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="torch 2.6 fixes the sizes of a list of maps")
 def test_export_takes_other_sizes_without_custom_operators() -> None:
     class Encoder(nn.Module):
         def __init__(self) -> None:

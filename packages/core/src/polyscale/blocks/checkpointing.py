@@ -2,7 +2,8 @@
 
 The seed documents the name only; here the stages of PyramidNetwork, UNet and MultiScaleModel run through
 `checkpointed`, which is torch.utils.checkpoint (non-reentrant, so that an input without gradient is no trap). What
-differs from plain torch: BatchNorm counts a batch once, although the stage runs a second time in the backward pass.
+differs from plain torch: BatchNorm counts a batch once, although the stage runs a second time in the backward pass
+(compiled by torch 2.6 it still counts twice; later compilers write buffers once).
 """
 
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ def checkpointed(stage: nn.Module, *inputs: Tensor) -> Tensor:
     """`stage(*inputs)`, under `enable_gradient_checkpointing` without keeping the activations inside of the stage."""
     if not (_switch.on and torch.is_grad_enabled()):
         return stage(*inputs)
-    if torch.compiler.is_compiling():  # the compiler writes buffers once by itself, and accepts no context_fn
+    if torch.compiler.is_compiling():  # it accepts no context_fn
         return checkpoint(stage, *inputs, use_reentrant=False)
     return checkpoint(stage, *inputs, use_reentrant=False, context_fn=partial(_contexts, stage))
 

@@ -22,8 +22,11 @@ Size = tuple[int, int]
 
 def largest_size(features: Sequence[Tensor]) -> Size:
     """(H, W) of the map with the most pixels, the first of equals."""
-    largest = max(features, key=lambda feature: feature.shape[-2] * feature.shape[-1])
-    return largest.shape[-2], largest.shape[-1]
+    height, width = features[0].shape[-2:]
+    for feature in features[1:]:  # dynamo of torch 2.6 has no max(key=...)
+        if feature.shape[-2] * feature.shape[-1] > height * width:
+            height, width = feature.shape[-2:]
+    return height, width
 
 
 def _enlarges(feature: Tensor, size: Size) -> bool:

@@ -9,6 +9,7 @@ import torch
 from iqa.build import build_look, build_model, build_set, build_views
 from iqa.config import PRESETS, Config, LossSettings
 from iqa.objective import Objective
+from polyscale.errors import UserError
 from polyscale.settings import resolve
 
 
@@ -87,6 +88,15 @@ def test_each_part_is_what_it_says() -> None:
     assert with_pairs["pairs"].item() == pytest.approx(0.07)
     assert with_pairs["l1"].item() == pytest.approx(0.1)
     assert objective(norm_in_norm=1.0)(said(scores), targets)["norm_in_norm"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_margin_follows_the_range_of_the_opinions() -> None:
+    settings = LossSettings(ranking=1.0, norm_in_norm=0, pairs=0, spread=0)
+    wrong, targets = torch.tensor([0.6, 0.2]), torch.tensor([0.2, 0.6])
+    losses = [Objective(settings, 0.0, high)(said(wrong), targets)["ranking"].item() for high in (1.0, 100.0)]
+    assert losses[0] == losses[1] > 0.3
+    with pytest.raises(UserError, match=r"loss.margin: 5 given, but the opinions range from 0 to 1 only"):
+        Objective(LossSettings(margin=5), 0.0, 1.0)
 
 
 def test_every_reader_learns_the_opinions() -> None:

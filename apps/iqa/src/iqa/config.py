@@ -85,8 +85,9 @@ class LossSettings(Settings):
     """Weight of the pairwise ranking loss within a batch (the seed's --ranking_loss_alpha)."""
     pairs: float = Field(0.3, ge=0)
     """Weight of the order of data.pairs: one picture, one distortion, two levels."""
-    margin: float = Field(5.0, gt=0)
-    """Units of the score between ordered pictures from which they cost nothing; closer opinions are not ranked."""
+    margin: float | None = Field(None, gt=0)
+    """Units of the score between ordered pictures from which they cost nothing; closer opinions are not ranked.
+    None is a twentieth of the range of the opinions."""
     spread: float = Field(0.02, ge=0)
     """Weight of the likelihood that teaches the model its own spread; moves no score."""
 

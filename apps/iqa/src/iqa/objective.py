@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iqa.config import LossSettings
+from polyscale.errors import UserError
 from polyscale.losses import norm_in_norm_loss, ranking_loss
+
+MARGIN = 0.05  # share of the opinions' range, where loss.margin is not given
 
 
 class Objective:
@@ -20,7 +23,12 @@ class Objective:
 
     def __init__(self, settings: LossSettings, low: float, high: float) -> None:
         self.settings = settings
-        self.margin = settings.margin / (high - low)  # from the user's units
+        self.margin = MARGIN if settings.margin is None else settings.margin / (high - low)  # from the user's units
+        if self.margin >= 1:
+            raise UserError(
+                f"loss.margin: {settings.margin:g} given, but the opinions range from {low:g} to {high:g} only: no "
+                "two pictures would be ranked"
+            )
 
     def __call__(self, said: tuple[Tensor, list[Tensor], Tensor], targets: Tensor) -> dict[str, Tensor]:
         scores, readers, log_variance = said

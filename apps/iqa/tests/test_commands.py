@@ -157,6 +157,12 @@ def test_order_and_filters(model: Path, shots: Path) -> None:
     assert [json.loads(line)["name"] for line in names.splitlines()] == ["img2", "img10"]
 
 
+def test_a_filter_on_another_scale_is_refused(model: Path, shots: Path) -> None:
+    result = call("predict", shots, "-m", model, "--above", "40.5", "--below", "140")
+    assert result.exit_code == 2
+    assert f"--below 140: {model} scores from 0 to 100" in result.stderr
+
+
 def test_broken_files_are_named_and_the_others_scored(model: Path, shots: Path) -> None:
     (shots / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
     (shots / "zero.png").touch()

@@ -50,6 +50,7 @@ def predict(
     if csv is not None:
         _refuse_inputs([Path(csv)], files)
     predictor = Predictor(model, device, precision)
+    _check_bounds(model, predictor.score_range, {"--below": below, "--above": above})
     note(f"{model}: {said_range(*predictor.score_range)}")
     stream = predictor.stream(files, batch_size=batch_size, workers=workers)
     kept, failed = _collected(stream, len(files), above, below, print_each=as_json and sort == "none")
@@ -127,6 +128,14 @@ def _show(kept: "Sequence[Prediction]", csv: str | None, as_json: bool, digits: 
         note(f"made {replace_file(csv, content)}: {len(kept)} pictures")
     elif kept and not as_json:
         table([result.to_dict() for result in kept], digits=digits)
+
+
+def _check_bounds(model: str, score_range: tuple[float, float], bounds: dict[str, float | None]) -> None:
+    """Refuse a bound on another scale than the model's: it would keep everything, or nothing, without a word."""
+    low, high = score_range
+    for option, value in bounds.items():
+        if value is not None and not low <= value <= high:
+            raise UserError(f"{option} {value:g}: {model} scores from {low:g} to {high:g}", exit_code=2)
 
 
 def _refuse_inputs(outputs: Iterable[Path], files: Iterable[Path]) -> None:

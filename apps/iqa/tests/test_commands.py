@@ -158,9 +158,9 @@ def test_order_and_filters(model: Path, shots: Path) -> None:
 
 
 def test_a_filter_on_another_scale_is_refused(model: Path, shots: Path) -> None:
-    result = call("predict", shots, "-m", model, "--above", "40.5", "--below", "140")
+    result = call("predict", shots, "-m", model, "--above", "4.5", "--below", "40")
     assert result.exit_code == 2
-    assert f"--below 140: {model} scores from 0 to 100" in result.stderr
+    assert f"--below 40: {model} scores from 0 to 10" in result.stderr
 
 
 def test_broken_files_are_named_and_the_others_scored(model: Path, shots: Path) -> None:

@@ -15,6 +15,8 @@ from statistics import mean, stdev
 
 sys.path.append(sys.path.pop(0))  # a file beside this one is called like the package that it measures
 
+from scipy.stats import t
+
 from iqa.build import Views, build_look, build_set, build_views
 from iqa.config import PRESETS, Config
 from iqa.data.views import ViewSet
@@ -77,18 +79,21 @@ def score(config: Config, views: Views, test: ViewSet) -> float:
 
 
 def table(results: dict[str, list[float]]) -> str:
-    """Mean and deviation over the seeds, and the same of the difference to the first variant, seed by seed."""
+    """Mean over the seeds, and the difference to the first variant, seed by seed, with Student's 95 % interval."""
     reference = next(iter(results.values()))
-    lines = ["| variant | test SRCC, mean (deviation) | difference to the first | seeds |", "|---|---|---|---|"]
+    lines = ["| variant | test SRCC, mean | difference to the first | seeds |", "|---|---|---|---|"]
     for name, values in results.items():
         gaps = [a - b for a, b in zip(values, reference, strict=True)]
         each = ", ".join(f"{v:.4f}" for v in values)
-        lines.append(f"| {name} | {spread(values)} | {spread(gaps) if values is not reference else ''} | {each} |")
+        lines.append(f"| {name} | {mean(values):.4f} | {'' if values is reference else interval(gaps)} | {each} |")
     return "\n".join(lines) + "\n"
 
 
-def spread(values: list[float]) -> str:
-    return f"{mean(values):+.4f} ({stdev(values) if len(values) > 1 else float('nan'):.4f})"
+def interval(gaps: list[float]) -> str:
+    if len(gaps) < 2:
+        return f"{mean(gaps):+.4f}"
+    half = float(t.ppf(0.975, len(gaps) - 1)) * stdev(gaps) / len(gaps) ** 0.5
+    return f"{mean(gaps):+.4f} [{mean(gaps) - half:+.4f}, {mean(gaps) + half:+.4f}]"
 
 
 if __name__ == "__main__":

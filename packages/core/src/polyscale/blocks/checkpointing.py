@@ -32,7 +32,7 @@ def enable_gradient_checkpointing(enabled: bool = True) -> Iterator[None]:
 
     The backward pass may run outside of it; it computes each stage once more, so that a step takes about a third
     longer and needs less memory. Values, gradients and BatchNorm statistics stay the same. `enabled=False` switches
-    it off within an outer one. It holds for all threads of the process.
+    it off within an outer one. It holds for the whole process: enter it from one thread at a time.
     """
     before, _switch.on = _switch.on, enabled
     try:

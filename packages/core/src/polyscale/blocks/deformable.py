@@ -63,7 +63,7 @@ def deformable_sample(value: Tensor, spatial_shapes: SpatialShapes, locations: T
     Returns:
         [B, Q, H * D] in the dtype of `value`; coordinates and sums are computed in float32 or float64.
 
-    On the CPU the samples are weighted sums of table rows, 7 times faster than grid_sample (3 times with backward).
+    On the CPU the samples are weighted sums of table rows, faster than grid_sample (docs/results.md has the times).
     Elsewhere, and in an exported graph (torch.export, ONNX), it is grid_sample, level by level.
 
     Raises:

@@ -18,6 +18,7 @@ from iqa.evaluate import cross_data, evaluate, predict_scores
 from iqa.metrics import correlations
 from iqa.scores import scored
 from polyscale.errors import UserError
+from polyscale.evaluation import deal
 
 SHAPES = ((24, 40), (40, 24), (30, 30))
 
@@ -123,7 +124,7 @@ def test_output_that_is_not_finite_names_the_picture_and_restores_the_mode():
 
 
 def test_empty_data_set_and_bad_settings():
-    with pytest.raises(UserError, match="holds no picture"):
+    with pytest.raises(UserError, match="holds no image"):
         evaluate(Tiny(), greys(0))
     with pytest.raises(UserError, match="batch_size is 0"):
         evaluate(Tiny(), greys(1), batch_size=0)
@@ -244,17 +245,9 @@ class Ranks:
         return torch.tensor([self.most, *tensor])
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 5])
-def test_windows_are_those_of_one_process_dealt_out(processes):
-    single = evaluation._windows(50, 3, None)
-    shares = [evaluation._windows(50, 3, Ranks(i, processes)) for i in range(processes)]
-    assert sorted((w for share in shares for w in share), key=lambda w: w.start) == single
-    rounds = [evaluation._rounds(50, 3, Ranks(i, processes)) for i in range(processes)]
-    assert rounds == [max(len(share) for share in shares)] * processes
-
-
 def test_every_process_makes_as_many_passes_as_the_busiest():
-    batches = list(evaluation._batches(greys(9), 2, Ranks(1, 2, most=3), 0, True))
+    rank = Ranks(1, 2, most=3)
+    batches = list(evaluation._batches(greys(9), deal(9, 4 * 2, rank), 2, rank, 0, True))
     assert [(len(batch), counts) for batch, counts in batches] == [(1, True), (1, False), (1, False)]
     assert batches[0][0][0][0] == 8
 

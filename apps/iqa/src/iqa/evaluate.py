@@ -8,7 +8,6 @@ processes there are; scores are gathered with their index and sorted, so nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from iqa.crops import WHOLE, Crops
 from iqa.scores import Scores, rescaled, scored
 from polyscale.errors import UserError
+from polyscale.evaluation import deal, evaluating, gather_rows, most_dealt
 from polyscale.precision import autocast, resolve_precision
 from polyscale.prefetch import prefetch
 
@@ -119,10 +119,11 @@ def _predicted(
     known: Evaluable = getattr(dataset, "base", dataset)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     resolve_precision(precision, device)
-    share = sum(map(len, _windows(len(dataset), batch_size, accelerator)))
+    windows = deal(len(dataset), WINDOW * batch_size, accelerator)
+    share = sum(map(len, windows))
     rows: dict[int, list[float]] = {}
-    with _evaluating(model):
-        for batch, counts in _batches(dataset, batch_size, accelerator, workers, crops.kind == "whole"):
+    with evaluating(model):
+        for batch, counts in _batches(dataset, windows, batch_size, accelerator, workers, crops.kind == "whole"):
             table = _forward(model, batch, crops, device, precision)
             if not counts:
                 continue
@@ -132,7 +133,7 @@ def _predicted(
                 rows[index] = row
             if progress is not None:
                 progress(len(rows), share)
-    return _gathered(rows, len(dataset), accelerator)
+    return gather_rows(rows, (len(dataset), 2), accelerator)
 
 
 @torch.inference_mode()
@@ -151,14 +152,18 @@ def _forward(model: nn.Module, batch: Batch, crops: Crops, device: torch.device,
 
 
 def _batches(
-    dataset: Any, batch_size: int, accelerator: Accelerator | None, workers: int, together: bool
+    dataset: Any,
+    windows: list[range],
+    batch_size: int,
+    accelerator: Accelerator | None,
+    workers: int,
+    together: bool,
 ) -> Iterator[tuple[Batch, bool]]:
     """This process's batches in order, and whether their scores count.
 
     Every process makes the same number of passes, because those of a sharded model communicate: where another has more
     batches in its window, this one computes the first picture again and forgets it.
     """
-    windows = _windows(len(dataset), batch_size, accelerator)
     flat = [index for window in windows for index in window]
     samples = iter(prefetch(lambda index: (index, dataset[index]), flat, workers=workers, ahead=batch_size))
     limit = batch_size if together else 1
@@ -166,7 +171,7 @@ def _batches(
         for window in windows:
             yield from ((batch, True) for batch in _alike(islice(samples, len(window)), limit))
         return
-    for number in range(_rounds(len(dataset), batch_size, accelerator)):
+    for number in range(most_dealt(len(dataset), WINDOW * batch_size, accelerator)):
         window = windows[number] if number < len(windows) else range(0)
         batches = list(_alike(islice(samples, len(window)), limit))
         yield from ((batch, True) for batch in batches)
@@ -183,44 +188,3 @@ def _alike(samples: Iterable[tuple[int, dict[str, Any]]], limit: int) -> Iterato
         if len(group) == limit:
             yield groups.pop(sample["image"].shape)
     yield from groups.values()
-
-
-def _windows(images: int, batch_size: int, accelerator: Accelerator | None) -> list[range]:
-    """This process's windows of indices: every n-th of those that a single process would go through."""
-    if images == 0:
-        raise UserError("the data set to evaluate holds no picture")
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; at least 1 is needed", exit_code=2)
-    step = WINDOW * batch_size
-    windows = [range(start, min(start + step, images)) for start in range(0, images, step)]
-    return windows if accelerator is None else windows[accelerator.process_index :: accelerator.num_processes]
-
-
-def _rounds(images: int, batch_size: int, accelerator: Accelerator) -> int:
-    return -(-images // (WINDOW * batch_size * accelerator.num_processes))
-
-
-def _gathered(rows: dict[int, list[float]], images: int, accelerator: Accelerator | None) -> NDArray[np.float64]:
-    """The rows of all processes in the order of the data set: float64 [N, 2]."""
-    table = np.array([[index, *row] for index, row in rows.items()], np.float64).reshape(-1, 3)
-    if accelerator is not None and accelerator.num_processes > 1:
-        # Processes hold different numbers of rows: padded to the longest with index -1, which is dropped again.
-        padded = accelerator.pad_across_processes(torch.from_numpy(table).to(accelerator.device), pad_index=-1)
-        table = accelerator.gather(padded).cpu().numpy()
-        table = table[table[:, 0] >= 0]
-    table = table[np.argsort(table[:, 0])]
-    if not np.array_equal(table[:, 0], np.arange(images)):
-        raise RuntimeError(f"{len(table)} scores were gathered for {images} pictures")
-    return np.ascontiguousarray(table[:, 1:])
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """eval() inside, afterwards every module as it was: a backbone may keep its BatchNorm frozen while training."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

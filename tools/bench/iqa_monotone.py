@@ -2,8 +2,9 @@
 
 Every pristine photo of a folder (the Kodak suite, say) is scored untouched and at levels 1 to 5 of every kind of
 distortion, all levels from one seed. Of the (photo, kind) pairs the table gives the share that falls strictly from
-level to level (Spearman -1), the share with Spearman <= -0.9, and the share of neighbouring levels in the right order;
-equal scores are not in order. Photos go in whole, as `iqa predict` sees them, or as a crop of their middle.
+level 1 to level 5, the share that falls strictly from the untouched photo on, the share whose six scores have a
+Spearman correlation of at most -0.9 with the level, and the share of neighbouring levels in the right order; equal
+scores are not in order. Photos go in whole, as `iqa predict` sees them, or as a crop of their middle.
 """
 
 import argparse
@@ -72,6 +73,7 @@ def _shares(scores: NDArray[np.float64]) -> dict[str, float]:
     constant = np.ptp(scores, axis=1) == 0
     rank = [0.0 if c else float(spearmanr(LEVELS, row).statistic) for c, row in zip(constant, scores, strict=True)]
     return {
+        "levels": float(falls[:, 1:].all(1).mean()),
         "strict": float(falls.all(1).mean()),
         "spearman_0.9": float((np.array(rank) <= -0.9).mean()),
         "neighbours": float(falls.mean()),
@@ -80,10 +82,10 @@ def _shares(scores: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _table(setting: str, shares: dict[str, dict[str, float]]) -> str:
-    lines = [setting, "", "| kind | Spearman -1 | Spearman <= -0.9 | neighbours in order | score lost at level 5 |"]
-    lines.append("|---|---|---|---|---|")
+    head = "| kind | 1 to 5 fall | 0 to 5 fall | Spearman <= -0.9 | neighbours in order | score lost at level 5 |"
+    lines = [setting, "", head, "|---|---|---|---|---|---|"]
     for kind, s in shares.items():
-        percent = " | ".join(f"{100 * s[key]:.1f} %" for key in ("strict", "spearman_0.9", "neighbours"))
+        percent = " | ".join(f"{100 * s[key]:.1f} %" for key in ("levels", "strict", "spearman_0.9", "neighbours"))
         lines.append(f"| {kind} | {percent} | {s['mean_drop']:.3g} |")
     return "\n".join(lines) + "\n"
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iqa.hyper import TARGET, HyperNet, LocalDistortion, judge
-from iqa.model import QualityNet
+from iqa.model import QualityNet, bounded
 from polyscale.errors import UserError
 
 SWIN_T = 27_517_818
@@ -82,10 +82,23 @@ def test_look_then_judge_is_the_forward_pass(statistics: bool) -> None:
 def test_every_parameter_learns(arguments: dict[str, object]) -> None:
     model = tiny(dropout=0.0, **arguments).train()
     scores, readers, log_variance = model(torch.rand(4, 3, 64, 64), details=True)
-    assert torch.allclose(scores, torch.stack(readers).mean(0))
+    *committee, written = readers
+    assert len(committee) == (4 if model.statistics is not None else 0)
+    assert torch.allclose(scores, (written + torch.stack(committee).mean(0)) / 2 if committee else written)
     (scores.square().sum() + log_variance.sum()).backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not dead
+
+
+def test_bounded_scores_keep_their_order_and_leave_the_middle_alone() -> None:
+    said = torch.linspace(-0.3, 1.3, 1601, dtype=torch.float64)
+    scores = bounded(said)
+    assert (scores.diff() > 0).all()
+    assert scores.min() > 0
+    assert scores.max() < 1
+    middle = (said >= 0.05) & (said <= 0.95)
+    assert torch.equal(scores[middle], said[middle])
+    assert scores.diff().div(said.diff()).diff().abs().max() < 0.03  # no bend
 
 
 @torch.no_grad()

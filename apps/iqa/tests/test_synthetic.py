@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from iqa.data.distortions import DISTORTIONS
 from iqa.data.scenes import scene, texture
-from iqa.data.synthetic import MAY_HELP, PER_SCENE, SyntheticSource, ordered_pair
+from iqa.data.synthetic import CHAIN, PER_SCENE, SyntheticSource, ordered_chain
 from iqa.data.worlds import WORLDS
 from polyscale.errors import UserError
 
@@ -127,35 +127,25 @@ def test_textures_have_unit_deviation_and_the_stated_slope():
     assert max(slopes) < -0.5
 
 
-def test_a_pair_is_one_crop_and_the_first_is_closer_to_it(scenes):
+def test_a_chain_departs_further_from_the_picture_at_every_level(scenes):
     rng = np.random.default_rng(4)
-    right, untouched = [], 0
-    for i in range(150):
-        picture = scenes[i % len(scenes)]
-        better, worse = ordered_pair(picture, rng, picture.shape[0]).astype(float)  # whole: the crop is the picture
-        untouched += np.array_equal(better, picture)
-        right.append(np.abs(better - picture).mean() < np.abs(worse - picture).mean())
-    assert np.mean(right) > 0.97
-    assert 20 < untouched < 90
+    further = []
+    for i in range(60):
+        untouched, *levels = (level.astype(float) for level in ordered_chain(scenes[i % len(scenes)], rng))
+        far = [np.abs(level - untouched).mean() for level in levels]
+        assert len(far) == CHAIN - 1
+        assert far[0] > 0
+        further.extend(np.diff(far) > 0)
+    assert np.mean(further) > 0.95
 
 
-def test_a_pair_is_seeded_cropped_and_mirrored_never_enlarged(scenes):
-    first, again = (ordered_pair(scenes[0], np.random.default_rng(3), 48) for _ in range(2))
-    assert first.shape == (2, 48, 48, 3)
-    assert first.dtype == np.uint8
-    assert np.array_equal(first, again)
-    for seed in range(40):
-        pair = ordered_pair(np.full((20, 90, 3), 77, np.uint8), np.random.default_rng(seed), 32)
-        assert pair.shape == (2, 32, 32, 3)
-    narrow = scenes[0][:20, :90]
-    for seed in range(60):
-        better = ordered_pair(narrow, np.random.default_rng(seed), 64)[0]
-        if np.array_equal(better[:20], better[20:40][::-1]) and any(
-            np.array_equal(better[:20], narrow[:, x : x + 64]) for x in range(27)
-        ):
-            return
-    pytest.fail("no untouched crop was the picture and its mirror image")
-
-
-def test_kinds_that_may_help_a_photo_exist():
-    assert set(DISTORTIONS) > MAY_HELP
+def test_a_chain_is_seeded_shrunk_and_of_one_size(scenes):
+    sizes = set()
+    for seed in range(20):
+        first, again = (ordered_chain(scenes[0][:, :100], np.random.default_rng(seed)) for _ in range(2))
+        assert all(map(np.array_equal, first, again))
+        assert {(level.dtype, level.shape) for level in first} == {(np.dtype(np.uint8), first[0].shape)}
+        sizes.add(first[0].shape)
+    assert max(sizes) <= (0.9 * 128, 0.9 * 100, 3)
+    assert len(sizes) > 10
+    assert ordered_chain(scenes[0][:40, :20], np.random.default_rng(0))[5].shape == (32, 20, 3)

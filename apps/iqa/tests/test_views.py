@@ -1,4 +1,4 @@
-"""What a training step sees: views of whole pictures computed once, ordered pairs, and the objective over both."""
+"""What a training step sees: views of whole pictures computed once, ordered chains, and the objective over both."""
 
 import pickle
 
@@ -14,7 +14,7 @@ from polyscale.settings import resolve
 
 
 def configuration(**overrides: object) -> Config:
-    tiny = {"data.train_images": 12, "data.crop": 40, "data.pairs": 3}
+    tiny = {"data.train_images": 12, "data.crop": 40, "data.chains": 3}
     tiny |= {"model.backbone": "test_resnet", "model.image_size": 128}
     given = {key.replace("__", "."): value for key, value in overrides.items()}
     return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**tiny, **given})
@@ -45,20 +45,30 @@ def test_a_sample_depends_on_the_random_state_alone_and_travels_without_its_cach
     assert not views.train.__getstate__()["_seen"]
 
 
-def test_pairs_are_a_function_of_the_step_and_the_better_comes_first() -> None:
+def test_chains_are_a_function_of_the_step_and_start_with_the_untouched() -> None:
     config = configuration()
     views, other = (build_views(config, build_look(config)) for _ in range(2))
-    assert views.pairs is not None
-    assert other.pairs is not None
-    here, there = (v.pairs.batch(7, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
-    assert here["image"].shape == (4, 3, 40, 40)
-    assert here["statistics"].shape[0] == 4
+    assert views.chains is not None
+    assert other.chains is not None
+    here, there = (v.chains.batch(7, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
+    assert here["image"].shape == (12, 3, 40, 40)
+    assert here["statistics"].shape[0] == 12
     assert all(torch.equal(here[key], there[key]) for key in here)
-    assert not torch.equal(here["image"][:2], here["image"][2:])
+    levels = here["statistics"].unflatten(0, (6, 2))
+    assert ((levels[5] - levels[0]).norm(dim=1) > (levels[1] - levels[0]).norm(dim=1)).all()
     batch = {"image": torch.zeros(1, 3, 40, 40), "statistics": torch.zeros(1, here["statistics"].shape[1])}
-    image, statistics = views.with_pairs(batch, 7)
+    image, statistics = views.with_chains(batch, 7)
     assert torch.equal(image[1:], here["image"])
     assert torch.equal(statistics[1:], here["statistics"])
+
+
+def test_chains_are_of_the_better_third() -> None:
+    config = configuration()
+    chains = build_views(config, build_look(config)).chains
+    assert chains is not None
+    scores = np.asarray(chains.base.scores)
+    assert len(chains.liked) == 4
+    assert scores[chains.liked].min() >= np.delete(scores, chains.liked).max()
 
 
 def test_splits_come_from_one_place() -> None:
@@ -68,7 +78,7 @@ def test_splits_come_from_one_place() -> None:
 
 
 def objective(**settings: object) -> Objective:
-    off = {"norm_in_norm": 0.0, "ranking": 0.0, "pairs": 0.0, "spread": 0.0}
+    off = {"norm_in_norm": 0.0, "ranking": 0.0, "chains": 0.0, "spread": 0.0}
     return Objective(LossSettings(**{**off, **settings}), 0.0, 100.0)  # type: ignore[arg-type]
 
 
@@ -83,15 +93,16 @@ def test_each_part_is_what_it_says() -> None:
     assert objective(ranking=1.0, margin=5)(said(scores), targets)["ranking"].item() == 0
     close = torch.tensor([0.2, 0.21])  # one point apart where five are asked for
     assert objective(ranking=1.0, margin=5)(said(close), targets)["ranking"].item() == pytest.approx(0.04)
-    pairs = torch.tensor([0.50, 0.9, 0.52, 0.1])  # the first of the two in the wrong order by two points
-    with_pairs = objective(pairs=2.0, margin=5)(said(torch.cat([scores, pairs])), targets)
-    assert with_pairs["pairs"].item() == pytest.approx(0.07)
-    assert with_pairs["l1"].item() == pytest.approx(0.1)
+    first, second = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0.9, 0.8, 0.82, 0.6, 0.59, 0.4]  # wrong by 2 points, by 1 too near
+    levels = torch.tensor([first, second]).T.flatten()
+    with_chains = objective(chains=2.0, margin=5)(said(torch.cat([scores, levels])), targets)
+    assert with_chains["chains"].item() == pytest.approx(2 * (0.07 + 0.04) / 10)
+    assert with_chains["l1"].item() == pytest.approx(0.1)
     assert objective(norm_in_norm=1.0)(said(scores), targets)["norm_in_norm"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_margin_follows_the_range_of_the_opinions() -> None:
-    settings = LossSettings(ranking=1.0, norm_in_norm=0, pairs=0, spread=0)
+    settings = LossSettings(ranking=1.0, norm_in_norm=0, chains=0, spread=0)
     wrong, targets = torch.tensor([0.6, 0.2]), torch.tensor([0.2, 0.6])
     losses = [Objective(settings, 0.0, high)(said(wrong), targets)["ranking"].item() for high in (1.0, 100.0)]
     assert losses[0] == losses[1] > 0.3

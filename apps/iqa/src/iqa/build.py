@@ -8,7 +8,7 @@ from torch import Tensor
 
 from iqa.config import Config, DataSettings
 from iqa.data import QualitySet, open_split
-from iqa.data.views import Look, PairSet, ViewSet
+from iqa.data.views import ChainSet, Look, ViewSet
 from iqa.model import QualityNet, look
 from iqa.statistics import SceneStatistics
 from polyscale.weights import load_tensors
@@ -62,15 +62,15 @@ class Views:
 
     train: ViewSet
     val: ViewSet
-    pairs: PairSet | None
+    chains: ChainSet | None
     cross: ViewSet | None
 
-    def with_pairs(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
-        """The batch's images and statistics with this step's pairs behind them."""
+    def with_chains(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, Tensor]:
+        """The batch's images and statistics with this step's chains behind them."""
         image, statistics = batch["image"], batch["statistics"]
-        if self.pairs is None:
+        if self.chains is None:
             return image, statistics
-        shown = self.pairs.batch(step, image.device)
+        shown = self.chains.batch(step, image.device)
         return torch.cat([image, shown["image"]]), torch.cat([statistics, shown["statistics"]])
 
     @property
@@ -80,17 +80,16 @@ class Views:
 
 
 def build_views(config: Config, look: Look) -> Views:
-    """The training pictures cropped and mirrored, ordered pairs of them, and whole ones to validate on."""
+    """The training pictures cropped and mirrored, ordered chains of some, and whole ones to validate on."""
     data, size = config.data, config.model.image_size
     base = build_set(data, "train", size)
     train = ViewSet(base, look, data.crop, data.flip, data.cache)
     val = ViewSet(build_set(data, "val", size), look, None, False, data.cache)
-    side = (data.crop or 0) * config.model.shrink
-    pairs = PairSet(base, look, data.pairs, side, data.pair_batch, seed=0) if data.pairs else None
+    chains = ChainSet(base, look, data.chains, data.crop or 0, data.chain_batch, seed=0) if data.chains else None
     if data.cross is None:
-        return Views(train, val, pairs, None)
+        return Views(train, val, chains, None)
     other = build_set(DataSettings(path=data.cross), data.cross_split, size)
-    return Views(train, val, pairs, ViewSet(other, look, None, False, data.cache))
+    return Views(train, val, chains, ViewSet(other, look, None, False, data.cache))
 
 
 def build_look(config: Config) -> Look:

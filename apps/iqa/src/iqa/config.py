@@ -35,10 +35,10 @@ class DataSettings(Settings):
     """Side of the random crop that a training step sees, after model.shrink; none takes whole pictures of one size."""
     flip: bool = True
     """Mirror half of the training pictures."""
-    pairs: int = Field(0, ge=0)
-    """Training pictures to show under one distortion at two levels, for their order alone (loss.pairs)."""
-    pair_batch: int = Field(2, ge=1)
-    """Pairs in a training step, beside train.batch_size pictures."""
+    chains: int = Field(0, ge=0)
+    """Well-liked training pictures to show untouched and under one distortion at five levels (loss.chains)."""
+    chain_batch: int = Field(2, ge=1)
+    """Chains of six pictures in a training step, beside train.batch_size pictures."""
     cross: str | None = None
     """Another data set that is scored after every validation, never chosen by."""
     cross_split: Literal["all", "test"] = "all"
@@ -83,8 +83,8 @@ class LossSettings(Settings):
     """Weight of the norm-in-norm loss: linearity within a batch (1 - PLCC in another form)."""
     ranking: float = Field(0.0, ge=0)
     """Weight of the pairwise ranking loss within a batch (the seed's --ranking_loss_alpha)."""
-    pairs: float = Field(0.3, ge=0)
-    """Weight of the order of data.pairs: one picture, one distortion, two levels."""
+    chains: float = Field(1.0, ge=0)
+    """Weight of the order within data.chains: every level has to score loss.margin lower than the one before."""
     margin: float | None = Field(None, gt=0)
     """Units of the score between ordered pictures from which they cost nothing; closer opinions are not ranked.
     None is a twentieth of the range of the opinions."""
@@ -109,9 +109,9 @@ class Config(Settings):
     train: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
-    def _pairs_are_crops(self) -> "Config":
-        if self.data.pairs and self.data.crop is None:
-            raise ValueError("data.pairs: pairs are shown at the size of data.crop, which is not set")
+    def _chains_are_crops(self) -> "Config":
+        if self.data.chains and self.data.crop is None:
+            raise ValueError("data.chains: chains are shown at the size of data.crop, which is not set")
         return self
 
 
@@ -132,7 +132,7 @@ PRESETS = {
     "nano": Preset(
         about="From scratch on 2 CPU cores in minutes: RegNetX-200MF at a quarter of the size beside scene statistics.",
         values={
-            "data": {"crop": 64, "pairs": 300},
+            "data": {"crop": 64, "chains": 300},
             "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 4, "dropout": 0.2, "drop_path": 0.0},
             "loss": {"norm_in_norm": 0.3},
             "train": {"epochs": 10, "batch_size": 16, "lr": 1e-3, "ema": 0.99},

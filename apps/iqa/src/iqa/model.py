@@ -15,13 +15,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from iqa.hyper import GRID, TARGET, HyperNet, LocalDistortion, StageAttention, judge
-from iqa.statistics import SceneStatistics, Standardise
+from iqa.readers import STATISTICS_WIDTH, StatisticsBranch
+from iqa.statistics import SceneStatistics
 from polyscale.backbones import create_backbone
 from polyscale.weights import Pretrained
 
 Fusion = Literal["concat", "attention"]
 
-STATISTICS_WIDTH = 64  # numbers that the statistics get in the judged vector
+RIM = 0.05  # of the range at either end, within which scores beyond it are gathered
 _LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE = -10.0, 2.0
 
 
@@ -87,8 +88,8 @@ class QualityNet(Pretrained):
     ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
         """Scores [B]; with `details` (scores, those of each reader [B], log variances [B]).
 
-        The readers are the written network and, with statistics, the statistics by themselves; the score is their mean,
-        each learns the opinions alone.
+        The readers are the written network and, with statistics, a committee that sees those alone; each learns the
+        opinions by itself. The score is the mean of the written network's and the committee's mean.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images: shape {tuple(images.shape)} given, [B, 3, H, W] needed")
@@ -98,14 +99,15 @@ class QualityNet(Pretrained):
         content, vector = self.hyper.read(self._joined(stages)), self.local(stages)
         readers: list[Tensor] = []
         if self.statistics is not None:
-            said, shift, alone = self.statistics(statistics)
+            said, shift, committee = self.statistics(statistics)
             content, vector = content + shift[..., None, None], torch.cat([vector, said], 1)
-            readers.append(alone.float())
+            readers += committee.float().unbind(1)
         layers = self.hyper(content)
         with torch.autocast(images.device.type, enabled=False):  # a score in bf16 would have 256 steps
             vector, layers = vector.float(), [(weight.float(), bias.float()) for weight, bias in layers]
-            readers.append(judge(vector, layers, self.dropout, self.training))
-            scores = torch.stack(readers).mean(0)
+            written = judge(vector, layers, self.dropout, self.training)
+            scores = (written + torch.stack(readers).mean(0)) / 2 if readers else written
+            readers.append(written)
             if not details:
                 return scores
             seen = torch.cat([content.float().mean((2, 3)), vector], 1).detach()
@@ -157,7 +159,7 @@ class QualityNet(Pretrained):
         return torch.cat(pooled, 1)
 
     def _in_units(self, scores: Tensor) -> Tensor:
-        return self.low + (self.high - self.low) * scores.clamp(0, 1)
+        return self.low + (self.high - self.low) * bounded(scores)
 
 
 @torch.no_grad()
@@ -169,24 +171,13 @@ def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[
     return images, statistics
 
 
-class StatisticsBranch(nn.Module):
-    """SceneStatistics [B, K] read by one hidden layer: [B, 64] for the judged vector, [B, 112] for the hyper-network,
-    and [B], a score of their own. Led through the written network alone the same numbers learnt slower and less; taken
-    from the opinions before the written network sees them, they left it nothing to learn (docs/results.md).
+def bounded(scores: Tensor) -> Tensor:
+    """Scores of any size -> [0, 1], strictly rising; unchanged but for the outermost RIM at either end.
+
+    A clamp would call a bad picture and a worse one equal.
     """
-
-    def __init__(self, dropout: float, hidden: int = 256) -> None:
-        super().__init__()
-        self.measure = SceneStatistics()
-        self.standardise = Standardise(self.measure.channels)
-        self.hidden = nn.Sequential(nn.Linear(self.measure.channels, hidden), nn.GELU(), nn.Dropout(dropout))
-        self.say = nn.Linear(hidden, STATISTICS_WIDTH)
-        self.shift = nn.Linear(hidden, TARGET[1])
-        self.score = nn.Linear(hidden, 1)
-
-    def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden = self.hidden(self.standardise(statistics))
-        return self.say(hidden), self.shift(hidden), self.score(hidden)[:, 0]
+    low, high = RIM * ((scores - RIM) / RIM).clamp(max=0).exp(), RIM * ((1 - RIM - scores) / RIM).clamp(max=0).exp()
+    return torch.where(scores < RIM, low, torch.where(scores > 1 - RIM, 1 - high, scores))
 
 
 def _starts(length: int, tile: int, step: int) -> list[int]:

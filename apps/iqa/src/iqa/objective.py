@@ -1,5 +1,5 @@
-"""What the network is trained on: distance to the mean opinion, order and linearity within a batch, ordered pairs,
-and the likelihood of its own spread.
+"""What the network is trained on: distance to the mean opinion, order and linearity within a batch, the order of
+levels of distortion, and the likelihood of its own spread.
 """
 
 import torch
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iqa.config import LossSettings
+from iqa.data.synthetic import CHAIN
 from polyscale.errors import UserError
 from polyscale.losses import norm_in_norm_loss, ranking_loss
 
@@ -17,8 +18,8 @@ class Objective:
     """(what the network says, targets) -> {"loss": total, parts...}; all scalars, parts already weighted.
 
     Targets [B] are shares of the opinions' range. The network says (scores, those of each reader, log variances), all
-    [B + 2 P], see QualityNet.forward; every reader has the same loss, the parts are their means. The first B belong to
-    the targets, the last 2 P to pairs: P pictures under a distortion, then the same ones more distorted.
+    [B + 6 C], see QualityNet.forward; every reader has the same loss, the parts are their means. The first B belong to
+    the targets, the last 6 C to C chains (data.views.ChainSet): all untouched pictures first, the worst level last.
     """
 
     def __init__(self, settings: LossSettings, low: float, high: float) -> None:
@@ -42,14 +43,14 @@ class Objective:
 
     def _parts(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
         s = self.settings
-        scores, paired = scores[: len(targets)], scores[len(targets) :]
+        scores, chained = scores[: len(targets)], scores[len(targets) :]
         distance = F.l1_loss if s.main == "l1" else F.mse_loss
         parts: dict[str, Tensor] = {s.main: distance(scores, targets)}
         if s.norm_in_norm:
             parts["norm_in_norm"] = s.norm_in_norm * norm_in_norm_loss(scores, targets)
         if s.ranking:
             parts["ranking"] = s.ranking * ranking_loss(scores, targets, self.margin, self.margin)
-        if s.pairs and len(paired):
-            better, worse = paired.chunk(2)
-            parts["pairs"] = s.pairs * (self.margin - (better - worse)).clamp(min=0).mean()
+        if s.chains and len(chained):
+            levels = chained.unflatten(0, (CHAIN, -1))
+            parts["chains"] = s.chains * (self.margin - (levels[:-1] - levels[1:])).clamp(min=0).mean()
         return parts

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iqa.textures import BlockFrequencies, binary_patterns
+from iqa.traces import Traces
 
 SCALES = 3
 COARSE = 2  # further halvings that only contrast and edges are read from
@@ -35,7 +36,7 @@ class SceneStatistics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frequencies = BlockFrequencies()
+        self.frequencies, self.traces = BlockFrequencies(), Traces()
         self.channels = int(self(torch.full((1, 3, SMALLEST, SMALLEST), 0.5)).shape[1])
 
     @torch.no_grad()
@@ -44,7 +45,7 @@ class SceneStatistics(nn.Module):
             image = _at_least(image_BCHW.float(), SMALLEST)
             red, green, blue = image.split(1, 1)
             planes = torch.cat([a * red + b * green + c * blue for a, b, c in _OPPONENT], 1)
-            parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1])]
+            parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1]), self.traces(image, planes)]
             textures = []
             seen = planes[:, :1]  # at full size luma only: cameras and JPEG keep colour at half the size
             for scale in range(SCALES + COARSE):

@@ -23,7 +23,7 @@ def train(config: Config, out: Path, *, resume: bool = False, views: Views | Non
     objective = Objective(config.loss, net.low, net.high)
     for _ in run.epochs():
         for batch in run.steps(views.train):
-            said = model(*views.with_pairs(batch, run.progress.step), details=True)
+            said = model(*views.with_chains(batch, run.progress.step), details=True)
             run.backward(objective(said, batch["score"]))
         if run.validation_due:
             scored = evaluate(run.eval_model, views.val, accelerator=run.accelerator)

@@ -4,13 +4,13 @@ from .check import check
 from .dataset import QualitySet, network_image, network_size, read_network_image
 from .listing import Entry, Finding, Listing
 from .open import describe, list_folder, open_split
-from .views import PairSet, ViewSet
+from .views import ChainSet, ViewSet
 
 __all__ = [
+    "ChainSet",
     "Entry",
     "Finding",
     "Listing",
-    "PairSet",
     "QualitySet",
     "ViewSet",
     "check",

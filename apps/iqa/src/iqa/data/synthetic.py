@@ -7,10 +7,12 @@ seven of a random kind and level each. Labels are 90 for the untouched scene and
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from polyscale.errors import UserError
 
 from .distortions import DISTORTIONS, REACH, distort
+from .distortions.pixels import gaussian
 from .scenes import scene
 
 Bytes = NDArray[np.uint8]
@@ -20,11 +22,8 @@ SPLITS = {"train": 0, "val": 1, "test": 2}
 KINDS = tuple(DISTORTIONS)
 PER_SCENE = 8
 PRISTINE, STEP = 90.0, 16.0  # labels of the untouched scene and of one level
-# A photo may gain from a little of these: it was dark, pale, soft or noisy. Only differences past level 2 are sure.
-MAY_HELP = frozenset(
-    ("brighten", "darken", "mean_shift", "contrast_change", "desaturate", "oversaturate", "oversharpen",
-     "denoise_artefact", "sensor_noise", "exposure_clip")
-)  # fmt: skip
+SOFTNESS, GRAIN = (0.3, 0.9), (0.7, 4.0)  # of a chain's photograph: sigma in pixels, deviation of 255
+CHAIN = 6  # pictures of an ordered chain: untouched, and levels 1 to 5
 
 
 class SyntheticSource:
@@ -75,25 +74,27 @@ def label(kind: str, level: int) -> float:
     return PRISTINE - STEP * (1 + (level - 1) / 4 * (REACH.get(kind, 5.0) - 1))
 
 
-def ordered_pair(image: Bytes, rng: Rng, side: int) -> Bytes:
-    """A crop of a picture under one kind at two levels, the better first: uint8 [2, side, side, 3].
+def ordered_chain(image: Bytes, rng: Rng) -> list[Bytes]:
+    """A picture uint8 [H, W, 3] under one kind at levels 0 to 5, all of one size: the best first.
 
-    The picture is uint8 [H, W, 3]; a side shorter than `side` is mirrored, never enlarged. Both levels share their
-    random draws. The better level may be 0, the picture as it is, except for kinds that can improve a photo
-    (MAY_HELP): there the worse level is at least 3 and two levels away.
+    It is first shrunk to a random size, which takes away the traces of its own compression, and half of the pictures
+    get a little softness, half a little grain: a distortion seldom meets a perfect photograph. A third of the chains is
+    shrunk once more behind the distortion, as a viewer would see it. All levels share their random draws.
     """
-    height, width = image.shape[:2]
-    missing = [(0, max(side - n, 0)) for n in (height, width)]
-    if any(after for _, after in missing):
-        image = np.pad(image, [*missing, (0, 0)], "symmetric")
-        height, width = image.shape[:2]
-    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    crop = np.ascontiguousarray(image[top : top + side, left : left + side])
+    image = _shrunk(image, rng.uniform(0.4, 0.9))
     kind = KINDS[rng.integers(len(KINDS))]
-    gap, lowest = (2, 3) if kind in MAY_HELP else (1, 1)
-    worse = int(rng.integers(lowest, 6))
-    better = int(rng.integers(0, worse - gap + 1))
+    softness, grain = rng.uniform(*SOFTNESS), rng.uniform(*GRAIN)
+    image = gaussian(image, softness) if rng.random() < 0.5 else image
+    image = DISTORTIONS["white_noise"](image, grain, rng) if rng.random() < 0.5 else image
+    after = rng.uniform(0.6, 1.0) if rng.random() < 1 / 3 else 1.0
     draws = int(rng.integers(2**63))
-    return np.stack(
-        [distort(crop, kind, level, np.random.default_rng(draws)) if level else crop for level in (better, worse)]
-    )
+    levels = [image, *(distort(image, kind, level, np.random.default_rng(draws)) for level in range(1, CHAIN))]
+    return [_shrunk(level, after) for level in levels]
+
+
+def _shrunk(image: Bytes, factor: float) -> Bytes:
+    """Bicubic, anti-aliased, as `network_image` does it; no side below 32 pixels."""
+    height, width = (max(round(n * factor), min(n, 32)) for n in image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))

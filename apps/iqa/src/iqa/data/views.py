@@ -1,5 +1,5 @@
 """What a training step sees of a data set: the fixed first part of the network (`QualityNet.look`) computed once a
-picture and kept, so that an epoch costs the trainable part alone; and the ordered pairs beside the opinions.
+picture and kept, so that an epoch costs the trainable part alone; and the ordered chains beside the opinions.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .dataset import QualitySet, random_crop
-from .synthetic import ordered_pair
+from .dataset import QualitySet, mirrored, random_crop
+from .synthetic import ordered_chain
 
 Look = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -53,30 +53,34 @@ class ViewSet(torch.utils.data.Dataset[dict[str, Any]]):
         return image[0], statistics[0]
 
 
-class PairSet:
-    """`count` pictures of `base`, each as a square crop of side `side` under one distortion at two levels.
+class ChainSet:
+    """`count` chains of the better third of `base`: a picture under one distortion at levels 0 to 5 (ordered_chain),
+    as squares of side `side` behind `look`.
 
-    batch(step, device) is {"image": float32 [2 n, 3, h, w], "statistics": float32 [2 n, K]} with n = `batch_size`, the
-    n better ones first. Which pairs a step gets is a function of (seed, step) alone; all are kept once made.
+    batch(step, device) is {"image": float32 [6 n, 3, side, side], "statistics": float32 [6 n, K]} with n =
+    `batch_size`: first the n best, last the n worst. Which chains a step gets is a function of (seed, step) alone; all
+    are kept once made.
     """
 
     def __init__(self, base: QualitySet, look: Look, count: int, side: int, batch_size: int, seed: int) -> None:
-        self.base, self.look, self.count, self.side = base, look, min(count, len(base)), side
+        self.base, self.look, self.count, self.side = base, look, count, side
         self.batch_size, self.seed = batch_size, seed
+        self.liked = np.argsort(-np.asarray(base.scores), kind="stable")[: -(-len(base) // 3)]
         self._made: dict[int, tuple[Tensor, Tensor]] = {}
 
     def batch(self, step: int, device: torch.device) -> dict[str, Tensor]:
         chosen = np.random.default_rng([self.seed, step]).integers(self.count, size=self.batch_size)
-        made = [self._pair(int(i)) for i in chosen]
+        made = [self._chain(int(i)) for i in chosen]
         images, statistics = (torch.stack(part, 1).flatten(0, 1).to(device) for part in zip(*made, strict=True))
         return {"image": images.float().div_(255), "statistics": statistics}
 
-    def _pair(self, number: int) -> tuple[Tensor, Tensor]:
+    def _chain(self, number: int) -> tuple[Tensor, Tensor]:
         if number not in self._made:
-            rng = np.random.default_rng([self.seed, number, self.count])
-            picture = self.base.picture(int(rng.integers(len(self.base)))).permute(1, 2, 0).contiguous()
-            pictures = ordered_pair(picture.numpy(), rng, self.side)
-            self._made[number] = view(self.look, torch.from_numpy(pictures).permute(0, 3, 1, 2))
+            rng = np.random.default_rng([self.seed, number])
+            picture = self.base.picture(int(rng.choice(self.liked))).permute(1, 2, 0).contiguous()
+            levels = torch.from_numpy(np.stack(ordered_chain(picture.numpy(), rng))).permute(0, 3, 1, 2)
+            small, statistics = view(self.look, levels)
+            self._made[number] = mirrored(small, self.side)[..., : self.side, : self.side], statistics
         return self._made[number]
 
 

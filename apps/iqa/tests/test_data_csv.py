@@ -118,6 +118,7 @@ ok = rows(12)
         ("image,score\n", "holds no row below its header"),
         ("", "holds no row below its header"),
         (f"image,score\n{ok}p99.png,five\n", "score of p99.png is 'five', not a number"),
+        (f"image,score\n{ok}p99.png,inf\n", "score of p99.png is 'inf', not a finite number"),
         (f"image,score\n{ok}p99.png,\n", "1 pictures have no score: p99.png"),
         (f"image,score\n{ok}p99.png,nan\n", "1 pictures have no score: p99.png"),
         (f"image,score\n{ok}p3.png,3\n", r"1 names are listed more than once: p3.png"),

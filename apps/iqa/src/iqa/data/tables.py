@@ -1,6 +1,7 @@
 """Reading the tables that data sets come with: CSV with any usual delimiter, their columns by name, their numbers."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,6 +62,9 @@ def cell(path: Path, row: Row, name: str, number: int) -> str:
 def score_of(path: Path, name: str, text: str) -> float:
     """A score, NaN where the cell is empty or says so; UserError naming the picture for anything else."""
     try:
-        return float(text) if text else float("nan")
+        score = float(text) if text else math.nan
     except ValueError as error:
         raise UserError(f"{path}: score of {name} is '{text}', not a number") from error
+    if math.isinf(score):
+        raise UserError(f"{path}: score of {name} is '{text}', not a finite number")
+    return score

@@ -114,3 +114,7 @@ def test_optional_tensors_may_be_missing_or_unknown() -> None:
     wrong = {**Small().state_dict(), "layer.bias": torch.zeros(7)}
     with pytest.raises(UserError, match=r"1 of another shape \(layer\.bias\)"):
         load_tensors(full, wrong, "x")
+
+
+def test_who_may_read_the_configuration_may_read_the_weights(saved: Path) -> None:
+    assert (saved / "model.safetensors").stat().st_mode == (saved / "config.json").stat().st_mode

@@ -6,6 +6,7 @@ Hugging Face hub id. Nothing is ever unpickled: foreign .pt files go through tor
 
 import inspect
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -52,6 +53,7 @@ class Pretrained(nn.Module):
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         config = {"class": _class_name(type(self)), "arguments": self.arguments, "about": dict(about or {})}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read it
 
     @classmethod
     def from_pretrained(cls, source: Path | str, **changes: Any) -> Self:

@@ -132,11 +132,15 @@ def ship(run: Path) -> None:
     model = QualityNet(**{**trained.arguments, "pretrained": False, "low": LOW, "high": HIGH})
     model.load_state_dict(trained.state_dict())
     metrics = json.loads((run / "metrics.json").read_text())
+    for part in (metrics["model"], metrics.get("clean", {}).get("model", {})):
+        for unit in {"RMSE", "MAE"} & set(part):  # on the scale that the scores are said on
+            part[unit] *= (HIGH - LOW) / (trained.high - trained.low)
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
     about = {"data": "BIQ2021", "seed": config.train.seed, "commit": commit, "metrics": metrics["model"]}
     folder = ROOT / "apps/iqa/src/iqa/weights/nano"
     model.save_pretrained(folder, dtype=torch.float16, about=about)
-    shown = ", ".join(f"{key} {metrics['model'][key]:.3f}" for key in ("SRCC", "PLCC", "KRCC", "RMSE"))
+    shown = ", ".join(f"{key} {metrics['model'][key]:.3f}" for key in ("SRCC", "PLCC", "KRCC"))
+    shown += f", RMSE {metrics['model']['RMSE']:.1f}"
     clean = metrics.get("clean", {}).get("model")
     said = f"Without near-duplicates of training photographs: SRCC {clean['SRCC']:.3f}." if clean else ""
     words = {

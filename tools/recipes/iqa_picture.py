@@ -24,7 +24,9 @@ def main() -> None:
         result = predictor(picture)
         pictures.append(picture)
         titles.append(f"{kind.replace('_', ' ')}: {result.score:.0f} ± {result.spread:.0f}")
-    Image.fromarray(panel(pictures, titles, height=256)).quantize(256, dither=Image.Dither.NONE).save(FILE, optimize=True)
+    Image.fromarray(panel(pictures, titles, height=256)).quantize(256, dither=Image.Dither.NONE).save(
+        FILE, optimize=True
+    )
 
 
 if __name__ == "__main__":

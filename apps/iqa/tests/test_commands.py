@@ -21,7 +21,7 @@ TINY = [
     "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
     "--data.chains", "0", "--train.batch_size", "4", "--train.epochs", "1", "--train.warmup", "0",
 ]  # fmt: skip
-FIELDS = ["name", "file", "score", "spread", "low", "high", "width", "height"]
+FIELDS = ["name", "file", "score", "spread", "low", "high", "lower_better", "width", "height"]
 
 
 def call(*arguments: object, stdin: str | None = None) -> Result:
@@ -108,7 +108,7 @@ def test_table_csv_and_json_say_the_same(model: Path, shots: Path) -> None:
     assert table.exit_code == 0
     assert table.stderr.count("0 to 10, higher is better") == 1
     lines = [line.split() for line in table.stdout.splitlines() if line.strip()]
-    assert lines[0] == FIELDS
+    assert lines[0] == [field for field in FIELDS if field not in ("low", "high", "lower_better")]
     to_stdout = call("predict", shots, "--model", model, "--csv", "-")
     rows = list(csv.DictReader(io.StringIO(to_stdout.stdout)))
     assert list(rows[0]) == FIELDS
@@ -117,7 +117,7 @@ def test_table_csv_and_json_say_the_same(model: Path, shots: Path) -> None:
     assert [list(entry) for entry in entries] == [FIELDS] * 3
     assert [entry["score"] for entry in entries] == scores_of(to_stdout)
     assert len(set(scores_of(to_stdout))) == 3
-    assert lines[2][-6] == f"{entries[0]['score']:.2f}"
+    assert lines[2][-4] == f"{entries[0]['score']:.2f}"
     made = call("predict", shots, "--model", model, "--csv", shots / "out" / "scores.csv")
     assert made.stdout == ""
     assert (shots / "out" / "scores.csv").read_text() == to_stdout.stdout
@@ -286,3 +286,25 @@ def test_info_counts_one_scale_against_several() -> None:
 def test_help_needs_no_torch() -> None:
     code = "import sys, iqa.cli; assert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_missing_is_named_and_the_others_still_scored(trained: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    inputs = [tmp_path / "missing.png", folder / "img0.png", tmp_path / "empty"]
+    result = call("predict", *inputs, "-m", trained, "--json", "--sort", "score")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["name"] == "img0"
+    assert "missing.png: no such file or folder" in result.stderr
+    assert "empty: the folder holds no" in result.stderr
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(trained: Path, folder: Path) -> None:
+    for options in (
+        ("--csv", folder),
+        ("--csv", folder / "img0.png" / "a.csv"),
+        ("--map", "--out", folder / "img0.png"),
+    ):
+        result = call("predict", folder / "img1.png", "-m", trained, *options)
+        assert result.exit_code == 2
+        assert "folder" in result.stderr
+        assert not result.stdout

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from iqa import export
+from iqa import export, statistics, traces
 from iqa.export import adaptive_mean, export_onnx
+from iqa.textures import BlockFrequencies, binary_patterns
 from polyscale.errors import UserError
 
 
@@ -77,6 +78,27 @@ def test_equal_to_the_model_at_any_size_or_no_file(
     with pytest.raises(UserError, match="at 120 x 151 pixels the ONNX file's scores differ from the model's"):
         export_onnx(model, tmp_path / "b.onnx")
     assert not (tmp_path / "b.onnx").exists()
+
+
+class Measured(nn.Module):
+    """Of the scene statistics what has to find its places anew at every size."""
+
+    low, high, input_size = 0.0, 100.0, 512
+
+    def __init__(self):
+        super().__init__()
+        self.frequencies = BlockFrequencies()
+
+    def score_with_spread(self, images):
+        luma = images.mean(1, keepdim=True)
+        parts = [statistics._noise(luma), statistics._blocks(luma), binary_patterns(luma), traces._seams(luma)]
+        numbers = torch.cat([*parts, self.frequencies(luma), traces._tone_curve(images)], 1)
+        return numbers.mean(1), numbers.std(1)
+
+
+def test_statistics_of_any_size(tmp_path: Path) -> None:
+    needs_onnx()
+    export_onnx(Measured(), tmp_path / "a.onnx")  # which compares file and model at sizes that it was not traced at
 
 
 class OneSize(Pooled):

@@ -149,3 +149,10 @@ def test_a_model_of_the_caller_keeps_its_gradients():
     network = tiny()
     assert isinstance(create_metric(network, device="cpu"), QualityMetric)
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_gradients_reach_the_pictures_through_what_the_backbone_sees_shrunk():
+    network = QualityNet(backbone="test_resnet", statistics=True, shrink=2, image_size=64)
+    images = torch.rand(1, 3, 96, 80, requires_grad=True)
+    create_metric(network, as_loss=True)(images).sum().backward()
+    assert images.grad.abs().sum() > 0

@@ -79,7 +79,7 @@ def test_known_answer_and_what_a_result_says(predictor, tmp_path):
     assert result.score == pytest.approx(4, abs=1e-6)
     assert result.spread == pytest.approx(0.4, abs=1e-6)
     assert str(result) == "shot: 4.00 ± 0.40 (0 to 10, higher is better)"
-    fields = ["name", "file", "score", "spread", "low", "high", "width", "height"]
+    fields = ["name", "file", "score", "spread", "low", "high", "lower_better", "width", "height"]
     entry = json.loads(json.dumps(result.to_dict()))
     assert list(entry) == fields
     assert (entry["file"], entry["score"]) == (str(path), 4.0)

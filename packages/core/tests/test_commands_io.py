@@ -76,6 +76,15 @@ def test_a_link_is_a_file_of_its_own(folder):
 def test_inputs_from_standard_input(folder, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("img10.png\n\nb\r\n"))
     assert names("img2.PNG", "-") == ["img2.PNG", "img10.png", "b/img1.png"]
+    with pytest.raises(UserError, match="standard input names no file"):
+        names("-")
+
+
+def test_arguments_that_give_no_file_may_be_told_apart_from_the_others(folder):
+    refused = []
+    assert names("no.png", "img10.png", "empty", "*.gif", refused=refused.append) == ["img10.png"]
+    assert [str(error).partition(":")[0] for error in refused] == ["no.png", "empty", "*.gif"]
+    assert names("no.png", refused=refused.append) == []
 
 
 @pytest.mark.parametrize(
@@ -83,9 +92,9 @@ def test_inputs_from_standard_input(folder, monkeypatch):
     [
         ("no.png", "no.png: no such file or folder"),
         ("no/", "no/: no such file or folder"),
-        ("*.gif", "*.gif: matches no .png, .jpg file"),
+        ("*.gif", "*.gif: matches no .jpg, .png file"),
         ("b/c/d", "b/c/d: no such file or folder"),
-        ("empty", "empty: the folder holds no .png, .jpg file (subfolders were not searched)"),
+        ("empty", "empty: the folder holds no .jpg, .png file (subfolders were not searched)"),
         ("", "an empty path was given"),
         ("x" * 300, "x" * 300 + ": no such file or folder"),
         ("a\0b", "a\0b: no such file or folder"),

@@ -129,7 +129,12 @@ def predict(
     from camo_seg.predict import Failure, Predictor
     from polyscale.images import IMAGE_SUFFIXES
 
-    files = gather_inputs(inputs, IMAGE_SUFFIXES, recursive=recursive)
+    refused: list[UserError] = []
+    files = gather_inputs(inputs, IMAGE_SUFFIXES, recursive=recursive, refused=refused.append)
+    for error in refused:
+        note(f"error: {error}")
+    if not files:
+        raise typer.Exit(1)
     predictor = Predictor(model, precision=precision, threshold=threshold)
     failed = 0
     with progress("predicting", total=len(files)) as bar:
@@ -144,7 +149,7 @@ def predict(
                 print_json(result.to_dict())
     if not as_json and failed < len(files):
         note(f"made {out}: {len(files) - failed} of {len(files)} pictures (_probability.png, _mask.png, _overlay.jpg)")
-    if failed:
+    if failed or refused:
         raise typer.Exit(1)
 
 

@@ -41,10 +41,13 @@ def train(
             raise UserError(wrong, exit_code=2)
         config, out = resolve(Config, file=resume / "config.yaml", presets=PRESETS), resume
     out = out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    # before the training, so that what is missing or odd is said while it costs nothing
+    train_set, test_set = (build_set(config.data, split, config.model.image_size) for split in ("train", "test"))
+    for line in dict.fromkeys((*train_set.notes, *test_set.notes)):
+        note(line)
     finished = train_run(config, out, resume=resume is not None)
     out = finished.out
     best = QualityNet.from_pretrained(out).to(finished.accelerator.device)
-    train_set, test_set = (build_set(config.data, split, best.input_size) for split in ("train", "test"))
     result = assess(best, test_set, train=train_set, accelerator=finished.accelerator)
     if not finished.is_main:
         return

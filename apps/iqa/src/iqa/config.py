@@ -22,7 +22,7 @@ class DataSettings(Settings):
     images: str | None = None
     """Folder of the pictures where it is not the usual one."""
     scale: tuple[float, float] | None = None
-    """Lowest and highest possible score of a csv; none takes those of its scores."""
+    """Lowest and highest possible score of a csv; none: the first that fits of 0-1, 1-5, 0-5, 1-10, 0-10, 0-100."""
     lower_better: bool | None = None
     """Whether the scores of a csv tell how bad a picture is; must be said where their column is called dmos."""
     split_column: str = ""

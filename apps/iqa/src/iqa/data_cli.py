@@ -71,7 +71,7 @@ def check(
 ) -> None:
     """Open every picture: broken and missing ones, scores out of range, copies and near-duplicates across splits.
 
-    Exits 1 where something would stop a training.
+    Exits 1 on errors (broken pictures, missing or impossible scores, repeated names), 0 on warnings alone.
     """
     from iqa.data.check import check as check_set
 

@@ -94,6 +94,8 @@ def baseline(
     from iqa.model import QualityNet
 
     require_sklearn()
+    if out is not None and model is None:
+        raise UserError("--out: goes with --model, in whose report the baseline stands", exit_code=2)
     network = None if model is None else QualityNet.from_pretrained(model)
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
     settings = data_settings(None, data, given | {"split_column": split_column})
@@ -141,6 +143,9 @@ def _show(result: "Assessment", dataset: "QualitySet", out: Path | None, as_json
     table(result.rows(), title=f"{result.title}, {len(dataset)} pictures", digits=3)
     if result.subset_rows():
         table(result.subset_rows(), title="by subset", digits=3)
+    for line in result.notes:
+        if line not in dataset.notes:  # those are said when it is opened
+            note(line)
     note(result.verdict())
 
 

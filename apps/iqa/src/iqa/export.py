@@ -60,7 +60,7 @@ def export_onnx(model: nn.Module, file: str | Path) -> Path:
     )
     proto.doc_string = f"Blind image quality, {said_range(about['low'], about['high'])}. Input: RGB in [0, 1]."
     content = proto.SerializeToString()
-    _verify(scored, runtime.InferenceSession(content, providers=["CPUExecutionProvider"]), about["high"] - about["low"])
+    _verify(scored, _session(runtime, content), about["high"] - about["low"])
     return replace_file(file, content)
 
 
@@ -109,6 +109,13 @@ def _windows(x: Tensor, axis: int, cells: int) -> Tensor:
     start, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
     inside = ((place >= start) & (place < end)).to(x.dtype)
     return inside / (end - start)
+
+
+def _session(runtime: Any, content: bytes) -> Any:
+    try:
+        return runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common class
+        raise UserError(f"the network cannot be written as ONNX: onnxruntime refuses it: {_said(error)}") from error
 
 
 def _verify(scored: nn.Module, session: Any, span: float) -> None:

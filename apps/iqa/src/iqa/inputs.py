@@ -1,10 +1,10 @@
 """What a user may call a picture on the command line, beside what polyscale.commands knows: file:// URLs."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from polyscale.commands.inputs import standard_input
 from polyscale.errors import UserError
 
 
@@ -15,7 +15,7 @@ def local_paths(inputs: Iterable[str]) -> Iterator[str]:
     """
     for text in inputs:
         if text == "-":
-            yield from (_local(line) for line in sys.stdin.read().splitlines() if line.strip())
+            yield from map(_local, standard_input())
         else:
             yield _local(text)
 

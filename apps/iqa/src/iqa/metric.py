@@ -120,8 +120,12 @@ def list_models() -> list[str]:
 
 
 def shrunk(images: Tensor, size: int) -> Tensor:
-    """[N, 3, H, W] in [0, 1] to at most `size` squared pixels as `data.network_image` does it, but differentiable."""
+    """[N, 3, H, W] in [0, 1] to at most `size` squared pixels as `data.network_image` does it, but differentiable.
+
+    What is shrunk is rounded to 8 bits, as a file would be: statistics see the difference. Gradients pass the rounding.
+    """
     target = network_size(images.shape[-2], images.shape[-1], size)
     if target == tuple(images.shape[-2:]):
         return images
-    return F.interpolate(images, target, mode="bicubic", antialias=True).clamp(0, 1)
+    small = F.interpolate(images, target, mode="bicubic", antialias=True).clamp(0, 1)
+    return small + ((255 * small).round() / 255 - small).detach()

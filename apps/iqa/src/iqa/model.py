@@ -162,9 +162,11 @@ class QualityNet(Pretrained):
         return self.low + (self.high - self.low) * bounded(scores)
 
 
-@torch.no_grad()
 def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[Tensor, Tensor]:
-    """[B, 3, H, W] -> (the images shrunk by the whole number `shrink`, their statistics [B, K], K = 0 for none)."""
+    """[B, 3, H, W] -> (the images shrunk by the whole number `shrink`, their statistics [B, K], K = 0 for none).
+
+    Gradients reach the images through the shrunk ones alone.
+    """
     statistics = images.new_zeros(len(images), 0) if measure is None else measure(images)
     if shrink > 1:
         images = F.avg_pool2d(images, min(shrink, *images.shape[-2:]), ceil_mode=True)

@@ -61,9 +61,14 @@ class Prediction:
             "spread": float(f"{self.spread:.6g}"),
             "low": self.low,
             "high": self.high,
+            "lower_better": self.lower_better,
             "width": self.width,
             "height": self.height,
         }
+
+    def row(self) -> dict[str, Any]:
+        """What a table shows of it, below a line that names the range."""
+        return {key: value for key, value in self.to_dict().items() if key not in ("low", "high", "lower_better")}
 
     def __str__(self) -> str:
         digits = decimals(self.low, self.high)

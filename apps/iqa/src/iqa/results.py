@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from iqa.units import decimals
 from polyscale.naming import natural_key
 
 Order = Literal["none", "score", "name"]
-FIELDS = ("name", "file", "score", "spread", "low", "high", "width", "height")
+FIELDS = ("name", "file", "score", "spread", "low", "high", "lower_better", "width", "height")
 
 
 def ordered(results: Iterable[Prediction], order: Order) -> list[Prediction]:
@@ -63,14 +63,10 @@ class PairOfPictures:
         """Whether the difference is larger than its spread."""
         return abs(self.difference) > self.spread
 
-    def rows(self) -> Sequence[dict[str, Any]]:
-        """The two pictures as results of `iqa predict`."""
-        return [self.first.to_dict(), self.second.to_dict()]
-
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold; `better` is the name of the better picture, None where the difference is too small."""
         return {
-            "pictures": self.rows(),
+            "pictures": [self.first.to_dict(), self.second.to_dict()],
             "difference": self.difference,
             "spread": self.spread,
             "exceeds_spread": self.exceeds,

@@ -46,24 +46,33 @@ def predict(
     from iqa.results import ordered
     from polyscale.images import IMAGE_SUFFIXES
 
-    files = gather_inputs(local_paths(inputs), IMAGE_SUFFIXES, recursive=recursive)
-    if csv is not None:
+    refused: list[UserError] = []
+    files = gather_inputs(local_paths(inputs), IMAGE_SUFFIXES, recursive=recursive, refused=refused.append)
+    for error in refused:
+        note(f"error: {error}")
+    if not files:
+        raise typer.Exit(1)
+    if csv not in (None, "-"):
         _refuse_inputs([Path(csv)], files)
+        _refuse_target(Path(csv))
+    if maps:
+        _refuse_target(out / "map.jpg")
     predictor = Predictor(model, device, precision)
     _check_bounds(model, predictor.score_range, {"--below": below, "--above": above})
     note(f"{model}: {said_range(*predictor.score_range)}")
     stream = predictor.stream(files, batch_size=batch_size, workers=workers)
-    kept, failed = _collected(stream, len(files), above, below, print_each=as_json and sort == "none")
+    kept, failures = _collected(stream, len(files), above, below, print_each=as_json and sort == "none")
     if sort != "none":
         kept = ordered(kept, sort)
-        for result in kept if as_json else ():
-            print_json(result.to_dict())
+        for entry in [one.to_dict() for one in kept] + [one.to_dict() for one in failures] if as_json else ():
+            print_json(entry)
     _show(kept, csv, as_json, decimals(*predictor.score_range))
-    if len(kept) + failed < len(files):
-        note(f"{len(kept)} of {len(files) - failed} scored pictures are in the asked range")
+    scored = len(files) - len(failures)
+    if len(kept) < scored:
+        note(f"{len(kept)} of {scored} scored pictures are in the asked range")
     if maps:
         _write_maps(predictor, kept, out, files)
-    if failed:
+    if failures or refused:
         raise typer.Exit(1)
 
 
@@ -89,22 +98,22 @@ def compare(
         return
     low, high = predictor.score_range
     note(f"{model}: {said_range(low, high)}")
-    table(comparison.rows(), digits=decimals(low, high))
+    table([comparison.first.row(), comparison.second.row()], digits=decimals(low, high))
     typer.echo(comparison.verdict())
 
 
 def _collected(
     results: "Iterable[Prediction | Failure]", total: int, above: float | None, below: float | None, print_each: bool
-) -> "tuple[list[Prediction], int]":
-    """The predictions within the asked range, and how many pictures failed, each of which is named at once."""
+) -> "tuple[list[Prediction], list[Failure]]":
+    """The predictions within the asked range, and the pictures that failed, each of which is named at once."""
     from iqa.predict import Failure
 
-    kept, failed = [], 0
+    kept, failures = [], []
     with progress("scoring", total=total) as bar:
         for result in results:
             bar.advance()
             if isinstance(result, Failure):
-                failed += 1
+                failures.append(result)
                 note(f"error: {result.error}")
             elif (above is None or result.score > above) and (below is None or result.score < below):
                 kept.append(result)
@@ -112,7 +121,7 @@ def _collected(
                 continue
             if print_each:
                 print_json(result.to_dict())
-    return kept, failed
+    return kept, failures
 
 
 def _show(kept: "Sequence[Prediction]", csv: str | None, as_json: bool, digits: int) -> None:
@@ -127,7 +136,7 @@ def _show(kept: "Sequence[Prediction]", csv: str | None, as_json: bool, digits: 
     elif csv is not None:
         note(f"made {replace_file(csv, content)}: {len(kept)} pictures")
     elif kept and not as_json:
-        table([result.to_dict() for result in kept], digits=digits)
+        table([result.row() for result in kept], digits=digits)
 
 
 def _check_bounds(model: str, score_range: tuple[float, float], bounds: dict[str, float | None]) -> None:
@@ -143,6 +152,15 @@ def _refuse_inputs(outputs: Iterable[Path], files: Iterable[Path]) -> None:
     for path in outputs:
         if path.resolve() in taken:
             raise UserError(f"{path}: is one of the inputs and would be overwritten; choose another place")
+
+
+def _refuse_target(path: Path) -> None:
+    """Say before the work what could not be written after it."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file", exit_code=2)
+    holder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not holder.is_dir():
+        raise UserError(f"{path}: cannot be written: {holder} is a file, not a folder", exit_code=2)
 
 
 def _write_maps(predictor: "Predictor", kept: Sequence["Prediction"], out: Path, files: Iterable[Path]) -> None:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iqa.textures import BlockFrequencies, binary_patterns
-from iqa.traces import Traces
+from iqa.textures import BlockFrequencies, binary_patterns, ranked
+from iqa.traces import Traces, every_eighth
 
 SCALES = 3
 COARSE = 2  # further halvings that only contrast and edges are read from
@@ -157,8 +157,7 @@ def _blocks(luma: Tensor) -> Tensor:
     results = []
     for plane in (luma, luma.transpose(2, 3)):
         step = (plane[..., 1:] - plane[..., :-1]).abs().mean((1, 2))
-        columns = torch.arange(step.shape[1], device=luma.device) % 8
-        border, other = step[:, columns == 7].mean(1), step[:, columns != 7].mean(1)
+        border, other = every_eighth(step, 7)
         results.append(_log(border) - _log(other))
     return torch.stack(results, 1)
 
@@ -192,10 +191,10 @@ def _dot(x: Tensor, weight: Tensor) -> Tensor:
 
 def _quantiles(x: Tensor, at: tuple[float, ...]) -> Tensor:
     """Quantiles of each plane over an even grid of about 64x64 of its pixels: [B, C len(at)]."""
-    height, width = x.shape[-2:]
-    values = x[..., :: max(1, height // _GRID), :: max(1, width // _GRID)].flatten(2).sort(2).values
-    index = [round(q * (values.shape[2] - 1)) for q in at]
-    return values[:, :, index].flatten(1)
+    for axis in (2, 3):
+        length = x.shape[axis]
+        x = x.index_select(axis, torch.arange(0, length, torch.sym_max(1, length // _GRID), device=x.device))
+    return ranked(x.flatten(2), at).flatten(1)
 
 
 def _at_least(image: Tensor, side: int) -> Tensor:

@@ -24,10 +24,16 @@ def binary_patterns(luma: Tensor) -> Tensor:
     height, width = luma.shape[-2] - 2, luma.shape[-1] - 2
     centre = luma[..., 1:-1, 1:-1] + _GREY
     brighter = [luma[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] > centre for dy, dx in _RING]
-    count = torch.stack(brighter).sum(0, dtype=torch.uint8)
+    count = torch.stack(brighter).sum(0, dtype=torch.int32)
     changes = torch.stack([here != there for here, there in zip(brighter, brighter[1:] + brighter[:1], strict=True)])
-    pattern = torch.where(changes.sum(0, dtype=torch.uint8) <= 2, count, PATTERNS - 1).flatten(1)
+    pattern = torch.where(changes.sum(0, dtype=torch.int32) <= 2, count, PATTERNS - 1).flatten(1)
     return torch.stack([(pattern == kind).float().mean(1) for kind in range(PATTERNS)], 1).sqrt()
+
+
+def ranked(x: Tensor, shares: tuple[float, ...]) -> Tensor:
+    """The values at these shares of the sorted last axis [..., N] -> [..., len(shares)]; N may vary in an export."""
+    place = torch.tensor(shares, dtype=torch.float64, device=x.device) * (x.shape[-1] - 1)
+    return x.sort(-1).values.index_select(-1, place.round().long())
 
 
 class BlockFrequencies(nn.Module):
@@ -56,6 +62,5 @@ class BlockFrequencies(nn.Module):
         squares = coefficients * coefficients
         vanishing = (sizes < 2 * _GREY).float().mean(2)[:, 1:] @ self.bands
         tails = ((squares * squares).mean(2) / (squares.mean(2) ** 2 + 1e-10) + 1e-4).log()[:, 1:] @ self.bands
-        detail = (sizes[:, self.fine].mean(1) + 1e-4).log().sort(1).values
-        spread = detail[:, [round(share * (detail.shape[1] - 1)) for share in _SHARES]]
+        spread = ranked((sizes[:, self.fine].mean(1) + 1e-4).log(), _SHARES)
         return torch.cat([(sizes.mean(2) + 1e-4).log()[:, 1:], vanishing, spread, tails], 1)

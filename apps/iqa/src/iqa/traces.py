@@ -143,9 +143,15 @@ def _seams(luma: Tensor) -> Tensor:
     least = -F.max_pool2d(-alone, (1, _RUN), stride=(1, _RUN // 4))
     strong = [(least - at).clamp(min=0).mean((2, 3)) for at in (0, 2, 8)]
     rows = least.clamp(min=0).mean(3)[:, 0]
-    period = torch.arange(rows.shape[1], device=rows.device) % 8 == 6  # between rows 8 n - 1 and 8 n
-    jpeg = [rows[:, period].mean(1, keepdim=True), rows[:, ~period].mean(1, keepdim=True)]
-    return (torch.cat([*strong, *jpeg], 1) + 1e-3).log()
+    jpeg = every_eighth(rows, 6)  # between rows 8 n - 1 and 8 n
+    return (torch.cat([*strong, torch.stack(jpeg, 1)], 1) + 1e-3).log()
+
+
+def every_eighth(x: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """x [B, N] -> the mean of x[:, first], x[:, first + 8], ..., and of all others, both [B]."""
+    those = x[:, first::8]
+    others = (x.sum(1) - those.sum(1)) / (x.shape[1] - those.shape[1])
+    return those.mean(1), others
 
 
 def _colour_edges(image: Tensor, planes: Tensor) -> Tensor:

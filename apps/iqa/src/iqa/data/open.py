@@ -38,7 +38,7 @@ def open_split(
     split_column: str = "",
     val_fraction: float = 0.15,
     seed: int = 0,
-    counts: tuple[int, int, int] = (1600, 240, 240),
+    counts: tuple[int, int, int] = (1200, 240, 240),
     native_size: int = 256,
     cache: bool = True,
     cache_bytes: int = CACHE_BYTES,

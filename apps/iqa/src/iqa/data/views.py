@@ -84,6 +84,7 @@ class ChainSet:
         return self._made[number]
 
 
+@torch.no_grad()
 def view(look: Look, images: Tensor) -> tuple[Tensor, Tensor]:
     """uint8 [B, 3, H, W] -> (uint8 [B, 3, h, w], statistics [B, K])."""
     small, statistics = look(images.float().div(255))

@@ -3,14 +3,20 @@
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from polyscale.errors import UserError
 from polyscale.naming import natural_key
 
 
-def gather_inputs(paths: Iterable[str | Path], suffixes: Iterable[str], *, recursive: bool = False) -> list[Path]:
+def gather_inputs(
+    paths: Iterable[str | Path],
+    suffixes: Iterable[str],
+    *,
+    recursive: bool = False,
+    refused: Callable[[UserError], None] | None = None,
+) -> list[Path]:
     """The files meant by `paths`, in the order of the arguments, each once.
 
     A file is taken as it is. A folder gives its files with one of `suffixes` (".jpg", any case; hidden files left
@@ -18,12 +24,20 @@ def gather_inputs(paths: Iterable[str | Path], suffixes: Iterable[str], *, recur
     files with one of `suffixes`. "-" reads paths from standard input, one a line. Folders and globs are in natural
     order (img2 before img10).
 
-    Raises UserError naming the argument where it does not exist, cannot be read or gives no file.
+    An argument that does not exist, cannot be read or gives no file is named by a UserError: raised, or, where
+    `refused` is given, handed to it, and the others go on. Raises UserError for an empty standard input.
     """
     kinds = tuple(suffix.lower() for suffix in suffixes)
     found: dict[str, Path] = {}
     for path in _with_standard_input(paths):
-        for file in _expand(path, kinds, recursive):
+        try:
+            files = _expand(path, kinds, recursive)
+        except UserError as error:
+            if refused is None:
+                raise
+            refused(error)
+            continue
+        for file in files:
             found.setdefault(os.path.abspath(file), file)  # noqa: PTH100  a link stays a file of its own
     return list(found.values())
 
@@ -31,13 +45,21 @@ def gather_inputs(paths: Iterable[str | Path], suffixes: Iterable[str], *, recur
 def _with_standard_input(paths: Iterable[str | Path]) -> Iterator[str]:
     for path in map(str, paths):
         if path == "-":
-            yield from (line for line in sys.stdin.read().splitlines() if line.strip())
+            yield from standard_input()
         else:
             yield path
 
 
+def standard_input() -> list[str]:
+    """The lines of standard input that are not empty. Raises UserError where there is none."""
+    lines = [line for line in sys.stdin.read().splitlines() if line.strip()]
+    if not lines:
+        raise UserError("standard input names no file")
+    return lines
+
+
 def _expand(path: str, suffixes: tuple[str, ...], recursive: bool) -> list[Path]:
-    kinds = ", ".join(suffixes)
+    kinds = ", ".join(sorted(suffixes))
     if not path:
         raise UserError("an empty path was given")
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises on a name that is too long

@@ -86,6 +86,8 @@ class Run:
 
     def _look(self) -> Path | None:
         """The checkpoint to go on from; refuses a folder that does not fit what is asked."""
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"{self.out}: is a file; a run needs a folder", exit_code=2)
         newest = checkpoint.newest(self.out / "checkpoints")
         used = newest is not None or (self.out / "log.jsonl").exists()
         if self._resume and not used:
@@ -244,10 +246,12 @@ class Run:
         before = None if progress.best is None else (progress.best if higher_is_better else -progress.best)
         improved = math.isfinite(value) and (before is None or rank > before)
         if improved:
-            progress.best, progress.best_epoch, progress.stale = value, progress.epoch, 0
-            self._save_model("best")
+            progress.best, progress.stale = value, 0
         else:
             progress.stale += 1
+        if improved or progress.best is None:  # as long as no value is a number, the newest is as good as any
+            progress.best_epoch = progress.epoch
+            self._save_model("best")
         self._log({"kind": "validation", **{k: float(v) for k, v in metrics.items()}, "best": improved})
         mark = "  (best so far)" if improved else ""
         note(f"epoch {progress.epoch + 1}/{self.config.epochs}  {best} {value:.4f}{mark}")

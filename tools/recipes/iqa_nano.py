@@ -1,6 +1,6 @@
 """Makes the weights that iqa ships, on two CPU cores, in three steps:
 
-    python tools/recipes/iqa_nano.py train BIQ2021 RUNS [--seeds 3] [KEY=VALUE ...]
+    python tools/recipes/iqa_nano.py train BIQ2021 RUNS [--seeds 3] [--set KEY=VALUE ...]
     iqa eval RUNS/0 --exclude biq2021_test_neardup.csv --out RUNS/0                 (and RUNS/1, RUNS/2)
     python tools/recipes/iqa_nano.py ship RUNS/0
 
@@ -65,12 +65,12 @@ def main() -> None:
     training.add_argument("data", help="the clone of BIQ2021")
     training.add_argument("runs", type=Path, help="folder for the runs, one folder a seed")
     training.add_argument("--seeds", type=int, default=3)
-    training.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="other settings than SETTINGS")
+    training.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings beside SETTINGS")
     commands.add_parser("ship", help="write weights/nano").add_argument("run", type=Path)
     options = parser.parse_args()
     if options.command == "ship":
         return ship(options.run)
-    given = {**SETTINGS, "data.path": options.data, **dict(item.split("=", 1) for item in options.settings)}
+    given = {**SETTINGS, "data.path": options.data, **dict(item.split("=", 1) for item in options.set)}
     return train_seeds(given, options.runs, options.seeds)
 
 

@@ -1,10 +1,12 @@
-"""Ablations at nano size: `python tools/bench/iqa_ablations.py seed|backbones DATA [--seeds 3] [--set KEY=VALUE ...]`.
+"""Ablations at nano size: `python tools/bench/iqa_ablations.py seed|backbones|crops DATA [--set KEY=VALUE ...]`.
 
 seed: the seed's, one thing changed at a time (four stages or the last alone, concat or attention, L1 or L1 with
 ranking); the test split is scored once a run. backbones: a small convolutional network and a small Swin without
-pretraining, for equally many epochs; scored on validation, with the time that a training step takes. Each with every
-seed, on the data set DATA (a folder or csv, as in `iqa train --data.path`), the epoch chosen on validation. Without
-scene statistics, so that what is compared is the network. All runs share the decoded pictures, in one process.
+pretraining, for equally many epochs; scored on validation, with the time that a training step takes. crops: one
+network, trained on crops, scores the test split in one pass over each picture and as the mean of 20 and 25 random crops
+of the size that it was trained on. Each with every seed, on the data set DATA (a folder or csv, as in `iqa train
+--data.path`), the epoch chosen on validation. Without scene statistics, so that what is compared is the network. All
+runs share the decoded pictures, in one process.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from torch import nn
 
 from iqa.build import Views, build_look, build_model, build_set, build_views
 from iqa.config import PRESETS, Config
+from iqa.crops import WHOLE, Crops
 from iqa.data.views import ViewSet
 from iqa.evaluate import evaluate
 from iqa.model import QualityNet
@@ -56,6 +59,7 @@ VARIANTS = {
         "Swin of 32 channels, depths 2, 2, 4, 2": {"model.backbone": "swin_nano"},
     },
 }
+CROPS = {"one pass, whole picture": 0, "20 crops": 20, "25 crops": 25}
 
 
 @register_model
@@ -68,7 +72,7 @@ def swin_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def main() -> None:
     """Trains, scores and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=list(VARIANTS))
+    parser.add_argument("what", choices=[*VARIANTS, "crops"])
     parser.add_argument("data", help="folder or csv of a data set")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each variant (default 3)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings of every run")
@@ -77,17 +81,37 @@ def main() -> None:
     given = {**SHARED, "data.path": options.data, **dict(item.split("=", 1) for item in options.set)}
     first = configuration(given, 0)
     views = build_views(first, build_look(first))
-    scored = test_views(first) if options.what == "seed" else views.val
+    measure = by_crops if options.what == "crops" else by_variant
+    sys.stdout.write(measure(options.what, given, views, range(options.seeds)))
+
+
+def by_variant(what: str, given: dict[str, str], views: Views, seeds: range) -> str:
+    """The table of `seed` and `backbones`."""
+    scored = views.val if what == "backbones" else test_views(configuration(given, 0))
     split = "validation" if scored is views.val else "test"
-    variants = VARIANTS[options.what]
+    variants = VARIANTS[what]
     results: dict[str, list[float]] = {name: [] for name in variants}
-    for seed, (name, changes) in itertools.product(range(options.seeds), variants.items()):
-        config = configuration({**given, **changes}, seed)
-        srcc = score(config, views, scored)
-        results[name].append(srcc)
-        note(f"{name}, seed {seed}: {split} SRCC {srcc:.4f}")
+    for seed, (name, changes) in itertools.product(seeds, variants.items()):
+        model = trained(configuration({**given, **changes}, seed), views)
+        results[name].append(float(evaluate(model, scored).summary["SRCC"]))
+        note(f"{name}, seed {seed}: {split} SRCC {results[name][-1]:.4f}")
     costs = {name: cost(configuration({**given, **changes}, 0)) for name, changes in variants.items()}
-    sys.stdout.write(table(results, split, costs))
+    return table(results, split, {"size, step": costs})
+
+
+def by_crops(_: str, given: dict[str, str], views: Views, seeds: range) -> str:
+    """The table of `crops`."""
+    config = configuration(given, 0)
+    test = build_set(config.data, "test", config.model.image_size)
+    side = (config.data.crop or 0) * config.model.shrink
+    results: dict[str, list[float]] = {name: [] for name in CROPS}
+    for seed in seeds:
+        model = trained(configuration(given, seed), views)
+        for name, count in CROPS.items():
+            ways = Crops("random", count, side, seed) if count else WHOLE
+            results[name].append(float(evaluate(model, test, crops=ways).summary["SRCC"]))
+            note(f"{name}, seed {seed}: test SRCC {results[name][-1]:.4f}")
+    return table(results, "test", {"of": {name: f"{side} px" for name, count in CROPS.items() if count}})
 
 
 def configuration(given: dict[str, str], seed: int) -> Config:
@@ -98,11 +122,10 @@ def test_views(config: Config) -> ViewSet:
     return ViewSet(build_set(config.data, "test", config.model.image_size), build_look(config), None, False)
 
 
-def score(config: Config, views: Views, test: ViewSet) -> float:
-    """SRCC on `test` of the epoch that validation chose."""
+def trained(config: Config, views: Views) -> QualityNet:
+    """The model of the epoch that validation chose."""
     with tempfile.TemporaryDirectory() as folder:
-        run = train(config, Path(folder) / "run", views=views)
-        return float(evaluate(QualityNet.from_pretrained(run.out), test).summary["SRCC"])
+        return QualityNet.from_pretrained(train(config, Path(folder) / "run", views=views).out)
 
 
 def cost(config: Config) -> str:
@@ -119,17 +142,21 @@ def cost(config: Config) -> str:
     return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M, {1000 * median(times):.0f} ms"
 
 
-def table(results: dict[str, list[float]], split: str, costs: dict[str, str]) -> str:
-    """Mean over the seeds, and the difference to the first variant, seed by seed, with Student's 95 % interval."""
+def table(results: dict[str, list[float]], split: str, more: dict[str, dict[str, str]]) -> str:
+    """Mean over the seeds, and the difference to the first variant, seed by seed, with Student's 95 % interval.
+
+    more: further columns, a text for each variant that has one.
+    """
     reference = next(iter(results.values()))
     lines = [
-        f"| variant | {split} SRCC, mean | difference to the first | seeds | size, step |",
-        "|---|---|---|---|---|",
+        " | ".join([f"| variant | {split} SRCC, mean | difference to the first | seeds", *more, ""]).rstrip(),
+        "|---" * (4 + len(more)) + "|",
     ]
     for name, values in results.items():
         gaps = [a - b for a, b in zip(values, reference, strict=True)]
         each, gap = ", ".join(f"{v:.4f}" for v in values), "" if values is reference else interval(gaps)
-        lines.append(f"| {name} | {mean(values):.4f} | {gap} | {each} | {costs[name]} |")
+        rest = [column.get(name, "") for column in more.values()]
+        lines.append(" | ".join([f"| {name} | {mean(values):.4f} | {gap} | {each}", *rest, ""]).rstrip())
     return "\n".join(lines) + "\n"
 
 

@@ -151,7 +151,7 @@ def test_order_and_filters(model: Path, shots: Path) -> None:
     middle = sorted(scores)[1] - 1e-3
     below = call("predict", shots, "-m", model, "--csv", "-", "--below", middle)
     assert scores_of(below) == [min(scores)]
-    assert "1 of 3 scored pictures are in the asked range" in below.stderr
+    assert "in the asked range: 1 of 3 pictures scored" in below.stderr
     assert scores_of(call("predict", shots, "-m", model, "--csv", "-", "--above", middle + 2e-3)) == [max(scores)]
     names = call("predict", shots / "img2.png", shots / "img10.png", "-m", model, "--sort", "name", "--json").stdout
     assert [json.loads(line)["name"] for line in names.splitlines()] == ["img2", "img10"]
@@ -161,6 +161,9 @@ def test_a_filter_on_another_scale_is_refused(model: Path, shots: Path) -> None:
     result = call("predict", shots, "-m", model, "--above", "4.5", "--below", "40")
     assert result.exit_code == 2
     assert f"--below 40: {model} scores from 0 to 10" in result.stderr
+    nothing = call("predict", shots, "-m", model, "--above", "6", "--below", "4")
+    assert nothing.exit_code == 2
+    assert "--above 6 --below 4: no score is both" in nothing.stderr
 
 
 def test_broken_files_are_named_and_the_others_scored(model: Path, shots: Path) -> None:
@@ -208,6 +211,10 @@ def test_two_pictures_compared(model: Path, shots: Path) -> None:
     same = call("compare", first, first, "-m", model)
     assert same.exit_code == 0
     assert "too close to call: difference 0.00" in same.stdout
+    assert "versions of one picture" in same.stderr
+    Image.open(first).save(shots / "again.jpg", quality=20)
+    versions = json.loads(call("compare", first, shots / "again.jpg", "-m", model, "--json").stdout)
+    assert [one["versions_of_one_picture"] for one in (versions, said)] == [True, False]
     (shots / "bad.png").write_bytes(b"x")
     broken = call("compare", first, shots / "bad.png", "-m", model)
     assert broken.exit_code == 1

@@ -226,3 +226,15 @@ def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch):
     for wanted in (list_folder, check):
         with pytest.raises(UserError, match="cannot be read: Permission denied"):
             wanted(table)
+
+
+def test_folders_and_files_may_differ_in_their_capitals(tmp_path):
+    table = written(tmp_path, "path,score\nIMG/A.PNG,1\nImg/b.png,2\n")
+    picture(tmp_path / "img" / "a.png", 1)
+    picture(tmp_path / "img" / "b.png", 2)
+    picture(tmp_path / "img" / "B.png", 3)
+    listed = open_split(table, "all", size=32)
+    assert [entry.image.relative_to(tmp_path).as_posix() for entry in listed.source.entries] == [
+        "img/a.png",
+        "img/b.png",
+    ]

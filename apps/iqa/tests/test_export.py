@@ -11,6 +11,7 @@ from torch import nn
 
 from iqa import export, statistics, traces
 from iqa.export import adaptive_mean, export_onnx
+from iqa.model import QualityNet
 from iqa.textures import BlockFrequencies, binary_patterns
 from polyscale.errors import UserError
 
@@ -99,6 +100,20 @@ class Measured(nn.Module):
 def test_statistics_of_any_size(tmp_path: Path) -> None:
     needs_onnx()
     export_onnx(Measured(), tmp_path / "a.onnx")  # which compares file and model at sizes that it was not traced at
+
+
+def test_the_network_itself_of_any_size(tmp_path: Path) -> None:
+    """Its backbone rounds sizes up and pads what is small: 90 pixels, shrunk 4 times, are 23."""
+    needs_onnx()
+    torch.manual_seed(0)
+    model = QualityNet("test_resnet", shrink=4)
+    export_onnx(model, tmp_path / "a.onnx")
+    pictures = export._pictures((2, 3, 90, 90))
+    with torch.no_grad():
+        wanted = model.score_with_spread(pictures)
+    got = needs_onnx().InferenceSession(tmp_path / "a.onnx").run(None, {"image": pictures.numpy()})
+    for a, b in zip(wanted, got, strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-3)
 
 
 class OneSize(Pooled):

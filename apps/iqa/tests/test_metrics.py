@@ -123,7 +123,7 @@ def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         correlations([1.0, np.nan, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="rounds is 0"):
-        intervals(*HAND, rounds=0)
+        intervals(*bent(10), rounds=0)
 
 
 def test_intervals_are_percentiles_of_scipys_correlations_of_each_resample():
@@ -151,8 +151,16 @@ def test_the_interval_covers_the_true_correlation():
 
 
 def test_resamples_without_a_correlation_do_not_count():
-    low, high = intervals([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], rounds=300)["SRCC"]
+    mostly_equal = [1.0] * 9 + [2.0]  # a third of the resamples are constant
+    low, high = intervals(mostly_equal, mostly_equal, rounds=300)["SRCC"]
     assert (low, high) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_a_handful_of_pictures_has_no_interval():
+    x, y = bent(9)
+    assert intervals(x, y) == {"SRCC": None, "PLCC": None}
+    assert difference(x, y, y) == {"SRCC": None, "PLCC": None}
+    assert None not in intervals(*bent(10), rounds=20).values()
 
 
 def test_paired_difference():

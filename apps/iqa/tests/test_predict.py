@@ -132,7 +132,7 @@ def test_a_panorama_is_scored_whole(predictor, tmp_path):
     result = predictor(save(tmp_path / "wide.jpg", wide, quality=80))
     assert (result.width, result.height) == (20_000, 300)
     assert result.score == pytest.approx(5, abs=0.01)
-    assert predictor.draw_map(tmp_path / "wide.jpg").shape[1] < 1000
+    assert predictor.draw_map(tmp_path / "wide.jpg").shape[1] < 3000
 
 
 def test_equal_sizes_share_a_batch_and_order_is_kept():
@@ -252,13 +252,26 @@ def test_an_even_map_looks_even():
 
     def contrast(steep):
         drawn = draw_quality(image, 50 + steep * slope, (0, 100))
-        return int(np.ptp(drawn[-300:-20, -600:-20].astype(int), axis=(0, 1)).max())  # without title and rim
+        return int(np.ptp(drawn[20:600, -600:-20].astype(int), axis=(0, 1)).max())  # without rim and legend
 
     assert contrast(0) == 0
     assert contrast(1) < 40
     assert contrast(10) > 80
     assert contrast(20) == pytest.approx(contrast(10), abs=10)
     assert [decimals(*r) for r in ((0, 100), (0, 1), (1, 5), (0, 10), (0, 1000))] == [1, 3, 3, 2, 0]
+
+
+@pytest.mark.parametrize("size", [(3000, 100), (100, 3000), (12, 9), (480, 640)])
+def test_maps_of_every_shape_have_room_for_their_legend(size):
+    image = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    drawn = draw_quality(image, np.array([[10.0, 90.0]], np.float32), (0, 100))
+    assert max(drawn.shape) < 3000
+    legend = drawn[-50:]
+    colours = np.unique(legend[:13].reshape(-1, 3), axis=0)
+    assert len(colours) > 100
+    dark = (legend[13:].max(2) < 120).any(0).nonzero()[0]  # the numbers at both ends
+    assert dark[0] < 20
+    assert dark[-1] > drawn.shape[1] - 20
 
 
 @pytest.mark.parametrize(

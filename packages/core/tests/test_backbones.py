@@ -219,3 +219,15 @@ def test_pretrained_loads_what_timm_gives(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(backbones.timm, "create_model", filled)
     assert create_backbone("pvt_v2_b0", pretrained=True).net.patch_embed.proj.weight.eq(0.25).all()
     assert not create_backbone("pvt_v2_b0").net.patch_embed.proj.weight.eq(0.25).any()
+
+
+def test_exported_once_it_takes_any_size() -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone("test_resnet").eval()
+    free = (dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO),)
+    with torch.no_grad():
+        program = torch.export.export(backbone, (torch.rand(2, 3, 64, 96),), dynamic_shapes=free, strict=False).module()
+        for size in ((1, 3, 64, 96), (2, 3, 97, 65), (3, 3, 40, 45)):
+            image = torch.rand(size)
+            for got, wanted in zip(program(image), backbone(image), strict=True):
+                torch.testing.assert_close(got, wanted)

@@ -8,6 +8,7 @@ from polyscale.drawing import (
     CATEGORY_COLOURS,
     HIGHLIGHT,
     category_colour,
+    colour_bar,
     colour_table,
     draw_boxes,
     heatmap,
@@ -164,3 +165,13 @@ def test_box_colours_follow_labels_and_best_score_lies_on_top() -> None:
 def test_bad_arguments(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_colour_bar_runs_over_all_colours_with_its_ends_named() -> None:
+    bar = colour_bar("0.1", "0.9", 256, height=40)
+    assert bar.shape == (40, 256, 3)
+    np.testing.assert_array_equal(bar[5], colour_table())
+    ink = (bar[13:].max(2) < 200).any(0)
+    assert ink[:30].any()
+    assert ink[-30:].any()
+    assert not ink[60:-60].any()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polyscale.naming import natural_key, unique_names
+from polyscale.naming import counted, natural_key, unique_names
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,7 @@ def test_many_equal_stems():
 def test_natural_order():
     assert sorted(["a2b", "a", "a02b", "2", "a10", "b1"], key=natural_key) == ["2", "a", "a02b", "a2b", "a10", "b1"]
     assert sorted(["Img10", "img9", "", "10", "9x"], key=natural_key) == ["", "9x", "10", "img9", "Img10"]
+
+
+def test_counted():
+    assert [counted(n, "picture") for n in (0, 1, 2)] == ["0 pictures", "1 picture", "2 pictures"]

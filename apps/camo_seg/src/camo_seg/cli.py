@@ -9,6 +9,7 @@ import typer
 from camo_seg.config import PRESETS, Config, DataSettings
 from polyscale.commands import application, gather_inputs, note, print_json, progress, run, table
 from polyscale.errors import UserError
+from polyscale.naming import counted
 from polyscale.settings import configured, resolve, to_yaml
 
 app = application("camo-seg", "Find camouflaged objects in pictures: train, evaluate, predict.")
@@ -57,7 +58,7 @@ def train(
         print_json({**result.to_dict(), "run": out, "best_epoch": finished.progress.best_epoch + 1})
         return
     epoch = f"epoch {finished.progress.best_epoch + 1} of {config.train.epochs}, chosen on val"
-    table(result.rows(), title=f"{result.title}, {len(test_set)} images, {epoch}")
+    table(result.rows(), title=f"{result.title}, {counted(len(test_set), 'image')}, {epoch}")
     note(result.verdict())
     note(f"made {out}: best/ (weights), metrics.json, images.csv, overlays/, report.html (open it in a browser)")
     note(f"next: camo-seg predict PICTURES --model {out}    or on your own data: camo-seg train --data.path FOLDER")
@@ -107,7 +108,7 @@ def evaluate(
     if as_json:
         print_json(result.to_dict())
     else:
-        table(result.rows(), title=f"{result.title}, {len(dataset)} images")
+        table(result.rows(), title=f"{result.title}, {counted(len(dataset), 'image')}")
         note(result.verdict())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ from iqa.scores import Scores, rescaled, scored
 from iqa.units import decimals, said_range
 from polyscale.commands import progress
 from polyscale.errors import UserError
+from polyscale.naming import counted
 from polyscale.report import Best, Report
 from polyscale.training import read_journal
 
@@ -76,9 +78,10 @@ class Assessment:
         """One sentence on the model's SRCC and its gain over the best baseline, on the clean pictures if there are."""
         part = self.parts[-1]
         reached, interval = part.scores["model"].summary["SRCC"], part.intervals["model"]["SRCC"]
-        if interval is None:
+        if math.isnan(reached):
             return f"No correlation on {part.title}: {'; '.join(part.scores['model'].notes)}"
-        said = f"SRCC {reached:.3f} [{interval.low:.3f}, {interval.high:.3f}] on {part.title}"
+        bounds = "" if interval is None else f" [{interval.low:.3f}, {interval.high:.3f}]"
+        said = f"SRCC {reached:.3f}{bounds} on {part.title}"
         if part.difference is None:
             return said
         d, floor = part.difference, part.scores[part.best].summary["SRCC"]
@@ -153,7 +156,8 @@ def write_report(
     result: Assessment, folder: Path, dataset: QualitySet, *, config: str = "", journal: Path | None = None
 ) -> Path:
     """report.html in `folder`, with curves where `journal` (a run's log.jsonl) has any; returns its path."""
-    report = Report("iqa", f"{result.title}, {len(dataset)} pictures, {said_range(dataset.low, dataset.high)}")
+    count = counted(len(dataset), "picture")
+    report = Report("iqa", f"{result.title}, {count}, {said_range(dataset.low, dataset.high)}")
     report.text(result.verdict())
     best: dict[str, Best] = {name: "min" if name in LOWER_IS_BETTER else "max" for name in NAMES}
     for part in result.parts:

@@ -13,6 +13,7 @@ from iqa.score_cli import MODEL_HELP, compare, predict
 from iqa.units import said_range
 from polyscale.commands import application, note, print_json, run, table
 from polyscale.errors import UserError
+from polyscale.naming import counted
 from polyscale.settings import configured, resolve, to_yaml
 
 app = application("iqa", "Blind image quality in one pass, learnt from people's opinions: train, evaluate, predict.")
@@ -57,7 +58,7 @@ def train(
         print_json({**result.to_dict(), "run": out, "best_epoch": finished.progress.best_epoch + 1})
         return
     epoch = f"epoch {finished.progress.best_epoch + 1} of {config.train.epochs}, chosen on val"
-    table(result.rows(), title=f"{result.title}, {len(test_set)} pictures, {epoch}")
+    table(result.rows(), title=f"{result.title}, {counted(len(test_set), 'picture')}, {epoch}")
     note(result.verdict())
     note(f"made {out}: best/ (weights), metrics.json, scores.csv, report.html (open it in a browser)")
     note(f"next: iqa predict PICTURES --model {out}    or on your own data: iqa train --data.path FOLDER")

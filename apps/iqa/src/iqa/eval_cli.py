@@ -10,6 +10,7 @@ from iqa.data_cli import Images, Layout, LowerBetter, Scale, SplitColumn, data_s
 from iqa.score_cli import MODEL_HELP, AsJson, BatchSize, Precision
 from polyscale.commands import note, print_json, progress, table
 from polyscale.errors import UserError
+from polyscale.naming import counted
 
 if TYPE_CHECKING:
     from iqa.assess import Assessment
@@ -140,7 +141,7 @@ def _show(result: "Assessment", dataset: "QualitySet", out: Path | None, as_json
     if as_json:
         print_json(result.to_dict())
         return
-    table(result.rows(), title=f"{result.title}, {len(dataset)} pictures", digits=3)
+    table(result.rows(), title=f"{result.title}, {counted(len(dataset), 'picture')}", digits=3)
     if result.subset_rows():
         table(result.subset_rows(), title="by subset", digits=3)
     for line in result.notes:

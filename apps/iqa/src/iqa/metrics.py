@@ -20,12 +20,15 @@ from scipy.optimize import curve_fit
 from scipy.special import expit
 from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 
+from polyscale.naming import counted
+
 Values = NDArray[np.float64]
 
 NAMES = ("SRCC", "PLCC", "PLCC_fitted", "KRCC", "RMSE", "MAE")
 LOWER_IS_BETTER = frozenset({"RMSE", "MAE"})
 FEWEST = 3  # pictures for a correlation: of two it is always 1 or -1
 FEWEST_TO_FIT = 5  # one more than the logistic has parameters
+FEWEST_FOR_INTERVAL = 10
 
 _STARTS = (0.3, 1.0, 3.0)  # widths |b4|, in deviations of the predictions, from a step to a line
 _AT_ONCE = 2_000_000  # resampled values in memory at a time, 16 MB an array
@@ -75,7 +78,7 @@ def correlations(predicted: ArrayLike, truth: ArrayLike) -> dict[str, Any]:
         values[name] = float(correlation(x, y).statistic)
     fit = fit_logistic(x, y)
     if fit is None:
-        reason = f"{len(x)} pictures" if len(x) < FEWEST_TO_FIT else "the logistic fit did not converge"
+        reason = counted(len(x), "picture") if len(x) < FEWEST_TO_FIT else "the logistic fit did not converge"
         return values | {"note": f"{reason}: no PLCC_fitted, no RMSE"}
     mapped = fit(x)
     values["RMSE"] = float(np.sqrt(np.mean((mapped - y) ** 2)))
@@ -115,12 +118,13 @@ def fit_logistic(predicted: ArrayLike, truth: ArrayLike) -> Logistic | None:
 
 
 def intervals(predicted: ArrayLike, truth: ArrayLike, rounds: int = 1000, seed: int = 0) -> dict[str, Interval | None]:
-    """95 % bootstrap intervals of SRCC and PLCC over the pictures; None where the correlation itself is undefined.
+    """95 % bootstrap intervals of SRCC and PLCC over the pictures.
 
-    Resamples in which one side is constant (of a handful of pictures only) have no correlation and do not count.
+    None where the correlation itself is undefined, and for fewer than FEWEST_FOR_INTERVAL pictures: of a handful the
+    bootstrap is far too narrow. Resamples in which one side is constant have no correlation and do not count.
     """
     x, y = _pair(predicted, truth)
-    if _undefined(x, y):
+    if _undefined(x, y) or len(x) < FEWEST_FOR_INTERVAL:
         return {"SRCC": None, "PLCC": None}
     drawn = _resampled(x[None], y, rounds, seed)
     return {name: Interval(*_percentiles(values[0])) for name, values in drawn.items()}
@@ -131,10 +135,10 @@ def difference(
 ) -> dict[str, Difference | None]:
     """SRCC and PLCC of predictor `a` less those of `b` on the same pictures, with paired 95 % bootstrap intervals.
 
-    Each resample is the same for both. None where the correlation of either is undefined.
+    Each resample is the same for both. None where `intervals` gives none for either.
     """
     (first, y), (second, _) = _pair(a, truth), _pair(b, truth)
-    if _undefined(first, y) or _undefined(second, y):
+    if _undefined(first, y) or _undefined(second, y) or len(y) < FEWEST_FOR_INTERVAL:
         return {"SRCC": None, "PLCC": None}
     drawn = _resampled(np.stack([first, second]), y, rounds, seed)
     results: dict[str, Difference | None] = {}
@@ -206,7 +210,7 @@ def _gradient(x: Values, b1: float, b2: float, b3: float, b4: float) -> Values:
 def _undefined(x: Values, y: Values) -> str:
     """Why no correlation of the two is defined; empty where it is."""
     if len(x) < FEWEST:
-        return f"{len(x)} picture{'s' * (len(x) > 1)}"
+        return counted(len(x), "picture")
     if np.ptp(x) == 0:
         return "the predictions are all equal"
     return "the true scores are all equal" if np.ptp(y) == 0 else ""

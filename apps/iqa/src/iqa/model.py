@@ -167,7 +167,7 @@ def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[
 
     Gradients reach the images through the shrunk ones alone.
     """
-    statistics = images.new_zeros(len(images), 0) if measure is None else measure(images)
+    statistics = images.new_zeros(images.shape[0], 0) if measure is None else measure(images)
     if shrink > 1:
         images = F.avg_pool2d(images, min(shrink, *images.shape[-2:]), ceil_mode=True)
     return images, statistics

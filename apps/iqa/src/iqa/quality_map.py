@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from iqa.units import decimals
-from polyscale.drawing import heatmap, panel
+from polyscale.drawing import colour_bar, heatmap, panel
 from polyscale.images import replace_file, resize_map
 
-SIDE = 640  # pixels that the longer side of the picture is shown at
+SIDE, LEAST_SIDE = 640, 120  # pixels that the longer side of the picture is shown at, and the shorter at least
+LONGEST = 4 * SIDE  # of the longer side of a very long picture
+GAP = 10  # pixels of white around what is drawn
 LEAST_SPAN = 0.2  # share of the range that the colours span at least, so that an even picture looks even
 
 
@@ -20,21 +22,21 @@ def draw_quality(
 ) -> NDArray[np.uint8]:
     """`image` [H, W, 3] beside its map [h, w] laid over it, dark where it is worst, uint8; wide ones one above other.
 
-    The colours span the map's own extremes, which the title says, and at least a fifth of `score_range`.
+    The colours span the map's own extremes, which the bar below says, and at least a fifth of `score_range`.
     """
     middle = (float(quality.max()) + float(quality.min())) / 2
     half = max(LEAST_SPAN * (score_range[1] - score_range[0]), float(np.ptp(quality))) / 2
     low, high = middle - half, middle + half
     height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
+    scale = min(max(SIDE / max(height, width), LEAST_SIDE / min(height, width)), LONGEST / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     heat = Image.fromarray(heatmap(resize_map(quality, (size[1], size[0])), low=low, high=high))
     drawn = Image.blend(small.convert("L").convert("RGB"), heat, 0.6)
+    both = panel([np.array(small), np.array(drawn)], height=size[1], gap=GAP, columns=1 if width > 2 * height else 2)
     digits = decimals(*score_range)
-    titles = ["picture", f"{low:.{digits}f} (dark) to {high:.{digits}f} (light)"]
-    pictures = [np.array(small), np.array(drawn)]
-    return panel(pictures, titles, height=size[1], columns=1 if width > 2 * height else 2)
+    bar = colour_bar(f"{low:.{digits}f} worse", f"better {high:.{digits}f}", both.shape[1] - 2 * GAP)
+    return np.concatenate([both, np.pad(bar, ((0, GAP), (GAP, GAP), (0, 0)), constant_values=255)])
 
 
 def save_jpeg(path: Path, picture: NDArray[np.uint8]) -> Path:

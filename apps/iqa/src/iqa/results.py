@@ -39,10 +39,12 @@ class PairOfPictures:
 
     difference: score of `first` less that of `second`. spread: the standard deviation of that difference, their two
     spreads taken as independent. probability: that opinions would prefer `first`, their errors taken as normal.
+    alike: whether they look like versions of one picture, whose errors are not independent: their order is then surer.
     """
 
     first: Prediction
     second: Prediction
+    alike: bool = False
 
     @property
     def difference(self) -> float:
@@ -71,6 +73,7 @@ class PairOfPictures:
             "spread": self.spread,
             "exceeds_spread": self.exceeds,
             "probability_first_better": self.probability,
+            "versions_of_one_picture": self.alike,
             "better": (self.first if self.difference > 0 else self.second).name if self.exceeds else None,
         }
 

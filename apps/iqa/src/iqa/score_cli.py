@@ -11,6 +11,7 @@ from iqa.inputs import local_paths
 from iqa.units import decimals, said_range
 from polyscale.commands import gather_inputs, note, print_json, progress, table
 from polyscale.errors import UserError
+from polyscale.naming import counted
 
 if TYPE_CHECKING:
     from iqa.predict import Failure, Prediction, Predictor
@@ -69,7 +70,7 @@ def predict(
     _show(kept, csv, as_json, decimals(*predictor.score_range))
     scored = len(files) - len(failures)
     if len(kept) < scored:
-        note(f"{len(kept)} of {scored} scored pictures are in the asked range")
+        note(f"in the asked range: {len(kept)} of {counted(scored, 'picture')} scored")
     if maps:
         _write_maps(predictor, kept, out, files)
     if failures or refused:
@@ -85,6 +86,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Score two pictures, and say whether their difference is larger than its spread."""
+    from iqa.data.hashes import are_alike
     from iqa.predict import Predictor
     from iqa.results import PairOfPictures
 
@@ -92,7 +94,9 @@ def compare(
     if len(paths) != 2:
         raise UserError("compare takes two pictures", exit_code=2)
     predictor = Predictor(model, device, precision)
-    comparison = PairOfPictures(*predictor([Path(path) for path in paths]))
+    files = [Path(path) for path in paths]
+    first_result, second_result = predictor(files)
+    comparison = PairOfPictures(first_result, second_result, alike=are_alike(*files))
     if as_json:
         print_json(comparison.to_dict())
         return
@@ -100,6 +104,10 @@ def compare(
     note(f"{model}: {said_range(low, high)}")
     table([comparison.first.row(), comparison.second.row()], digits=decimals(low, high))
     typer.echo(comparison.verdict())
+    if comparison.alike:
+        note(
+            "they look like versions of one picture: their errors are alike and their order surer than this spread says"
+        )
 
 
 def _collected(
@@ -134,7 +142,7 @@ def _show(kept: "Sequence[Prediction]", csv: str | None, as_json: bool, digits: 
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
     elif csv is not None:
-        note(f"made {replace_file(csv, content)}: {len(kept)} pictures")
+        note(f"made {replace_file(csv, content)}: {counted(len(kept), 'picture')}")
     elif kept and not as_json:
         table([result.row() for result in kept], digits=digits)
 
@@ -142,6 +150,10 @@ def _show(kept: "Sequence[Prediction]", csv: str | None, as_json: bool, digits: 
 def _check_bounds(model: str, score_range: tuple[float, float], bounds: dict[str, float | None]) -> None:
     """Refuse a bound on another scale than the model's: it would keep everything, or nothing, without a word."""
     low, high = score_range
+    below, above = bounds["--below"], bounds["--above"]
+    if below is not None and above is not None and above >= below:
+        wrong = f"--above {above:g} --below {below:g}: no score is both; --above is the lower end of what is kept"
+        raise UserError(wrong, exit_code=2)
     for option, value in bounds.items():
         if value is not None and not low <= value <= high:
             raise UserError(f"{option} {value:g}: {model} scores from {low:g} to {high:g}", exit_code=2)
@@ -173,4 +185,4 @@ def _write_maps(predictor: "Predictor", kept: Sequence["Prediction"], out: Path,
             save_jpeg(path, predictor.draw_map(result.source))
             bar.advance()
     if kept:
-        note(f"made {out}: {len(kept)} maps (_quality.jpg)")
+        note(f"made {out}: {counted(len(kept), 'map')} (_quality.jpg)")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from iqa.textures import BlockFrequencies, binary_patterns, ranked
 from iqa.traces import Traces, every_eighth
+from polyscale.backbones import padded
 
 SCALES = 3
 COARSE = 2  # further halvings that only contrast and edges are read from
@@ -26,6 +27,7 @@ _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))  # rows, columns
 _WEIGHTS = [math.exp(-((i - 3) ** 2) / (2 * (7 / 6) ** 2)) for i in range(7)]
 _GAUSS = [w / sum(_WEIGHTS) for w in _WEIGHTS]
 _GRID = 64  # samples a side from which quantiles are taken
+_LARGE = 257  # pixels of the shorter side from which tones are read of every second pixel
 
 
 class SceneStatistics(nn.Module):
@@ -42,7 +44,7 @@ class SceneStatistics(nn.Module):
     @torch.no_grad()
     def forward(self, image_BCHW: Tensor) -> Tensor:
         with torch.autocast(image_BCHW.device.type, enabled=False):
-            image = _at_least(image_BCHW.float(), SMALLEST)
+            image = padded(image_BCHW.float(), least=SMALLEST)
             red, green, blue = image.split(1, 1)
             planes = torch.cat([a * red + b * green + c * blue for a, b, c in _OPPONENT], 1)
             parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1]), self.traces(image, planes)]
@@ -136,9 +138,9 @@ def _tiles(luma: Tensor) -> Tensor:
 
 def _tones(image: Tensor, planes: Tensor) -> Tensor:
     """Brightness, clipping, colour: quantiles, means, spreads, saturation, colourfulness, haze (dark channel)."""
-    step = 2 if min(image.shape[-2:]) > 256 else 1
-    small = image[..., ::step, ::step].contiguous()
-    luma, red_green, yellow_blue = planes[..., ::step, ::step].contiguous().unbind(1)
+    step = 1 + torch.sym_min(1, torch.sym_min(*image.shape[-2:]) // _LARGE)
+    small = _every(image, step, step)
+    luma, red_green, yellow_blue = _every(planes, step, step).unbind(1)
     highest, lowest = small.amax(1), small.amin(1)
     saturation = (highest - lowest) / (highest + _FLOOR)
     clipped = [(luma < 0.03), (luma > 0.97), (highest > 0.99), (lowest < 0.01)]
@@ -191,15 +193,15 @@ def _dot(x: Tensor, weight: Tensor) -> Tensor:
 
 def _quantiles(x: Tensor, at: tuple[float, ...]) -> Tensor:
     """Quantiles of each plane over an even grid of about 64x64 of its pixels: [B, C len(at)]."""
-    for axis in (2, 3):
-        length = x.shape[axis]
-        x = x.index_select(axis, torch.arange(0, length, torch.sym_max(1, length // _GRID), device=x.device))
-    return ranked(x.flatten(2), at).flatten(1)
+    down, across = (torch.sym_max(1, length // _GRID) for length in x.shape[-2:])
+    return ranked(_every(x, down, across).flatten(2), at).flatten(1)
 
 
-def _at_least(image: Tensor, side: int) -> Tensor:
-    bottom, right = max(side - image.shape[-2], 0), max(side - image.shape[-1], 0)
-    return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+def _every(x: Tensor, down: int | torch.SymInt, across: int | torch.SymInt) -> Tensor:
+    """x[..., ::down, ::across] for steps that torch.export leaves free, as a slice does not."""
+    for axis, step in ((2, down), (3, across)):
+        x = x.index_select(axis, torch.arange(0, x.shape[axis], step, device=x.device))
+    return x
 
 
 class Standardise(nn.Module):

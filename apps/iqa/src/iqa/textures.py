@@ -59,8 +59,8 @@ class BlockFrequencies(nn.Module):
     def forward(self, luma: Tensor) -> Tensor:
         coefficients = F.conv2d(luma, self.cosines, stride=BLOCK).flatten(2)
         sizes = coefficients.abs()
-        squares = coefficients * coefficients
+        powers = (coefficients * coefficients) * 1e5
         vanishing = (sizes < 2 * _GREY).float().mean(2)[:, 1:] @ self.bands
-        tails = ((squares * squares).mean(2) / (squares.mean(2) ** 2 + 1e-10) + 1e-4).log()[:, 1:] @ self.bands
+        tails = ((powers * powers).mean(2) / (powers.mean(2) ** 2 + 1) + 1e-4).log()[:, 1:] @ self.bands
         spread = ranked((sizes[:, self.fine].mean(1) + 1e-4).log(), _SHARES)
         return torch.cat([(sizes.mean(2) + 1e-4).log()[:, 1:], vanishing, spread, tails], 1)

@@ -123,7 +123,7 @@ def _tone_curve(image: Tensor) -> Tensor:
     first, last = ((total < at).float().mean(2) for at in (0.0005, 0.9995))
     used = _vanished(share, 1e-4).mean(2)
     piled = torch.cat([share[..., :1], share[..., -1:], share.amax(2, keepdim=True)], 2).sqrt().flatten(1)
-    entropy = -(share * (share + 1e-9).log()).sum(2)
+    entropy = torch.special.entr(share).sum(2)
     return torch.cat([(rough + 1e-3).log(), (gaps + 1e-3).log(), 4 * first, 4 * last, used, 4 * piled, entropy], 1)
 
 

@@ -58,10 +58,10 @@ class Backbone(nn.Module):
         if image_BCHW.ndim != 4 or image_BCHW.shape[1] != self.in_chans:
             raise ValueError(f"image must be [B, {self.in_chans}, H, W], got {list(image_BCHW.shape)}")
         height, width = image_BCHW.shape[-2:]
-        features = self.net(_padded(image_BCHW, self.multiple))
+        features = self.net(padded(image_BCHW, self.multiple))
         if self._nhwc:
             features = [f.permute(0, 3, 1, 2) for f in features]
-        return [f[..., : -(-height // s), : -(-width // s)] for f, s in zip(features, self.strides, strict=True)]
+        return [f[..., : _parts(height, s), : _parts(width, s)] for f, s in zip(features, self.strides, strict=True)]
 
     def checkpoint_activations(self, enable: bool = True) -> None:
         """Trade time for memory: keep only the borders of blocks (or stages) and compute the rest again in backward.
@@ -190,18 +190,33 @@ def _needed_multiple(net: nn.Module, name: str, in_chans: int) -> int:
 
 def _levels_fit(net: nn.Module, in_chans: int, multiple: int, size: tuple[int, int]) -> bool:
     trial = Backbone(net, in_chans=in_chans, multiple=multiple).eval()
-    image = _padded(torch.empty(1, in_chans, *size, device="meta"), multiple)
+    image = padded(torch.empty(1, in_chans, *size, device="meta"), multiple)
     with torch.no_grad():
         levels = [f.permute(0, 3, 1, 2) if trial._nhwc else f for f in net(image)]  # raw: forward would crop
     wanted = [(c, *(math.ceil(x / s) for x in image.shape[-2:])) for c, s in zip(trial.channels, STRIDES, strict=True)]
     return [tuple(f.shape[1:]) for f in levels] == wanted
 
 
-def _padded(image: Tensor, multiple: int) -> Tensor:
-    height, width = image.shape[-2:]
-    bottom = max(-(-height // multiple) * multiple, SMALLEST) - height
-    right = max(-(-width // multiple) * multiple, SMALLEST) - width
-    return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+def padded(image: Tensor, multiple: int = 1, least: int = SMALLEST) -> Tensor:
+    """[..., H, W] repeated at the right and lower border up to multiples of `multiple`, and sides of at least `least`.
+
+    Where sizes are free (torch.export) it pads by what they lack, be it nothing; no branch fixes one of the two.
+    """
+    bottom, right = (_lacking(n, multiple, least) for n in image.shape[-2:])
+    if isinstance(bottom, int) and isinstance(right, int) and not bottom and not right:
+        return image
+    return F.pad(image, (0, right, 0, bottom), mode="replicate")
+
+
+def _lacking(length: int, multiple: int, least: int) -> int:
+    enough: Any = torch.sym_max(_parts(length, multiple) * multiple, least)
+    lacking: int = enough - length
+    return lacking
+
+
+def _parts(length: int, size: int) -> int:
+    """length / size rounded up, of positive numbers alone: ONNX rounds the division of a negative one towards zero."""
+    return (length + size - 1) // size
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -114,6 +114,18 @@ def heatmap(values: np.ndarray, *, low: float | None = None, high: float | None 
     return colour_table()[np.rint(np.clip(steps, 0, 255, out=steps), out=steps).astype(np.uint8)]
 
 
+def colour_bar(low: str, high: str, width: int, *, height: int = 40) -> np.ndarray:
+    """The legend of a `heatmap`: its colours from left to right, uint8 [height, width, 3], what the ends mean below."""
+    strip = height // 3
+    bar = np.broadcast_to(np.linspace(0, 255, width).round().astype(np.uint8), (strip, width))
+    canvas = Image.new("RGB", (width, height), _PAPER)
+    canvas.paste(Image.fromarray(colour_table()[bar]))
+    draw, font, middle = ImageDraw.Draw(canvas), _font(max(11, round(height * 0.42))), strip + (height - strip) / 2
+    for place, text, anchor in ((0, low, "lm"), (width, high, "rm")):
+        draw.text((place, middle), _fitted(text, font, (width - font.size) / 2), fill=_INK, font=font, anchor=anchor)
+    return np.array(canvas)
+
+
 @lru_cache(maxsize=1)
 def colour_table() -> np.ndarray:
     """The 256 colours of `heatmap`, uint8 [256, 3]: an arc through Oklab at even steps of colour distance."""

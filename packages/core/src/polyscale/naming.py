@@ -1,4 +1,4 @@
-"""File names: their natural order, and names for the results of many inputs in one folder without overwriting."""
+"""File names: their natural order, and names for the results of many inputs in one folder; things by their number."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ def natural_key(text: str) -> tuple[list[Any], str]:
     """Sort key: runs of digits as numbers (img2 before img10), case ignored; the plain text breaks ties."""
     parts = re.split(r"([0-9]+)", text)
     return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], text
+
+
+def counted(number: int, noun: str) -> str:
+    """1, "picture" -> "1 picture"; 2 or 0 of them are pictures."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def unique_names(paths: Sequence[Path | None]) -> list[str]:

@@ -43,17 +43,23 @@ def pictures(folder: Path, names: Sequence[str], table: Path) -> list[Path]:
 
     Raises UserError with the first ten names of missing files and their count.
     """
-    seen: dict[Path, dict[str, Path]] = {}
-    exact: dict[Path, set[Path]] = {}
+    inside: dict[str, dict[str, Path]] = {}
     found: list[Path | None] = []
     for name in names:
-        path = folder / name.replace("\\", "/")
-        parent = path.parent
-        if parent not in seen:
-            seen[parent] = _names(parent) if parent.is_dir() else {}
-            exact[parent] = set(parent.iterdir()) if parent.is_dir() else set()
-        found.append(path if path in exact[parent] else seen[parent].get(path.name.casefold()))
+        place, _, own = name.replace("\\", "/").rpartition("/")
+        if place not in inside:
+            inside[place] = _members(folder, place)
+        found.append(inside[place].get(own) or inside[place].get(own.casefold()))
     return _all_found(found, folder, names, table)
+
+
+def _members(folder: Path, place: str) -> dict[str, Path]:
+    """What lies in the folder `place` below `folder`, whatever its capitals: by name, and by name in small letters."""
+    parent = folder / place if (folder / place).is_dir() else _below(folder, place)
+    if parent is None or not parent.is_dir():
+        return {}
+    small = _names(parent)
+    return small | {path.name: path for path in parent.iterdir()}
 
 
 def picture_folder(table: Path, names: Sequence[str]) -> Path:

@@ -54,6 +54,12 @@ def near_pairs(first: NDArray[np.bool_], second: NDArray[np.bool_], bits: int = 
     return np.concatenate(found) if found else np.zeros((0, 2), np.intp)
 
 
+def are_alike(first: Path, second: Path) -> bool:
+    """Whether two picture files look like versions of one picture. Raises ImageError naming a file."""
+    hashes = hash_files([first, second])
+    return len(near_pairs(hashes[:1], hashes[1:])) > 0
+
+
 def groups_of(hashes: NDArray[np.bool_]) -> list[int]:
     """A group number for each hash [N, 256]: those at most NEAR bits apart, also over others in between, share it."""
     pairs = near_pairs(hashes, hashes)

@@ -229,7 +229,8 @@ def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch):
 
 
 def test_folders_and_files_may_differ_in_their_capitals(tmp_path):
-    table = written(tmp_path, "path,score\nIMG/A.PNG,1\nImg/b.png,2\n")
+    table = tmp_path / "scores.csv"
+    table.write_text("path,score\nIMG/A.PNG,1\nImg/b.png,2\n")
     picture(tmp_path / "img" / "a.png", 1)
     picture(tmp_path / "img" / "b.png", 2)
     picture(tmp_path / "img" / "B.png", 3)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from product import TINY, call, one_line, spawn
 
-from camo_seg.cli import _config_of
+from polyscale.settings import run_config
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_pictures_and_masks_in_two_places(trained: Path, pairs: Path) -> None:
 
 def test_only_a_run_brings_its_own_settings(trained: Path) -> None:
     Path("config.yaml").write_text("data:\n  path: elsewhere\n")
-    assert _config_of("nano") is None
-    assert _config_of(str(trained)) == _config_of(str(trained / "best")) == trained / "config.yaml"
+    assert run_config("nano") is None
+    assert run_config(str(trained)) == run_config(str(trained / "best")) == trained / "config.yaml"
 
 
 def test_predict_keeps_order_and_outlives_a_broken_file(trained: Path, tmp_path: Path) -> None:

@@ -2,15 +2,15 @@
 
 import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from camo_seg.config import PRESETS, Config, DataSettings
+from camo_seg.config import PRESETS, Config
 from polyscale.commands import application, gather_inputs, note, print_json, progress, run, table
 from polyscale.errors import UserError
 from polyscale.naming import counted
-from polyscale.settings import configured, resolve, to_yaml
+from polyscale.settings import configured, resolve, resolve_for, to_yaml
 
 app = application("camo-seg", "Find camouflaged objects in pictures: train, evaluate, predict.")
 
@@ -93,7 +93,7 @@ def evaluate(
     accelerator = Accelerator()
     network = CamoSegmenter.from_pretrained(model).to(accelerator.device)
     given = {"path": data, "layout": layout, "masks": masks, "test_set": test_set, "cam_only": cam_only}
-    settings = _data_settings(None if data is not None else _config_of(model), given)
+    settings = resolve_for(Config, model, given).data
     dataset = build_set(settings, split, network.input_size)
     for line in dataset.notes:
         note(line)
@@ -179,7 +179,8 @@ def data(
     """Check a data set: its layout, splits, picture sizes and how large the objects are."""
     from camo_seg.data import describe
 
-    settings = _data_settings(None, {"path": path, "layout": layout, "masks": masks, "cam_only": cam_only})
+    given = {"path": path, "layout": layout, "masks": masks, "cam_only": cam_only}
+    settings = resolve_for(Config, None, given).data
     rows = describe(path, layout=settings.layout, masks=settings.masks, cam_only=settings.cam_only)
     notes = list(dict.fromkeys(line for row in rows for line in row.pop("notes")))
     if as_json:
@@ -193,16 +194,3 @@ def data(
 def main() -> None:
     """The console entry point."""
     run(app)
-
-
-def _data_settings(file: Path | None, given: dict[str, Any]) -> DataSettings:
-    """The data settings of a run's config.yaml, or the defaults, with those of `given` that are not None."""
-    overrides = {f"data.{key}": value for key, value in given.items() if value is not None}
-    return resolve(Config, file=file, overrides=overrides).data
-
-
-def _config_of(model: str) -> Path | None:
-    """The config.yaml of the run that `model` is the folder of (or of its best/), if it is one."""
-    folder = Path(model).resolve()
-    run = folder.parent if folder.name == "best" else folder
-    return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None

@@ -1,6 +1,5 @@
 """`iqa data FOLDER` describes a data set, `iqa data check FOLDER` opens every picture of it."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +7,7 @@ from typer.core import TyperGroup
 
 from iqa.config import Config, DataSettings
 from polyscale.commands import note, print_json, progress, table
-from polyscale.settings import resolve
+from polyscale.settings import resolve_for
 
 Where = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder or CSV file of a data set, or synthetic.")]
 Layout = Annotated[str | None, typer.Option(help="Layout of the folder (koniq, spaq, kadid, ...), else told from it.")]
@@ -97,17 +96,8 @@ def _reading(path: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def data_settings(model: str | None, path: str | None, given: dict[str, Any]) -> DataSettings:
-    """The data settings of the run that `model` is the folder of, or those of `path`; changed as `given` says."""
-    file = _config_of(model) if path is None and model is not None else None
-    overrides = {f"data.{key}": value for key, value in {"path": path, **given}.items() if value is not None}
-    return resolve(Config, file=file, overrides=overrides).data
-
-
-def _config_of(model: str) -> Path | None:
-    """The config.yaml of the run that `model` is the folder of (or of its best/), if it is one."""
-    folder = Path(model).resolve()
-    run = folder.parent if folder.name == "best" else folder
-    return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None
+    """The data settings of the run that `model` is the folder of, or of another `path`; changed as `given` says."""
+    return resolve_for(Config, model, {"path": path, **given}).data
 
 
 def _counted(subsets: dict[str, int]) -> str:

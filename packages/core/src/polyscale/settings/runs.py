@@ -1,0 +1,32 @@
+"""The settings of a run, as its folder records them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from polyscale.settings.tree import Tree, resolve
+
+
+def run_config(model: str | Path) -> Path | None:
+    """The config.yaml of the run that `model` is the folder of (or of its best/), if it is one."""
+    folder = Path(model).resolve()
+    run = folder.parent if folder.name == "best" else folder
+    return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None
+
+
+def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, Any]) -> Tree:
+    """The tree in which `model` is to meet the data set that `data` (keys of the tree's `data`) asks for.
+
+    That of the run whose folder `model` is, where `data` names no path or the run's own: its data are then split as
+    the run split them, so that what it learnt from stays in train. Else the defaults. None in `data` is not given.
+    """
+    overrides = {f"data.{key}": value for key, value in data.items() if value is not None}
+    file = None if model is None else run_config(model)
+    if file is not None and data.get("path") is not None:
+        own: Any = resolve(tree, file=file)
+        file = file if _same(own.data.path, data["path"]) else None
+    return resolve(tree, file=file, overrides=overrides)
+
+
+def _same(first: str | Path, second: str | Path) -> bool:
+    return Path(first).resolve() == Path(second).resolve()

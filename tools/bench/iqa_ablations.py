@@ -3,10 +3,10 @@
 seed: the seed's, one thing changed at a time (four stages or the last alone, concat or attention, L1 or L1 with
 ranking); the test split is scored once a run. backbones: a small convolutional network and a small Swin without
 pretraining, for equally many epochs; scored on validation, with the time that a training step takes. crops: one
-network, trained on crops, scores the test split in one pass over each picture and as the mean of 20 and 25 random crops
-of the size that it was trained on. Each with every seed, on the data set DATA (a folder or csv, as in `iqa train
---data.path`), the epoch chosen on validation. Without scene statistics, so that what is compared is the network. All
-runs share the decoded pictures, in one process.
+network, trained on crops, scores the test split as the mean of 20 and 25 random crops of the size that it was trained
+on, and in one pass; another is trained on whole pictures, for equally many epochs. Each with every seed, on the data
+set DATA (a folder or csv, as in `iqa train --data.path`), the epoch chosen on validation. Without scene statistics, so
+that what is compared is the network. All runs share the decoded pictures, in one process.
 """
 
 import argparse
@@ -59,7 +59,8 @@ VARIANTS = {
         "Swin of 32 channels, depths 2, 2, 4, 2": {"model.backbone": "swin_nano"},
     },
 }
-CROPS = {"one pass, whole picture": 0, "20 crops": 20, "25 crops": 25}
+WHOLE_PICTURES = "trained on whole pictures, one pass"
+CROPS = {"trained on crops, 20 crops": 20, "trained on crops, 25 crops": 25, "trained on crops, one pass": 0}
 
 
 @register_model
@@ -104,13 +105,19 @@ def by_crops(_: str, given: dict[str, str], views: Views, seeds: range) -> str:
     config = configuration(given, 0)
     test = build_set(config.data, "test", config.model.image_size)
     side = (config.data.crop or 0) * config.model.shrink
-    results: dict[str, list[float]] = {name: [] for name in CROPS}
+    results: dict[str, list[float]] = {name: [] for name in (*CROPS, WHOLE_PICTURES)}
+
+    def score(name: str, seed: int, model: QualityNet, ways: Crops) -> None:
+        results[name].append(float(evaluate(model, test, crops=ways).summary["SRCC"]))
+        note(f"{name}, seed {seed}: test SRCC {results[name][-1]:.4f}")
+
     for seed in seeds:
         model = trained(configuration(given, seed), views)
         for name, count in CROPS.items():
-            ways = Crops("random", count, side, seed) if count else WHOLE
-            results[name].append(float(evaluate(model, test, crops=ways).summary["SRCC"]))
-            note(f"{name}, seed {seed}: test SRCC {results[name][-1]:.4f}")
+            score(name, seed, model, Crops("random", count, side, seed) if count else WHOLE)
+        views.train.crop = None
+        score(WHOLE_PICTURES, seed, trained(configuration({**given, "data.crop": "none"}, seed), views), WHOLE)
+        views.train.crop = config.data.crop
     return table(results, "test", {"of": {name: f"{side} px" for name, count in CROPS.items() if count}})
 
 

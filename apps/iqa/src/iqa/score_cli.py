@@ -16,6 +16,7 @@ from polyscale.naming import counted
 if TYPE_CHECKING:
     from iqa.predict import Failure, Prediction, Predictor
 
+LEAST_SIDE = 100  # pixels; models learn from larger pictures, so that what they say of smaller ones is a guess
 MODEL_HELP = "Folder of a run or model, hub id owner/name, or a shipped name."
 ModelOption = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -71,6 +72,11 @@ def predict(
     scored = len(files) - len(failures)
     if len(kept) < scored:
         note(f"in the asked range: {len(kept)} of {counted(scored, 'picture')} scored")
+    small = sum(min(one.width, one.height) < LEAST_SIDE for one in kept)
+    if small:
+        note(
+            f"{counted(small, 'picture')} below {LEAST_SIDE} pixels a side: the spread is larger than it says"
+        )
     if maps:
         _write_maps(predictor, kept, out, files)
     if failures or refused:

@@ -86,6 +86,8 @@ class Pretrained(nn.Module):
 
     @classmethod
     def _find(cls, source: Path | str) -> Path:
+        if not str(source):
+            raise UserError("an empty name of a model was given")
         path = Path(source)
         if path.is_dir():
             for folder in (path, path / "best"):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from polyscale.errors import UserError
-from polyscale.images import ImageSource, read_image
+from polyscale.images import ImageSource, image_size, read_image
 
 from .listing import Entry
 
@@ -25,7 +25,9 @@ Bytes = NDArray[np.uint8]
 
 
 class Source(Protocol):
-    """Where pictures come from: what is known of each, and picture i at its original size, uint8 [H, W, 3]."""
+    """Where pictures come from: what is known of each, picture i at its original size, uint8 [H, W, 3], and that size,
+    (H, W), without its pixels.
+    """
 
     names: list[str]
     scores: NDArray[np.float64]
@@ -35,6 +37,7 @@ class Source(Protocol):
     high: float
 
     def read(self, index: int) -> Bytes: ...
+    def shape(self, index: int) -> tuple[int, int]: ...
 
 
 class FileSource:
@@ -49,6 +52,9 @@ class FileSource:
 
     def read(self, index: int) -> Bytes:
         return read_image(self.entries[index].image)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        return image_size(self.entries[index].image)
 
     def read_small(self, index: int, size: int) -> torch.Tensor:
         """As `read_network_image`, which decodes a large JPEG at the part of its size that is enough."""

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from polyscale.errors import UserError
-from polyscale.images import image_size
 
 from .csvs import Reading, is_csv, list_csv
 from .dataset import CACHE_BYTES, FileSource, QualitySet, Source
@@ -157,6 +156,8 @@ def _only_for_csv(layout: str, reading: Reading) -> None:
 
 
 def _folder(path: FolderPath) -> Path:
+    if not os.fspath(path):
+        raise UserError("an empty path was given")
     folder = Path(path).expanduser()
     if not folder.exists():
         raise UserError(f"{path}: no such file or folder (the embedded data set is called {SYNTHETIC})")
@@ -189,7 +190,7 @@ def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[d
 
 def _row(split: str, part: QualitySet, at_most: int) -> dict[str, Any]:
     chosen = np.unique(np.linspace(0, len(part) - 1, min(at_most, len(part))).astype(int))
-    sizes = [_size(part, int(index)) for index in chosen]
+    sizes = [part.source.shape(int(index)) for index in chosen]
     heights, widths = zip(*sizes, strict=True)
     return {
         "split": split,
@@ -204,10 +205,3 @@ def _row(split: str, part: QualitySet, at_most: int) -> dict[str, Any]:
         "references": len({name for name in part.references if name}),
         "notes": part.notes,
     }
-
-
-def _size(part: QualitySet, index: int) -> tuple[int, int]:
-    if isinstance(part.source, FileSource):
-        return image_size(part.source.entries[index].image)
-    height, width = part.original(index).shape[:2]
-    return height, width

@@ -59,6 +59,9 @@ class SyntheticSource:
             return "pristine", 0, rng
         return KINDS[rng.integers(len(KINDS))], int(rng.integers(1, 6)), rng
 
+    def shape(self, index: int) -> tuple[int, int]:
+        return self.side, self.side
+
     def read(self, index: int) -> Bytes:
         """Sample `index`, uint8 [side, side, 3]."""
         rng = np.random.default_rng([self.seed, SPLITS[self.split], 0, index // PER_SCENE])

@@ -1,10 +1,12 @@
 """A finished run's own settings: found by its folder, taken for its own data, left aside for other data."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from polyscale.settings import Settings, resolve, resolve_for, run_config, to_yaml
+from polyscale.errors import UserError
+from polyscale.settings import Settings, begin_run, resolve, resolve_for, run_config, to_yaml
 
 
 class Data(Settings):
@@ -43,3 +45,16 @@ def test_other_data_take_the_defaults(run: Path, tmp_path: Path) -> None:
     assert resolve_for(Config, run, {"path": str(tmp_path / "others")}).data.val_fraction == 0.15
     assert resolve_for(Config, "nano", {"path": None}) == Config()
     assert resolve_for(Config, None, {}) == Config()
+
+
+def test_a_run_begins_in_a_folder_of_its_own_or_goes_on_by_its_own_settings(run: Path) -> None:
+    known: dict = {"presets": {}, "default_preset": None}
+    config, out = begin_run(Config(), None, None, **known)
+    assert config == Config()
+    assert re.fullmatch(r"runs/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", out.as_posix())
+    assert begin_run(Config(), run, None, **known) == (Config(), run)
+    config, out = begin_run(Config(), None, run, **known)
+    assert (config.data.val_fraction, out) == (0.1, run)
+    for changed, folder in ((Config(data=Data(masks="m")), None), (Config(), run.parent)):
+        with pytest.raises(UserError, match="leave the other options out"):
+            begin_run(changed, folder, run, **known)

@@ -1,6 +1,5 @@
 """The command camo-seg. torch is imported inside the commands, so that --help is instant."""
 
-import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from camo_seg.config import PRESETS, Config
 from polyscale.commands import application, gather_inputs, note, print_json, progress, run, table
 from polyscale.errors import UserError
 from polyscale.naming import counted
-from polyscale.settings import configured, resolve, resolve_for, to_yaml
+from polyscale.settings import begin_run, configured, resolve_for, to_yaml
 
 app = application("camo-seg", "Find camouflaged objects in pictures: train, evaluate, predict.")
 
@@ -39,12 +38,7 @@ def train(
     from camo_seg.model import CamoSegmenter
     from camo_seg.train import train as train_run
 
-    if resume is not None:
-        if config != resolve(Config, presets=PRESETS, default_preset="nano") or out not in (None, resume):
-            wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
-            raise UserError(wrong, exit_code=2)
-        config, out = resolve(Config, file=resume / "config.yaml", presets=PRESETS), resume
-    out = out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     finished = train_run(config, out, resume=resume is not None)
     out = finished.out
     best = CamoSegmenter.from_pretrained(out).to(finished.accelerator.device)

@@ -1,6 +1,5 @@
 """The command iqa. torch is imported inside the commands, so that --help is instant."""
 
-import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from iqa.units import said_range
 from polyscale.commands import application, note, print_json, run, table
 from polyscale.errors import UserError
 from polyscale.naming import counted
-from polyscale.settings import configured, resolve, to_yaml
+from polyscale.settings import begin_run, configured, to_yaml
 
 app = application("iqa", "Blind image quality in one pass, learnt from people's opinions: train, evaluate, predict.")
 
@@ -36,12 +35,7 @@ def train(
     from iqa.model import QualityNet
     from iqa.train import train as train_run
 
-    if resume is not None:
-        if config != resolve(Config, presets=PRESETS, default_preset="nano") or out not in (None, resume):
-            wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
-            raise UserError(wrong, exit_code=2)
-        config, out = resolve(Config, file=resume / "config.yaml", presets=PRESETS), resume
-    out = out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     # before the training, so that what is missing or odd is said while it costs nothing
     train_set, test_set = (build_set(config.data, split, config.model.image_size) for split in ("train", "test"))
     for line in dict.fromkeys((*train_set.notes, *test_set.notes)):

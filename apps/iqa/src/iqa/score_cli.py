@@ -74,9 +74,7 @@ def predict(
         note(f"in the asked range: {len(kept)} of {counted(scored, 'picture')} scored")
     small = sum(min(one.width, one.height) < LEAST_SIDE for one in kept)
     if small:
-        note(
-            f"{counted(small, 'picture')} below {LEAST_SIDE} pixels a side: the spread is larger than it says"
-        )
+        note(f"{counted(small, 'picture')} below {LEAST_SIDE} pixels a side: the spread is larger than it says")
     if maps:
         _write_maps(predictor, kept, out, files)
     if failures or refused:

@@ -1,14 +1,25 @@
 """One frozen tree of settings: presets < YAML file < command-line options.
 
-`Settings` describes the tree, `resolve` builds one from its layers, `resolve_for` that of a finished run, `configured`
-turns a tree into Typer options,
-`to_yaml` and `schema` write it down. Nothing here imports torch, so `--help` is instant.
+`Settings` describes the tree, `resolve` builds one from its layers, `begin_run` and `resolve_for` find that of a run,
+`configured` turns a tree into Typer options, `to_yaml` and `schema` write it down. Nothing here imports torch, so
+`--help` is instant.
 """
 
 from polyscale.settings.options import configured
 from polyscale.settings.reading import read_yaml
-from polyscale.settings.runs import resolve_for, run_config
+from polyscale.settings.runs import begin_run, resolve_for, run_config
 from polyscale.settings.tree import Preset, Settings, resolve
 from polyscale.settings.writing import schema, to_yaml
 
-__all__ = ["Preset", "Settings", "configured", "read_yaml", "resolve", "resolve_for", "run_config", "schema", "to_yaml"]
+__all__ = [
+    "Preset",
+    "Settings",
+    "begin_run",
+    "configured",
+    "read_yaml",
+    "resolve",
+    "resolve_for",
+    "run_config",
+    "schema",
+    "to_yaml",
+]

@@ -1,10 +1,12 @@
 """The settings of a run, as its folder records them."""
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polyscale.settings.tree import Tree, resolve
+from polyscale.errors import UserError
+from polyscale.settings.tree import Preset, Tree, resolve
 
 
 def run_config(model: str | Path) -> Path | None:
@@ -12,6 +14,22 @@ def run_config(model: str | Path) -> Path | None:
     folder = Path(model).resolve()
     run = folder.parent if folder.name == "best" else folder
     return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None
+
+
+def begin_run(
+    config: Tree, out: Path | None, resume: Path | None, *, presets: Mapping[str, Preset], default_preset: str | None
+) -> tuple[Tree, Path]:
+    """The settings and the folder of a run that was asked for: `config` and `out` (runs/DATE-TIME where that is None),
+    or, to go on with the run in the folder `resume`, its own.
+
+    Raises UserError (exit code 2) where settings or another folder were given beside `resume`.
+    """
+    if resume is None:
+        return config, out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if config != resolve(type(config), presets=presets, default_preset=default_preset) or out not in (None, resume):
+        wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
+        raise UserError(wrong, exit_code=2)
+    return resolve(type(config), file=resume / "config.yaml", presets=presets), resume
 
 
 def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, Any]) -> Tree:

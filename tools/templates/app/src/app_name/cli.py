@@ -1,6 +1,5 @@
 """The command app-name. torch is imported inside the commands, so that --help is instant."""
 
-import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 from app_name.config import PRESETS, Config
 from polyscale.commands import application, gather_inputs, note, print_json, progress, run, table
 from polyscale.errors import UserError
-from polyscale.settings import configured, resolve, to_yaml
+from polyscale.settings import begin_run, configured, resolve_for, to_yaml
 
 app = application("app-name", "APP_ABOUT: train, evaluate, predict.")
 
@@ -31,12 +30,7 @@ def train(
     from app_name.model import Segmenter
     from app_name.train import train as train_run
 
-    if resume is not None:
-        if config != resolve(Config, presets=PRESETS, default_preset="nano") or out not in (None, resume):
-            wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
-            raise UserError(wrong, exit_code=2)
-        config, out = resolve(Config, file=resume / "config.yaml", presets=PRESETS), resume
-    out = out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     finished = train_run(config, out, resume=resume is not None)
     out = finished.out
     best = Segmenter.from_pretrained(out).to(finished.accelerator.device)
@@ -73,8 +67,7 @@ def evaluate(
         raise UserError(f"--split: no such split {split} (choose from: {', '.join(SPLITS)})", exit_code=2)
     accelerator = Accelerator()
     network = Segmenter.from_pretrained(model).to(accelerator.device)
-    recorded = next((f for f in (Path(model), Path(model).parent) if (f / "config.yaml").is_file()), None)
-    config = Config() if recorded is None else resolve(Config, file=recorded / "config.yaml")
+    config = resolve_for(Config, model, {})
     dataset = build_set(config, split)
     result = assess(network, dataset, accelerator)
     if not accelerator.is_main_process:

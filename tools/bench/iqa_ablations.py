@@ -105,6 +105,7 @@ def by_crops(_: str, given: dict[str, str], views: Views, seeds: range) -> str:
     config = configuration(given, 0)
     test = build_set(config.data, "test", config.model.image_size)
     side = (config.data.crop or 0) * config.model.shrink
+    whole = config.model.image_size // config.model.shrink  # smaller pictures are mirrored up to it
     results: dict[str, list[float]] = {name: [] for name in (*CROPS, WHOLE_PICTURES)}
 
     def score(name: str, seed: int, model: QualityNet, ways: Crops) -> None:
@@ -115,8 +116,8 @@ def by_crops(_: str, given: dict[str, str], views: Views, seeds: range) -> str:
         model = trained(configuration(given, seed), views)
         for name, count in CROPS.items():
             score(name, seed, model, Crops("random", count, side, seed) if count else WHOLE)
-        views.train.crop = None
-        score(WHOLE_PICTURES, seed, trained(configuration({**given, "data.crop": "none"}, seed), views), WHOLE)
+        views.train.crop = whole
+        score(WHOLE_PICTURES, seed, trained(configuration({**given, "data.crop": str(whole)}, seed), views), WHOLE)
         views.train.crop = config.data.crop
     return table(results, "test", {"of": {name: f"{side} px" for name, count in CROPS.items() if count}})
 

@@ -84,7 +84,7 @@ def _traced(scored: nn.Module) -> Any:
             table[torch.ops.aten._adaptive_avg_pool2d.default] = adaptive_mean
             program = program.run_decompositions(table)
             names: dict[str, Any] = {"input_names": ["image"], "output_names": ["score", "spread"]}
-            # the whole optimiser takes minutes, and drops an addition of 1e-9 that keeps a logarithm finite
+            # the whole optimiser takes minutes, and drops additions below 1e-8 that may keep a logarithm finite
             written = torch.onnx.export(program, (), dynamo=True, verbose=False, optimize=False, **names)
             assert written is not None
             optimizer = importlib.import_module("onnxscript").optimizer

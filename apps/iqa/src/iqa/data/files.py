@@ -34,8 +34,10 @@ def _member(folder: Path, name: str) -> Path | None:
 
 
 def _names(folder: Path) -> dict[str, Path]:
+    """What lies in a folder: by name, and by name in small letters where nothing else is called so."""
     with os.scandir(folder) as found:
-        return {entry.name.casefold(): folder / entry.name for entry in found}
+        paths = [folder / entry.name for entry in found]
+    return {path.name.casefold(): path for path in paths} | {path.name: path for path in paths}
 
 
 def pictures(folder: Path, names: Sequence[str], table: Path) -> list[Path]:
@@ -54,12 +56,9 @@ def pictures(folder: Path, names: Sequence[str], table: Path) -> list[Path]:
 
 
 def _members(folder: Path, place: str) -> dict[str, Path]:
-    """What lies in the folder `place` below `folder`, whatever its capitals: by name, and by name in small letters."""
+    """As `_names`, of the folder `place` below `folder`, whatever its capitals; empty where there is none."""
     parent = folder / place if (folder / place).is_dir() else _below(folder, place)
-    if parent is None or not parent.is_dir():
-        return {}
-    small = _names(parent)
-    return small | {path.name: path for path in parent.iterdir()}
+    return _names(parent) if parent is not None and parent.is_dir() else {}
 
 
 def picture_folder(table: Path, names: Sequence[str]) -> Path:

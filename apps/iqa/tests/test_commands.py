@@ -300,7 +300,9 @@ def test_what_is_missing_is_named_and_the_others_still_scored(trained: Path, fol
     inputs = [tmp_path / "missing.png", folder / "img0.png", tmp_path / "empty"]
     result = call("predict", *inputs, "-m", trained, "--json", "--sort", "score")
     assert result.exit_code == 1
-    assert json.loads(result.stdout)["name"] == "img0"
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["name"] for line in lines] == [None, None, "img0"]
+    assert "missing.png" in lines[0]["error"]
     assert "missing.png: no such file or folder" in result.stderr
     assert "empty: the folder holds no" in result.stderr
 
@@ -315,3 +317,6 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_work(trained: Pat
         assert result.exit_code == 2
         assert "folder" in result.stderr
         assert not result.stdout
+    exported = call("export", trained, folder)
+    assert exported.exit_code == 2
+    assert "is a folder; name a file" in exported.stderr

@@ -181,8 +181,12 @@ def test_hashes_know_a_picture_again_and_join_chains(tmp_path):
 def test_check_finds_nothing_wrong_with_a_sound_set(tmp_path):
     table = written(tmp_path, f"image,score\n{rows(20)}")
     done = []
-    assert check(table, progress=lambda *state: done.append(state)) == []
+    assert check(table, progress=lambda *state: done.append(state), scale=(0, 5)) == []
     assert done[-1] == (20, 20)
+    assert [(finding.level, finding.names) for finding in check(table)] == [("note", [])]  # of the scale taken
+    (only_test,) = check(written(tmp_path, f"image,score,split\n{rows(20, ',test')}", "test.csv"), scale=(0, 5))
+    assert only_test.level == "warning"
+    assert "cannot be trained on" in only_test.line()
 
 
 def test_check_reads_every_picture_and_compares_the_splits(tmp_path):
@@ -192,7 +196,7 @@ def test_check_reads_every_picture_and_compares_the_splits(tmp_path):
     original.save(tmp_path / "p10.png", compress_level=1)  # other bytes, the same pixels
     original.resize((50, 40), Image.Resampling.BICUBIC).save(tmp_path / "p11.png")
     (tmp_path / "p13.png").write_bytes((tmp_path / "p12.png").read_bytes())
-    lines = [f"{finding.level}: {finding.line()}" for finding in check(table)]
+    lines = [f"{finding.level}: {finding.line()}" for finding in check(table, scale=(0, 4))]
     assert lines == [
         "warning: 1 pictures of test are there more than once: p12.png = p13.png",
         "warning: 1 pictures of test are pixel for pixel in train or val too: p10.png",

@@ -70,7 +70,7 @@ def test_units_of_the_predictions_do_not_matter_to_the_fit(scale):
 def test_the_fit_is_at_least_as_good_as_a_line_and_follows_falling_scores():
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        x = rng.normal(size=rng.integers(6, 60))
+        x = rng.normal(size=rng.integers(20, 60))
         y = rng.uniform(-1, 1) * x + rng.normal(size=len(x))
         found = correlations(x, y)
         assert found["PLCC_fitted"] > abs(found["PLCC"]) - 1e-4

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iqa.hyper import TARGET, HyperNet, LocalDistortion, judge
-from iqa.model import QualityNet, bounded
+from iqa.model import QualityNet, bounded, widest
 from polyscale.errors import UserError
 
 SWIN_T = 27_517_818
@@ -149,3 +149,15 @@ def test_bf16_scores_stay_close() -> None:
             half = model.score(image)
     assert half.dtype == torch.float32
     assert torch.allclose(full, half, atol=0.1)
+
+
+def test_no_spread_is_wider_than_the_range_allows() -> None:
+    shares = torch.tensor([0.0, 0.01, 0.05, 0.3, 0.5, 1.0])
+    two_ends = (shares.clamp(0.05, 0.95) * (1 - shares.clamp(0.05, 0.95))).sqrt()  # of opinions that are 0 or 1
+    torch.testing.assert_close(widest(shares), two_ends)
+    assert widest(shares).max() == 0.5
+    model = tiny()
+    with torch.no_grad():
+        model.spread_scale.fill_(1e6)
+        score, spread = model.score_with_spread(torch.rand(3, 3, 64, 64))
+    torch.testing.assert_close(spread, 4 * widest((score - 1) / 4))

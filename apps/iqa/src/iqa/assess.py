@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MEAN, SUBSET, CRAFTED = "mean of train", "subset name only", "hand-crafted"
 CAPTION = (
     "PLCC_fitted and RMSE after the 4-parameter logistic, MAE before it; in brackets the 95 % bootstrap interval over "
-    "the pictures; a dash where the predictions are all equal."
+    "the pictures; a dash where predictions or opinions are all equal, or the pictures too few."
 )
 EXAMPLES = 4  # pictures each of the over- and the under-rated
 

@@ -8,7 +8,7 @@ import typer
 from iqa.config import PRESETS, Config
 from iqa.data_cli import data
 from iqa.eval_cli import baseline, evaluate
-from iqa.score_cli import MODEL_HELP, compare, predict
+from iqa.score_cli import MODEL_HELP, compare, predict, refuse_target
 from iqa.units import said_range
 from polyscale.commands import application, note, print_json, run, table
 from polyscale.errors import UserError
@@ -69,11 +69,17 @@ def export(
     model: Model,
     file: Annotated[Path, typer.Argument(help="ONNX file to write.")],
 ) -> None:
-    """Write a model as ONNX: image [N, 3, H, W] in [0, 1], any N, H and W -> score [N], spread [N]."""
+    """Write a model as ONNX: image [N, 3, H, W] in [0, 1] -> score [N], spread [N].
+
+    Any N; H and W from 32, of at most the model's image_size squared: larger pictures are first shrunk to that, aspect
+    kept, bicubic and anti-aliased, as iqa predict does it.
+    """
     from iqa.export import export_onnx
     from iqa.model import QualityNet
 
+    refuse_target(file)
     network = QualityNet.from_pretrained(model)
+    note(f"writing {file}, and comparing it with the model: a few minutes")
     export_onnx(network, file)
     note(f"made {file}: scores {said_range(network.low, network.high)}")
     note(

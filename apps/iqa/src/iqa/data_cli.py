@@ -83,7 +83,7 @@ def check(
     else:
         for finding in findings:
             typer.echo(finding.line())
-        if not findings:
+        if all(finding.level == "note" for finding in findings):
             note(f"{path}: nothing wrong")
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)

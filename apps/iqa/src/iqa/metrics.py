@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 NAMES = ("SRCC", "PLCC", "PLCC_fitted", "KRCC", "RMSE", "MAE")
 LOWER_IS_BETTER = frozenset({"RMSE", "MAE"})
 FEWEST = 3  # pictures for a correlation: of two it is always 1 or -1
-FEWEST_TO_FIT = 5  # one more than the logistic has parameters
+FEWEST_TO_FIT = 20  # five for each parameter of the logistic: it goes through any five points
 FEWEST_FOR_INTERVAL = 10
 
 _STARTS = (0.3, 1.0, 3.0)  # widths |b4|, in deviations of the predictions, from a step to a line

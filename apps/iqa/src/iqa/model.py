@@ -128,10 +128,12 @@ class QualityNet(Pretrained):
     def score_with_spread(self, images: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scores [B] as `score` gives them, and the standard deviation [B] of the opinions around them, same units.
 
-        The spread is calibrated on the validation split: there the error divided by the spread has unit variance.
+        The spread is calibrated on the validation split: there the error divided by the spread has unit variance. It
+        is never larger than opinions of that mean can be spread over their range (see `widest`).
         """
         scores, _, log_variance = self(images, statistics, details=True)
-        return self._in_units(scores), self.spread_scale * (log_variance / 2).exp() * (self.high - self.low)
+        spread = torch.minimum(self.spread_scale * (log_variance / 2).exp(), widest(bounded(scores)))
+        return self._in_units(scores), spread * (self.high - self.low)
 
     @torch.no_grad()
     def calibrate(self, predicted: ArrayLike, truth: ArrayLike, spread: ArrayLike) -> None:
@@ -180,6 +182,15 @@ def bounded(scores: Tensor) -> Tensor:
     """
     low, high = RIM * ((scores - RIM) / RIM).clamp(max=0).exp(), RIM * ((1 - RIM - scores) / RIM).clamp(max=0).exp()
     return torch.where(scores < RIM, low, torch.where(scores > 1 - RIM, 1 - high, scores))
+
+
+def widest(shares: Tensor) -> Tensor:
+    """The largest standard deviation of anything within [0, 1] whose mean is `shares` (Bhatia and Davis 2000).
+
+    A mean within RIM of an end counts as RIM away from it: no score is that certain.
+    """
+    means = shares.clamp(RIM, 1 - RIM)
+    return (means * (1 - means)).sqrt()
 
 
 def _starts(length: int, tile: int, step: int) -> list[int]:

@@ -26,7 +26,7 @@ def draw_quality(
     """
     middle = (float(quality.max()) + float(quality.min())) / 2
     half = max(LEAST_SPAN * (score_range[1] - score_range[0]), float(np.ptp(quality))) / 2
-    low, high = middle - half, middle + half
+    low, high = max(middle - half, score_range[0]), min(middle + half, score_range[1])
     height, width = image.shape[:2]
     scale = min(max(SIDE / max(height, width), LEAST_SIDE / min(height, width)), LONGEST / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

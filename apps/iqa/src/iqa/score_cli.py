@@ -52,13 +52,15 @@ def predict(
     files = gather_inputs(local_paths(inputs), IMAGE_SUFFIXES, recursive=recursive, refused=refused.append)
     for error in refused:
         note(f"error: {error}")
+        if as_json:
+            print_json({"name": None, "file": None, "error": str(error)})
     if not files:
         raise typer.Exit(1)
     if csv not in (None, "-"):
         _refuse_inputs([Path(csv)], files)
-        _refuse_target(Path(csv))
+        refuse_target(Path(csv))
     if maps:
-        _refuse_target(out / "map.jpg")
+        refuse_target(out / "map.jpg")
     predictor = Predictor(model, device, precision)
     _check_bounds(model, predictor.score_range, {"--below": below, "--above": above})
     note(f"{model}: {said_range(*predictor.score_range)}")
@@ -170,7 +172,7 @@ def _refuse_inputs(outputs: Iterable[Path], files: Iterable[Path]) -> None:
             raise UserError(f"{path}: is one of the inputs and would be overwritten; choose another place")
 
 
-def _refuse_target(path: Path) -> None:
+def refuse_target(path: Path) -> None:
     """Say before the work what could not be written after it."""
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file", exit_code=2)

@@ -18,9 +18,9 @@ def train(config: Config, out: Path, *, resume: bool = False, views: Views | Non
     run = Run(config.train, out, resume=resume, record=to_yaml(config))
     views = views or build_views(config, build_look(config))
     net = build_model(config, *views.range)
+    objective = Objective(config.loss, net.low, net.high)  # before the run's folder is made: it may refuse a setting
     groups = param_groups(net, config.train.weight_decay, {"backbone.": config.optim.backbone_lr})
     model, _ = run.prepare(net, groups, unused_parameters=config.loss.spread == 0)
-    objective = Objective(config.loss, net.low, net.high)
     for _ in run.epochs():
         for batch in run.steps(views.train):
             said = model(*views.with_chains(batch, run.progress.step), details=True)

@@ -38,11 +38,12 @@ def check(
     progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> list[Finding]:
-    """All findings on a data set, the worst first; [] where nothing is wrong. `settings` are those of list_folder.
+    """All findings on a data set, the worst first; [] where there is nothing to say; `settings` as for list_folder.
 
     Errors: pictures that cannot be read, missing and out-of-range scores, repeated names. Warnings: pictures that are
-    pixel for pixel or nearly (dHash, at most 20 of 256 bits) the same in two splits, or the same twice in one. Splits
-    that the set lacks are cut as training would cut them. `progress(done, total)` is called after each picture.
+    pixel for pixel or nearly (dHash, at most 20 of 256 bits) the same in two splits, or the same twice in one, and why
+    it cannot be trained on. Notes: how the set was read. Splits that it lacks are cut as training would cut them.
+    `progress(done, total)` is called after each picture.
 
     Raises UserError where the data set cannot be listed: missing files or columns, no such folder.
     """
@@ -64,8 +65,10 @@ def check(
         findings.append(Finding("error", f"{len(broken)} pictures cannot be read", broken))
     sound = {split: [e for e in part if not looks[e.image].error] for split, part in listing.splits.items()}
     if not findings:
-        sound = _cut(replace(listing, splits=sound), looks, val_fraction, seed)
-    return findings + list(_repeated(sound, looks)) + list(_shared(sound, looks))
+        sound, untrainable = _cut(replace(listing, splits=sound), looks, val_fraction, seed)
+        findings += untrainable
+    findings += [*_repeated(sound, looks), *_shared(sound, looks)]
+    return findings + [Finding("note", line, []) for line in listing.notes]
 
 
 def _look(entry: Entry) -> Look:
@@ -77,14 +80,18 @@ def _look(entry: Entry) -> Look:
     return Look(hashlib.sha256(shape + pixels.tobytes()).digest(), difference_hash(Image.fromarray(pixels)))
 
 
-def _cut(listing: Listing, looks: dict[Path, Look], val_fraction: float, seed: int) -> dict[str, list[Entry]]:
-    """The splits as training would see them; those given where nothing can be cut."""
+def _cut(
+    listing: Listing, looks: dict[Path, Look], val_fraction: float, seed: int
+) -> tuple[dict[str, list[Entry]], list[Finding]]:
+    """The splits as training would see them; where nothing can be cut those given, and the reason."""
     if wants_grouping(listing):
         listing = grouped(listing, groups_of(_bits(listing.splits["train"], looks)))
     try:
-        return completed(listing, val_fraction, seed).splits
-    except UserError:  # too few pictures: training says so, and there is nothing to compare
-        return listing.splits
+        splits = completed(listing, val_fraction, seed).splits
+    except UserError as error:
+        return listing.splits, [Finding("warning", f"cannot be trained on: {error}", [])]
+    missing = " and no ".join(name for name in ("train", "val") if not splits.get(name))
+    return splits, [Finding("warning", f"cannot be trained on: no {missing} pictures", [])] if missing else []
 
 
 def _bits(entries: Sequence[Entry], looks: dict[Path, Look]) -> NDArray[np.bool_]:

@@ -57,7 +57,7 @@ def near_pairs(first: NDArray[np.bool_], second: NDArray[np.bool_], bits: int = 
 def are_alike(first: Path, second: Path) -> bool:
     """Whether two picture files look like versions of one picture. Raises ImageError naming a file."""
     hashes = hash_files([first, second])
-    return len(near_pairs(hashes[:1], hashes[1:])) > 0
+    return bool(hashes.any(1).all()) and len(near_pairs(hashes[:1], hashes[1:])) > 0  # pictures of one colour have none
 
 
 def groups_of(hashes: NDArray[np.bool_]) -> list[int]:

@@ -62,7 +62,7 @@ def turned(entries: Sequence[Entry], low: float, high: float) -> list[Entry]:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: "error" (training refuses it) or "warning", what, and the names it is true of."""
+    """What was found: "error" (training refuses it), "warning" or "note", its text, and the names it is true of."""
 
     level: str
     text: str
@@ -70,7 +70,7 @@ class Finding:
 
     def line(self) -> str:
         """One line with the first ten names."""
-        return f"{self.text}: {some(self.names)}"
+        return f"{self.text}: {some(self.names)}" if self.names else self.text
 
 
 def problems(listing: Listing) -> list[Finding]:

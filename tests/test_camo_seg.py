@@ -79,6 +79,7 @@ def test_predict_keeps_order_and_outlives_a_broken_file(trained: Path, tmp_path:
 def test_resume_of_a_finished_run_only_evaluates_again(trained: Path) -> None:
     before = (trained / "metrics.json").read_text()
     result = call("camo-seg", "train", "--resume", trained)
+    assert "trained to its end already" in result.stderr
     assert result.returncode == 0, result.stderr
     assert (trained / "metrics.json").read_text() == before
     one_line(call("camo-seg", "train", "--resume", trained, "--train.lr", "0.1"), 2, "leave the other options out")

@@ -55,6 +55,8 @@ def test_a_run_begins_in_a_folder_of_its_own_or_goes_on_by_its_own_settings(run:
     assert begin_run(Config(), run, None, **known) == (Config(), run)
     config, out = begin_run(Config(), None, run, **known)
     assert (config.data.val_fraction, out) == (0.1, run)
+    with pytest.raises(UserError, match="no run to resume"):
+        begin_run(Config(), None, run.parent, **known)
     for changed, folder in ((Config(data=Data(masks="m")), None), (Config(), run.parent)):
         with pytest.raises(UserError, match="leave the other options out"):
             begin_run(changed, folder, run, **known)

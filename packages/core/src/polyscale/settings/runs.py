@@ -22,13 +22,15 @@ def begin_run(
     """The settings and the folder of a run that was asked for: `config` and `out` (runs/DATE-TIME where that is None),
     or, to go on with the run in the folder `resume`, its own.
 
-    Raises UserError (exit code 2) where settings or another folder were given beside `resume`.
+    Raises UserError where settings or another folder were given beside `resume` (exit code 2), and where no run is.
     """
     if resume is None:
         return config, out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     if config != resolve(type(config), presets=presets, default_preset=default_preset) or out not in (None, resume):
         wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
         raise UserError(wrong, exit_code=2)
+    if not (resume / "config.yaml").is_file():
+        raise UserError(f"{resume}: no run to resume (no config.yaml)")
     return resolve(type(config), file=resume / "config.yaml", presets=presets), resume
 
 

@@ -141,9 +141,11 @@ class Run:
         self.signals.listen()
         self._session = time.monotonic() - self.progress.seconds
         self._saved_at = time.monotonic()
+        if self._at_end:
+            note(f"{self.out}: this run was trained to its end already")
         try:
             with progress("training") as self._bar:
-                while self.progress.epoch < self.config.epochs and not self._at_max_steps and not self._stopped_early:
+                while not self._at_end:
                     yield self.progress.epoch
                     self.progress.epoch += 1
                     self.progress.batch = 0
@@ -322,6 +324,10 @@ class Run:
     @property
     def _stopped_early(self) -> bool:
         return 0 < self.config.patience <= self.progress.stale
+
+    @property
+    def _at_end(self) -> bool:
+        return self.progress.epoch >= self.config.epochs or self._at_max_steps or self._stopped_early
 
     @property
     def _at_max_steps(self) -> bool:

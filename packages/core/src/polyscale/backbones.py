@@ -209,7 +209,8 @@ def padded(image: Tensor, multiple: int = 1, least: int = SMALLEST) -> Tensor:
 
 
 def _lacking(length: int, multiple: int, least: int) -> int:
-    enough: Any = torch.sym_max(_parts(length, multiple) * multiple, least)
+    whole = _parts(length, multiple) * multiple
+    enough: Any = max(whole, least) if isinstance(whole, int) else torch.sym_max(whole, least)  # max would fix a branch
     lacking: int = enough - length
     return lacking
 

@@ -48,7 +48,16 @@ def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
         export_onnx(Pooled(), tmp_path / "a.onnx")
 
 
+def test_an_old_torch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_onnx()
+    monkeypatch.setattr(torch, "__version__", "2.7.1+cpu")
+    with pytest.raises(UserError, match=r"export needs torch 2.8 or newer, this is 2.7.1"):
+        export_onnx(Pooled(), tmp_path / "a.onnx")
+
+
 def needs_onnx() -> object:
+    if tuple(map(int, torch.__version__.split(".")[:2])) < export.LEAST_TORCH:
+        pytest.skip("torch is too old to export")
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     return pytest.importorskip("onnxruntime")

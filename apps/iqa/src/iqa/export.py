@@ -26,6 +26,7 @@ from polyscale.errors import UserError
 from polyscale.images import replace_file
 
 TOLERANCE = 1e-4  # of the range of scores, between the file and the model
+LEAST_TORCH = (2, 8)  # 2.6 and 2.7 write files that fail the comparison
 SMALLEST = 32  # pixels a side that the file accepts
 _TRACED = (2, 3, 200, 264)
 _TRIED = ((1, 3, 120, 151), (3, 3, 384, 512), (2, 3, 333, 90), (1, 3, 32, 40))
@@ -69,6 +70,11 @@ def _needed() -> tuple[Any, Any]:
         onnx, runtime, _ = map(importlib.import_module, ("onnx", "onnxruntime", "onnxscript"))
     except ImportError as error:
         raise UserError(f'export needs {error.name}: pip install "polyscale-iqa[onnx]"') from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < LEAST_TORCH:
+        least = ".".join(map(str, LEAST_TORCH))
+        raise UserError(
+            f"export needs torch {least} or newer, this is {torch.__version__}: older ones write other numbers"
+        )
     return onnx, runtime
 
 

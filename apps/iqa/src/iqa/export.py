@@ -73,7 +73,7 @@ def _needed() -> tuple[Any, Any]:
     if tuple(map(int, torch.__version__.split(".")[:2])) < LEAST_TORCH:
         least = ".".join(map(str, LEAST_TORCH))
         raise UserError(
-            f"export needs torch {least} or newer, this is {torch.__version__}: older ones write other numbers"
+            f"export needs torch {least} or newer, this is {torch.__version__}: older ones write wrong files"
         )
     return onnx, runtime
 

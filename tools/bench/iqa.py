@@ -1,12 +1,16 @@
-"""Speed and memory of scoring: `python tools/bench/iqa.py [speed|folder|memory ...] [--rounds N] [--threads N]`.
+"""Speed and memory of scoring: `python tools/bench/iqa.py [speed|compiled|folder|memory ...] [--rounds N]`.
 
 speed: Swin-T with the seed's heads on one 384 x 512 picture: one pass over all of it against 20 and 25 crops of 224 one
-by one (the seed's and HyperIQA's protocol), and the same pass in bf16; interleaved, random weights.
+by one (the seed's and HyperIQA's protocol), the same pass in bf16, and both with timm's own Swin blocks; interleaved,
+random weights.
+compiled: the pass in bf16 as torch.compile makes it with frozen weights (a minute of compiling; needs a C++ compiler),
+against the same pass as it is and 20 crops.
 folder: `Predictor.stream` on a folder of 384 x 512 JPEGs against the bare backbone on ready tensors, pictures a second.
 memory: peak memory of a fresh process that scores one 100-megapixel JPEG with nano's network.
 """
 
 import argparse
+import copy
 import subprocess
 import sys
 import tempfile
@@ -21,12 +25,14 @@ import numpy as np
 import torch
 from interleaved import machine
 from PIL import Image
+from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor
 
 from iqa.model import QualityNet
 from iqa.predict import Predictor
 from polyscale.commands import keep_heap
 from polyscale.precision import autocast
+from polyscale.swin import TightSwinBlock
 
 HEIGHT, WIDTH, CROP = 384, 512, 224
 MEGAPIXELS = (10_000, 10_000)
@@ -45,7 +51,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[
 def main() -> None:
     """Measures what is asked for and prints Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=[[], *MEASUREMENTS], help="default: all three")
+    parser.add_argument("what", nargs="*", choices=[[], *MEASUREMENTS], help="default: all of them")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     options = parser.parse_args()
@@ -60,20 +66,52 @@ def main() -> None:
 def speed(rounds: int) -> list[str]:
     """One pass over the whole picture against crops one by one."""
     model = QualityNet().eval()
+    as_timm = with_blocks_of_timm(model)
     image = torch.rand(1, 3, HEIGHT, WIDTH)
     ways: dict[str, Callable[[], object]] = {
         "one pass, whole picture": lambda: model(image),
         "20 crops one by one": lambda: crops(model, image, 20),
         "25 crops one by one": lambda: crops(model, image, 25),
         "one pass, bf16": lambda: in_bf16(model, image),
+        "one pass, timm's blocks": lambda: as_timm(image),
+        "one pass, timm's blocks, bf16": lambda: in_bf16(as_timm, image),
     }
-    times = interleaved(ways, rounds)
-    reference = next(iter(times.values()))
-    lines = ["| way | ms | times one pass |", "|---|---|---|"]
+    return against(interleaved(ways, rounds), "one pass, whole picture")
+
+
+def compiled(rounds: int) -> list[str]:
+    """One pass in bf16, compiled, against crops one by one."""
+    from torch._inductor import config
+
+    model = QualityNet().eval()
+    image = torch.rand(1, 3, HEIGHT, WIDTH)
+    fast = torch.compile(model)
+    ways: dict[str, Callable[[], object]] = {
+        "one pass, bf16, compiled": lambda: in_bf16(fast, image),
+        "one pass, bf16": lambda: in_bf16(model, image),
+        "20 crops one by one": lambda: crops(model, image, 20),
+        "25 crops one by one": lambda: crops(model, image, 25),
+    }
+    with config.patch(freezing=True):
+        return against(interleaved(ways, rounds), "one pass, bf16, compiled")
+
+
+def against(times: dict[str, list[float]], reference: str) -> list[str]:
+    """A table of each way's time, and its ratio to the reference's round by round."""
+    lines = ["| way | ms | times |", "|---|---|---|"]
     for name, seconds in times.items():
-        ratios = [a / b for a, b in zip(seconds, reference, strict=True)]
+        ratios = [a / b for a, b in zip(seconds, times[reference], strict=True)]
         lines.append(f"| {name} | {spread([1e3 * s for s in seconds], 0)} | {spread(ratios, 2)} |")
     return lines
+
+
+def with_blocks_of_timm(model: QualityNet) -> QualityNet:
+    """A copy whose Swin blocks are timm's own."""
+    other = copy.deepcopy(model)
+    for module in other.modules():
+        if isinstance(module, TightSwinBlock):
+            module.__class__ = SwinTransformerBlock
+    return other
 
 
 def crops(model: QualityNet, image: Tensor, count: int) -> float:
@@ -87,10 +125,9 @@ def crops(model: QualityNet, image: Tensor, count: int) -> float:
     return total / count
 
 
-def in_bf16(model: QualityNet, image: Tensor) -> Tensor:
+def in_bf16(model: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     with autocast("bf16", "cpu"):
-        scores: Tensor = model(image)
-    return scores
+        return model(image)
 
 
 def folder(rounds: int, count: int = 24, batch_size: int = 8) -> list[str]:
@@ -154,7 +191,12 @@ def spread(values: list[float], digits: int) -> str:
     return f"{median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
 
 
-MEASUREMENTS: dict[str, Callable[[int], list[str]]] = {"speed": speed, "folder": folder, "memory": memory}
+MEASUREMENTS: dict[str, Callable[[int], list[str]]] = {
+    "speed": speed,
+    "compiled": compiled,
+    "folder": folder,
+    "memory": memory,
+}
 
 if __name__ == "__main__":
     main()

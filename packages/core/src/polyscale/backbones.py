@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from polyscale.errors import UserError
 from polyscale.hub import hub
+from polyscale.swin import tighten
 
 STRIDES = (4, 8, 16, 32)
 SMALLEST = 32  # pvt's first reduction needs 8x8 cells at stride 4; smaller images are padded
@@ -103,7 +104,7 @@ def create_backbone(
     with _fetching(name, needed=pretrained or ":" in name):
         multiple, kwargs = _trial(name, {**kwargs, "in_chans": in_chans})
         net, _ = _features(name, {**kwargs, "pretrained": True} if pretrained else kwargs)
-    backbone = Backbone(net, in_chans=in_chans, multiple=multiple)
+    backbone = Backbone(tighten(net), in_chans=in_chans, multiple=multiple)
     if checkpoint_activations:
         backbone.checkpoint_activations()
     return backbone

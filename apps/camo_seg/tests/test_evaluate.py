@@ -1,14 +1,11 @@
 """Evaluation: the rows a hand-made loop gives, the same from two processes, baselines beside, clear errors."""
 
 import multiprocessing
-import os
-import socket
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import nn
 
 from camo_seg import evaluate as evaluation
@@ -17,6 +14,7 @@ from camo_seg.data.dataset import Sample
 from camo_seg.evaluate import compare, evaluate, evaluate_baselines, predict_maps
 from camo_seg.metrics import ROW_LENGTH, score_image, summarise
 from polyscale.errors import UserError
+from polyscale.ranks import run_ranks
 
 
 class Discs:
@@ -68,7 +66,7 @@ def test_scores_are_those_of_a_loop_by_hand():
     with torch.no_grad():
         maps = [model(dataset[i]["image"][None]).sigmoid()[0, 0].numpy() for i in range(len(dataset))]
     expected = np.stack([score_image(maps[i], dataset.original(i).mask) for i in range(len(dataset))])
-    np.testing.assert_allclose(scores.rows, expected, atol=5e-4)
+    np.testing.assert_allclose(scores.rows, expected, atol=1e-3)  # a batch's rounding may move a pixel by a level
     assert scores.summary == summarise(scores.rows)
     assert scores.names == tuple(dataset.names)
     assert len({float(value) for value in scores.column("wF")}) == 7
@@ -195,14 +193,10 @@ def test_every_process_makes_the_same_number_of_passes():
     assert (indices, calls) == ([], [1])
 
 
-def evaluate_in_process(rank, processes, port, folder):
+def evaluate_as_rank(folder, rank):
     """One rank of an evaluation on uneven data; its rows go to a file."""
-    torch.set_num_threads(1)  # as in a forked worker of a DataLoader
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), ACCELERATE_USE_CPU="true")
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    AcceleratorState._reset_state(reset_partial_state=True)  # what the parent's tests have left
     accelerator = Accelerator(cpu=True)
-    assert accelerator.num_processes == processes
+    assert accelerator.num_processes == 2
     rows = rows_of(accelerator, torch.nn.parallel.DistributedDataParallel(Tiny()))
     np.savez(folder / f"{rank}.npz", **rows)
     accelerator.end_training()
@@ -220,23 +214,12 @@ def rows_of(accelerator, wrapped):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 def test_two_processes_give_exactly_the_rows_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")  # importing torch anew in two processes would take half a minute
-    ranks = [
-        context.Process(target=evaluate_in_process, args=(rank, 2, port, tmp_path), daemon=True) for rank in (0, 1)
-    ]
-    for process in ranks:
-        process.start()
+    wait = run_ranks(evaluate_as_rank, 2, tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     one = rows_of(None, Tiny())
     torch.set_num_threads(threads)
-    for process in ranks:
-        process.join(timeout=100)
-        process.kill()
-        assert process.exitcode == 0
+    wait()
     for rank in (0, 1):
         gathered = np.load(tmp_path / f"{rank}.npz")
         assert set(gathered.files) == set(one)

@@ -67,7 +67,8 @@ def test_summary_equals_the_aggregate_of_pysodmetrics(pairs, rows):
 
 def test_own_implementation_of_mae_iou_and_adaptive_f(pairs, rows):
     for (probability, mask), row in zip(pairs, rows, strict=True):
-        levels = np.round((probability - probability.min()) / np.ptp(probability.astype(np.float64)) * 255) / 255
+        p = probability.astype(np.float64)
+        levels = np.round((p - p.min()) / np.ptp(p) * 255) / 255
         assert column(row[None], "MAE")[0] == pytest.approx(np.abs(levels - mask).mean(), abs=1e-12)
         binary = levels > 0.5
         assert column(row[None], "IoU")[0] == pytest.approx((binary & mask).sum() / (binary | mask).sum(), abs=1e-12)

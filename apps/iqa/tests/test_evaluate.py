@@ -1,14 +1,11 @@
 """Evaluation: scores of a loop by hand, the same from two processes, crops, cross-data rows, clear errors."""
 
 import multiprocessing
-import os
-import socket
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import nn
 
 from iqa import evaluate as evaluation
@@ -19,6 +16,7 @@ from iqa.metrics import correlations
 from iqa.scores import scored
 from polyscale.errors import UserError
 from polyscale.evaluation import deal
+from polyscale.ranks import run_ranks
 
 SHAPES = ((24, 40), (40, 24), (30, 30))
 
@@ -255,14 +253,10 @@ def test_every_process_makes_as_many_passes_as_the_busiest():
     assert batches[0][0][0][0] == 8
 
 
-def evaluate_in_process(rank, processes, port, folder):
+def evaluate_as_rank(folder, rank):
     """One rank of an evaluation on uneven data; its scores go to a file."""
-    torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), ACCELERATE_USE_CPU="true")
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    AcceleratorState._reset_state(reset_partial_state=True)  # what the parent's tests have left
     accelerator = Accelerator(cpu=True)
-    assert accelerator.num_processes == processes
+    assert accelerator.num_processes == 2
     np.savez(folder / f"{rank}.npz", **scores_of(accelerator))
     accelerator.end_training()
 
@@ -277,23 +271,12 @@ def scores_of(accelerator):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 def test_two_processes_give_exactly_the_scores_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")  # importing torch anew in two processes would take half a minute
-    ranks = [
-        context.Process(target=evaluate_in_process, args=(rank, 2, port, tmp_path), daemon=True) for rank in (0, 1)
-    ]
-    for process in ranks:
-        process.start()
+    wait = run_ranks(evaluate_as_rank, 2, tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     one = scores_of(None)
     torch.set_num_threads(threads)
-    for process in ranks:
-        process.join(timeout=100)
-        process.kill()
-        assert process.exitcode == 0
+    wait()
     for rank in (0, 1):
         gathered = np.load(tmp_path / f"{rank}.npz")
         for name, scores in one.items():

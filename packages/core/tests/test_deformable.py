@@ -263,7 +263,8 @@ def test_equal_to_transformers(
 def test_starts_like_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.DeformableDetrConfig(
-        use_timm_backbone=False, backbone_config=transformers.ResNetConfig(), backbone=None, d_model=32,
+        use_timm_backbone=False, backbone_config=transformers.ResNetConfig(), backbone=None,
+        use_pretrained_backbone=False, d_model=32,
         encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4,
         encoder_ffn_dim=8, decoder_ffn_dim=8, num_feature_levels=3, encoder_n_points=2,
     )  # fmt: skip

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has the latter alone
 _APART = -100.0  # timm's, added to the score of two tokens that only the cyclic shift made neighbours
 
 
@@ -21,12 +20,11 @@ class TightSwinBlock(SwinTransformerBlock):
 
     def _attn(self, x: Tensor) -> Tensor:
         """Normed map [B, H, W, C] -> what window attention adds to it [B, H, W, C]."""
-        # the backward pass of a gather is slow, and on CUDA of no fixed order; ONNX files of free size get it wrong
-        if torch.is_grad_enabled() or _is_exporting():
+        if torch.is_grad_enabled():  # the backward pass of a gather is slow, and on CUDA of no fixed order
             attended: Tensor = super()._attn(x)
             return attended
         attn, (batch, height, width, channels) = self.attn, x.shape
-        tokens = torch.cat((x.reshape(-1, channels), x.new_zeros(1, channels)))
+        tokens = torch.cat((x.new_zeros(1, channels), x.reshape(-1, channels)))
         places = self._places(batch, height, width, x.device)
         q, k, v = _heads(attn.qkv(tokens), places, attn.num_heads)
         mixed = self._weights(q, k, places.shape[:3]).to(v.dtype) @ v
@@ -54,12 +52,12 @@ class TightSwinBlock(SwinTransformerBlock):
         return (wrapped[:, None] != wrapped).to(like.dtype) * _APART
 
     def _places(self, batch: int, height: int, width: int, device: torch.device) -> Tensor:
-        """[B, rows of windows, columns of windows, n]: the token at every place; the one after the last is filling."""
+        """[B, rows of windows, columns of windows, n]: the token at every place, counted from 1; 0 is the filling."""
         (high, wide), (down, right) = self.window_size, self.shift_size
-        token = torch.arange(batch * height * width, device=device).view(batch, height, width)
+        token = torch.arange(1, batch * height * width + 1, device=device).view(batch, height, width)
         token = token.roll((-down, -right), dims=(1, 2))
         below, beside = _whole(height, high) - height, _whole(width, wide) - width
-        token = F.pad(token, (0, beside, 0, below), value=batch * height * width)
+        token = F.pad(token, (0, beside, 0, below))
         return token.unflatten(2, (-1, wide)).unflatten(1, (-1, high)).transpose(2, 3).flatten(3)
 
     def _rows(self, batch: int, height: int, width: int, device: torch.device) -> Tensor:

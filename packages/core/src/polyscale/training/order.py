@@ -22,7 +22,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
     """A 63-bit seed for the random numbers of one sample in one epoch."""
-    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)[0]) >> 1
 
 
 class EpochBatches(Sampler[list[Key]]):

@@ -3,7 +3,7 @@
 The seed documents the name only; here the stages of PyramidNetwork, UNet and MultiScaleModel run through
 `checkpointed`, which is torch.utils.checkpoint (non-reentrant, so that an input without gradient is no trap). What
 differs from plain torch: BatchNorm counts a batch once, although the stage runs a second time in the backward pass
-(compiled by torch 2.6 it still counts twice; later compilers write buffers once).
+(compiled by torch 2.6 to 2.8 it still counts twice; 2.9 writes buffers once).
 """
 
 from collections.abc import Callable, Iterator

@@ -119,9 +119,9 @@ ok = rows(12)
         ("", "holds no row below its header"),
         (f"image,score\n{ok}p99.png,five\n", "score of p99.png is 'five', not a number"),
         (f"image,score\n{ok}p99.png,inf\n", "score of p99.png is 'inf', not a finite number"),
-        (f"image,score\n{ok}p99.png,\n", "1 pictures have no score: p99.png"),
-        (f"image,score\n{ok}p99.png,nan\n", "1 pictures have no score: p99.png"),
-        (f"image,score\n{ok}p3.png,3\n", r"1 names are listed more than once: p3.png"),
+        (f"image,score\n{ok}p99.png,\n", "1 picture without a score: p99.png"),
+        (f"image,score\n{ok}p99.png,nan\n", "1 picture without a score: p99.png"),
+        (f"image,score\n{ok}p3.png,3\n", r"1 name listed more than once: p3.png"),
         (f"image,score\n{ok},3\n", "row 13 has no image"),
         ("image,score,split\np0.png,1,train\np0.png,1,test\n", "listed more than once, in train and test: p0.png"),
         ("image,score,split\np0.png,1,train\np1.png,1,exam\n", "split of p1.png is 'exam'; accepted are train"),
@@ -139,13 +139,13 @@ def test_what_is_wrong_is_said_before_any_picture_is_opened(tmp_path, text, mess
 
 def test_scores_outside_the_scale_are_refused(tmp_path):
     table = written(tmp_path, f"image,score\n{rows(20)}")
-    with pytest.raises(UserError, match=r"8 scores lie outside the scale 0 to 3: p3.png \(4\), p4.png \(5\)"):
+    with pytest.raises(UserError, match=r"8 scores outside the scale 0 to 3: p3.png \(4\), p4.png \(5\)"):
         open_split(table, "train", size=32, scale=(0, 3))
 
 
 def test_a_file_under_two_names_and_several_tables_are_refused(tmp_path):
     table = written(tmp_path, "image,score\np0.png,1\n./p0.png,2\np1.png,3\n")
-    with pytest.raises(UserError, match=r"1 files are listed under several names: p0.png"):
+    with pytest.raises(UserError, match=r"1 file listed under several names: p0.png"):
         open_split(table, "all", size=32)
     written(tmp_path, f"image,score\n{rows(3)}", "more.csv")
     with pytest.raises(UserError, match=r"holds 2 CSV files \(more.csv, scores.csv\); name one of them"):
@@ -158,7 +158,7 @@ def test_a_copy_in_the_test_split_is_noted_when_the_set_is_opened(tmp_path):
     assert not any("byte for byte" in note for note in open_split(table, "test", size=32).notes)
     (tmp_path / "p10.png").write_bytes((tmp_path / "p2.png").read_bytes())
     notes = open_split(table, "test", size=32).notes
-    assert "1 pictures of test lie byte for byte in train or val too: p10.png" in notes
+    assert "1 picture of test, byte for byte in train or val too: p10.png" in notes
 
 
 def test_hashes_know_a_picture_again_and_join_chains(tmp_path):
@@ -198,15 +198,15 @@ def test_check_reads_every_picture_and_compares_the_splits(tmp_path):
     (tmp_path / "p13.png").write_bytes((tmp_path / "p12.png").read_bytes())
     lines = [f"{finding.level}: {finding.line()}" for finding in check(table, scale=(0, 4))]
     assert lines == [
-        "warning: 1 pictures of test are there more than once: p12.png = p13.png",
-        "warning: 1 pictures of test are pixel for pixel in train or val too: p10.png",
-        "warning: 1 pictures of test have near-duplicates in train or val (dHash, 20 of 256 bits): p11.png",
+        "warning: 1 picture of test there more than once: p12.png = p13.png",
+        "warning: 1 picture of test, pixel for pixel in train or val too: p10.png",
+        "warning: 1 picture of test with near-duplicates in train or val (dHash, 20 of 256 bits): p11.png",
     ]
     (tmp_path / "p0.png").write_bytes((tmp_path / "p0.png").read_bytes()[:100])
     (tmp_path / "p1.png").write_bytes(b"")
     first = check(table)[0]
     assert first.level == "error"
-    assert first.text == "2 pictures cannot be read"
+    assert first.text == "2 pictures not readable"
     assert "p0.png: damaged or cut short" in first.names[0]
     assert "p1.png: empty file" in first.names[1]
 

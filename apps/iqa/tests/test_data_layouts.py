@@ -329,7 +329,7 @@ def test_biq2021_validation_takes_near_duplicates_along(tmp_path):
     assert sides[inside] == sides[outside]
     moved = {entry.name for split, part in plain.items() for entry in part if sides[entry.name] != split}
     assert len(moved) == 1  # the draw itself is the same
-    assert any("1 pictures changed sides" in note for note in listing.notes)
+    assert any("1 picture changed sides" in note for note in listing.notes)
 
 
 def test_the_only_folder_of_an_unzipped_archive_is_looked_into(tmp_path):

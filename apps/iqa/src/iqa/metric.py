@@ -72,7 +72,7 @@ class QualityMetric(nn.Module):
 
 
 class QualityScore:
-    """The mean quality of all pictures seen, with the calls of torchmetrics: update, compute, reset.
+    """The mean quality of all pictures seen, with the calls of torchmetrics: update, compute, reset, to.
 
     `QualityScore("nano")`, then update(images) with tensors [N, 3, H, W] in [0, 1] (what a generator or a codec gives),
     and compute() -> the mean score, a float64 scalar. Pictures are counted in this process alone; `total` and `count`
@@ -87,9 +87,19 @@ class QualityScore:
 
     def update(self, images: Tensor) -> None:
         """Score a batch [N, 3, H, W] in [0, 1]."""
-        scores = self.metric(images)
-        self.total += float(scores.double().sum())
+        self(images)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """`update`, and the mean score of this batch alone, a float64 scalar (NaN where it is empty)."""
+        scores = self.metric(images).double()
+        self.total += float(scores.sum())
         self.count += len(scores)
+        return scores.mean().cpu()
+
+    def to(self, device: str | torch.device) -> QualityScore:
+        """The same on another device; what was seen stays."""
+        self.metric.to(resolve_device(device))
+        return self
 
     def compute(self) -> Tensor:
         """The mean score so far. Raises UserError where no picture was seen."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from polyscale.errors import UserError
 from polyscale.images import read_image
+from polyscale.naming import counted
 
 from .hashes import NEAR, difference_hash, groups_of, near_pairs
 from .listing import Entry, Finding, Listing, completed, grouped, problems, wants_grouping
@@ -62,7 +63,7 @@ def check(
                 progress(done, len(entries))
     broken = [look.error for look in looks.values() if look.error]
     if broken:
-        findings.append(Finding("error", f"{len(broken)} pictures cannot be read", broken))
+        findings.append(Finding("error", f"{counted(len(broken), 'picture')} not readable", broken))
     sound = {split: [e for e in part if not looks[e.image].error] for split, part in listing.splits.items()}
     if not findings:
         sound, untrainable = _cut(replace(listing, splits=sound), looks, val_fraction, seed)
@@ -107,7 +108,7 @@ def _repeated(splits: dict[str, list[Entry]], looks: dict[Path, Look]) -> Iterat
         twins = [" = ".join(entry.name for entry in same) for same in by_digest.values() if len(same) > 1]
         if twins:
             where = f" of {split}" if split else ""
-            yield Finding("warning", f"{len(twins)} pictures{where} are there more than once", twins)
+            yield Finding("warning", f"{counted(len(twins), 'picture')}{where} there more than once", twins)
 
 
 def _shared(splits: dict[str, list[Entry]], looks: dict[Path, Look]) -> Iterator[Finding]:
@@ -120,10 +121,12 @@ def _shared(splits: dict[str, list[Entry]], looks: dict[Path, Look]) -> Iterator
         digests = {looks[entry.image].digest for entry in known}
         equal = [entry.name for entry in splits[later] if looks[entry.image].digest in digests]
         if equal:
-            yield Finding("warning", f"{len(equal)} pictures of {later} are pixel for pixel in {where} too", equal)
+            yield Finding(
+                "warning", f"{counted(len(equal), 'picture')} of {later}, pixel for pixel in {where} too", equal
+            )
         pairs = near_pairs(_bits(splits[later], looks), _bits(known, looks))
         near = [splits[later][index].name for index in np.unique(pairs[:, 0])]
         near = [name for name in near if name not in set(equal)]
         if near:
-            text = f"{len(near)} pictures of {later} have near-duplicates in {where} (dHash, {NEAR} of 256 bits)"
-            yield Finding("warning", text, near)
+            pictures = f"{counted(len(near), 'picture')} of {later}"
+            yield Finding("warning", f"{pictures} with near-duplicates in {where} (dHash, {NEAR} of 256 bits)", near)

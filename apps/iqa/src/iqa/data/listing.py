@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from polyscale.errors import UserError
 from polyscale.images import natural_key
+from polyscale.naming import counted
 from polyscale.splits import completed as complete
 
 TEST_FRACTION = 0.2  # of a data set without any split: the field's 8:2
@@ -82,10 +83,10 @@ def problems(listing: Listing) -> list[Finding]:
     files = Counter(entry.image for entry in entries if entry.name not in set(twice))
     again = [path.name for path, count in files.items() if count > 1]
     found = {
-        f"{len(empty)} pictures have no score": empty,
-        f"{len(outside)} scores lie outside the scale {listing.low:g} to {listing.high:g}": outside,
-        f"{len(twice)} names are listed more than once{_in_two_splits(listing, twice)}": twice,
-        f"{len(again)} files are listed under several names": again,
+        f"{counted(len(empty), 'picture')} without a score": empty,
+        f"{counted(len(outside), 'score')} outside the scale {listing.low:g} to {listing.high:g}": outside,
+        f"{counted(len(twice), 'name')} listed more than once{_in_two_splits(listing, twice)}": twice,
+        f"{counted(len(again), 'file')} listed under several names": again,
     }
     return [Finding("error", text, names) for text, names in found.items() if names]
 
@@ -123,7 +124,7 @@ def with_copies_noted(listing: Listing) -> Listing:
         kept = {key(entry.image) for entry in test}
         other = [entry for entry in other if key(entry.image) in kept]
     copies = [entry.name for entry in test]
-    note = f"{len(copies)} pictures of test lie byte for byte in train or val too: {some(copies)}"
+    note = f"{counted(len(copies), 'picture')} of test, byte for byte in train or val too: {some(copies)}"
     return replace(listing, notes=[*listing.notes, note]) if copies else listing
 
 
@@ -158,7 +159,9 @@ def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
     )
     if alone and "train" in splits and "val" not in listing.splits:
         moved = _together(splits)
-        notes.append(f"{moved} pictures changed sides so that train and val share no near-duplicates (dHash)")
+        notes.append(
+            f"{counted(moved, 'picture')} changed sides so that train and val share no near-duplicates (dHash)"
+        )
     return replace(listing, splits=splits, notes=[*listing.notes, *notes])
 
 

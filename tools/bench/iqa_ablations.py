@@ -18,8 +18,6 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-sys.path.append(sys.path.pop(0))  # a file beside this one is called like the package that it measures
-
 import torch
 from scipy.stats import t
 from timm.models import register_model

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from statistics import median
 
-sys.path.append(sys.path.pop(0))  # a file beside this one is called like the package that it measures
-
 import numpy as np
 import onnxruntime
 import torch

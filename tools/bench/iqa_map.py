@@ -9,8 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.append(sys.path.pop(0))  # a file beside this one is called like the package that it measures
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -12,8 +12,6 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.append(sys.path.pop(0))  # a file beside this one is called like the package that it measures
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr

@@ -4,7 +4,7 @@ timm fills the map with zeros up to whole windows, and computes queries, keys, v
 filling too: at 384 x 512 a quarter of the third stage's tokens and more than half of the last one's. It shifts, fills,
 cuts, splits into heads and puts together again in up to ten copies of the map. Here the linear layers see the tokens of
 the image and one zero token that stands for all of the filling, and one gather each way does the copies. The values
-are timm's up to rounding; `tools/bench/iqa.py speed` measures what it brings.
+are timm's up to rounding; `tools/bench/iqa_speed.py speed` measures what it brings.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Speed and memory of scoring: `python tools/bench/iqa.py [speed|compiled|folder|memory ...] [--rounds N]`.
+"""Speed and memory of scoring: `python tools/bench/iqa_speed.py [speed|compiled|folder|memory ...] [--rounds N]`.
 
 speed: Swin-T with the seed's heads on one 384 x 512 picture: one pass over all of it against 20 and 25 crops of 224 one
 by one (the seed's and HyperIQA's protocol), the same pass in bf16, and both with timm's own Swin blocks; interleaved,
@@ -18,8 +18,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-
-sys.path.append(sys.path.pop(0))  # this file is called like the package that it measures
 
 import numpy as np
 import torch

@@ -43,6 +43,7 @@ FAMILIES = {
     "convnext_atto": 32,  # rounds down
     "resnet18": 1,  # has a level at stride 2 as well
     "mobilenetv3_small_050": 1,
+    "regnetx_002": 1,  # timm before 1.0.30 cannot build it on the meta device
     "swin_tiny_patch4_window7_224": 32,  # NHWC, one size unless told otherwise
     "mobilevitv2_050": 64,  # 2x2 patches of the last level
 }

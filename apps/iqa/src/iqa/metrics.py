@@ -184,9 +184,14 @@ def _pearson(a: Values, b: Values) -> Values:
     """Pearson's correlation of each row of [R, N] with the same row of the other: [R], NaN where a row is constant."""
     constant = (np.ptp(a, axis=1) == 0) | (np.ptp(b, axis=1) == 0)
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    product, squares = np.vecdot(a, b), np.vecdot(a, a) * np.vecdot(b, b)
+    product, squares = _dots(a, b), _dots(a, a) * _dots(b, b)
     result: Values = np.where(constant, np.nan, product / np.sqrt(np.where(constant, 1.0, squares)))
     return result
+
+
+def _dots(a: Values, b: Values) -> Values:
+    products: Values = np.einsum("rn,rn->r", a, b)  # numpy.vecdot came with numpy 2
+    return products
 
 
 def _percentiles(values: Values) -> tuple[float, float]:

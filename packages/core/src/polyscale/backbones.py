@@ -111,9 +111,8 @@ def create_backbone(
 
 
 def _trial(name: str, kwargs: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """How the images have to be padded, and timm's arguments for the last four levels; found without memory."""
-    with torch.device("meta"):
-        net, kwargs = _features(name, kwargs)
+    """How the images have to be padded, and timm's arguments for the last four levels; tried without arithmetic."""
+    net, kwargs = _sketch(name, kwargs)
     info: Any = net.feature_info
     reductions = list(info.reduction())
     if tuple(reductions[-4:]) != STRIDES:
@@ -123,9 +122,18 @@ def _trial(name: str, kwargs: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         )
     if len(reductions) > 4:
         kwargs["out_indices"] = tuple(info.out_indices[-4:])
-        with torch.device("meta"):
-            net, kwargs = _features(name, kwargs)
+        net, kwargs = _sketch(name, kwargs)
     return _needed_multiple(net, name, kwargs["in_chans"]), kwargs
+
+
+def _sketch(name: str, kwargs: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """`_features` on the meta device."""
+    try:
+        with torch.device("meta"):
+            return _features(name, kwargs)
+    except UserError:  # older timm (RegNet before 1.0.30) wants numbers while it builds
+        net, kwargs = _features(name, kwargs)
+        return net.to("meta"), kwargs
 
 
 def _check_name(name: str) -> None:

@@ -77,9 +77,10 @@ def _matrix(path: Path, key: str) -> Any:
     """One variable of a MATLAB file, as scipy gives it."""
     from scipy.io.matlab import MatReadError, loadmat
 
+    broken = (OSError, ValueError, TypeError, EOFError, IndexError, NotImplementedError, zlib.error, MatReadError)
     try:
         values = loadmat(path)
-    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zlib.error, MatReadError) as error:
+    except broken as error:
         raise UserError(f"{path}: cannot be read as a MATLAB file: {error}") from error
     if key not in values:
         given = ", ".join(name for name in values if not name.startswith("__"))

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import timm
@@ -85,6 +86,20 @@ def test_no_parameter_is_without_use() -> None:
         backbone = create_backbone("hrnet_w18_small")  # the head of its stride-2 level would be one
         sum(f.sum() for f in backbone(torch.empty(2, 3, 64, 64))).backward()
     assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
+
+
+def test_a_network_may_need_numbers_while_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = timm.create_model
+
+    def create(*arguments: Any, **settings: Any) -> torch.nn.Module:  # as timm before 1.0.30 builds RegNet
+        if torch.empty(()).is_meta:
+            raise NotImplementedError("no Meta kernel")
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(timm, "create_model", create)
+    backbone = create_backbone("resnet18")
+    assert backbone.multiple == 1
+    assert not any(p.is_meta for p in backbone.parameters())
 
 
 def test_padding_repeats_the_edge() -> None:

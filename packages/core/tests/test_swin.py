@@ -55,6 +55,17 @@ def test_gradients_are_timm_s() -> None:
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
 
 
+def test_dropout_is_timm_s_where_nothing_is_learnt() -> None:
+    outs = []
+    for kind in (SwinTransformerBlock, TightSwinBlock):
+        made = block(kind, 3).train()
+        made.attn.attn_drop.p = 0.5
+        torch.manual_seed(1)
+        with torch.no_grad():
+            outs.append(made(torch.randn(1, 9, 11, 24)))
+    torch.testing.assert_close(outs[1], outs[0], rtol=0, atol=0)
+
+
 def test_tighten_keeps_names_and_parameters() -> None:
     with torch.device("meta"):
         net = timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""timm's Swin blocks with less to do where no gradient is wanted.
+"""timm's Swin blocks with less to do at inference.
 
 timm fills the map with zeros up to whole windows, and computes queries, keys, values and the projection for the
 filling too: at 384 x 512 a quarter of the third stage's tokens and more than half of the last one's. It shifts, fills,
@@ -16,11 +16,12 @@ _APART = -100.0  # timm's, added to the score of two tokens that only the cyclic
 
 
 class TightSwinBlock(SwinTransformerBlock):
-    """A SwinTransformerBlock (same parameters, same values) that is quicker while gradients are off."""
+    """A SwinTransformerBlock (same parameters, same values) that is quicker in eval mode while gradients are off."""
 
     def _attn(self, x: Tensor) -> Tensor:
         """Normed map [B, H, W, C] -> what window attention adds to it [B, H, W, C]."""
-        if torch.is_grad_enabled():  # the backward pass of a gather is slow, and on CUDA of no fixed order
+        # attention dropout is timm's; the backward pass of a gather is slow, and on CUDA of no fixed order
+        if self.training or torch.is_grad_enabled():
             attended: Tensor = super()._attn(x)
             return attended
         attn, (batch, height, width, channels) = self.attn, x.shape

@@ -44,7 +44,6 @@ FAMILIES = {
     "convnext_atto": 32,  # rounds down
     "resnet18": 1,  # has a level at stride 2 as well
     "mobilenetv3_small_050": 1,
-    "regnetx_002": 1,  # timm before 1.0.30 cannot build it on the meta device
     "swin_tiny_patch4_window7_224": 32,  # NHWC, one size unless told otherwise
     "mobilevitv2_050": 64,  # 2x2 patches of the last level
 }
@@ -66,7 +65,7 @@ def test_every_level_is_ceil_of_size_over_stride(name: str, multiple: int) -> No
     assert backbone.multiple == multiple  # a network that needs no padding gets none
 
 
-@pytest.mark.parametrize("name", ["pvt_v2_b0", "resnet18", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", ["pvt_v2_b0", "resnet18", "regnetx_002", "swin_tiny_patch4_window7_224"])
 def test_values_are_timm_s_own(name: str) -> None:
     torch.manual_seed(0)
     backbone = create_backbone(name, **shallow(name)).eval()

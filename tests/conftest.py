@@ -26,7 +26,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder pair of 14 pictures of a bright disc, 40 x 48 pixels."""
+    """A folder pair of 14 images of a bright disc, 40 x 48 pixels."""
     folder = tmp_path_factory.mktemp("pairs")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:40, :48]

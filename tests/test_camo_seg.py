@@ -19,7 +19,7 @@ def trained(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.returncode == 0, result.stderr
     assert "wF" in result.stdout
     assert "centre prior" in result.stdout
-    assert f"next: camo-seg predict PICTURES --model {out}" in result.stderr
+    assert f"next: camo-seg predict IMAGES --model {out}" in result.stderr
     return out
 
 
@@ -41,12 +41,12 @@ def test_eval_repeats_the_numbers_of_train(trained: Path, pairs: Path) -> None:
     one_line(call("camo-seg", "eval", trained, "--test-set", "CAMO"), 2, "no test set CAMO here")
 
 
-def test_pictures_and_masks_in_two_places(trained: Path, pairs: Path) -> None:
+def test_images_and_masks_in_two_places(trained: Path, pairs: Path) -> None:
     where = ["--data", pairs / "images", "--masks", pairs / "masks", "--layout", "test"]
     result = call("camo-seg", "eval", trained, *where, "--no-baselines", "--json")
     assert json.loads(result.stdout)["model"]["images"] == 14
     (row,) = json.loads(call("camo-seg", "data", *where[1:], "--json").stdout)["splits"]
-    assert (row["split"], row["pictures"]) == ("test", 14)
+    assert (row["split"], row["images"]) == ("test", 14)
     one_line(call("camo-seg", "eval", trained, *where[:4], "--layout", "voc"), 2, "data.layout", "test")
     one_line(call("camo-seg", "train", "--data.val_fraction", "0.8"), 2, "data.val_fraction", "less than 0.8")
 
@@ -59,7 +59,7 @@ def test_only_a_run_brings_its_own_settings(trained: Path) -> None:
 
 def test_predict_keeps_order_and_outlives_a_broken_file(trained: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((30, 50, 3), 90, np.uint8)).save(tmp_path / "b.png")
-    (tmp_path / "c.jpg").write_bytes(b"not a picture")
+    (tmp_path / "c.jpg").write_bytes(b"not an image")
     Image.fromarray(np.full((64, 20), 40000, np.uint16)).save(tmp_path / "a.png")
     out = tmp_path / "maps"
     files = [tmp_path / name for name in ("b.png", "c.jpg", "a.png")]
@@ -96,7 +96,7 @@ def test_info_counts_single_scale_against_three() -> None:
 def test_data_reports_the_splits(pairs: Path) -> None:
     splits = json.loads(call("camo-seg", "data", pairs, "--json").stdout)["splits"]
     assert [row["split"] for row in splits] == ["train", "val", "test"]
-    assert sum(row["pictures"] for row in splits) == 14
+    assert sum(row["images"] for row in splits) == 14
 
 
 def test_bad_settings_are_one_line_naming_the_key(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 where the application was made, 2 where it was refused."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="package and folder, such as my_app; the command is then my-app")
-    parser.add_argument("about", help="one line about it: 'Counting cells in microscope pictures'")
+    parser.add_argument("about", help="one line about it: 'Counting cells in microscope images'")
     given = parser.parse_args(arguments)
     try:
         create(given.name, given.about.strip().rstrip("."))

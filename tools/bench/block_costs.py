@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from polyscale import blocks
-from polyscale.cost import Cost, count
+from polyscale.models.cost import Cost, count
 
 PAGE = Path(__file__).parents[2] / "packages/core/README.md"
 START, END = "<!-- blocks: python tools/bench/block_costs.py -->", "<!-- end of blocks -->"
@@ -36,12 +36,12 @@ class Row:
 
 
 def image() -> Tensor:
-    """One picture of 256 x 256 px."""
+    """One image of 256 x 256 px."""
     return torch.empty(1, 3, 256, 256)
 
 
 def feature() -> Tensor:
-    """The map of such a picture at stride 4, 64 channels."""
+    """The map of such an image at stride 4, 64 channels."""
     return torch.empty(1, 64, 64, 64)
 
 
@@ -100,7 +100,7 @@ ROWS: dict[str, Row] = {
     "PyramidPooling": Row(
         "C → D, same size",
         "core seed; PSPNet",
-        "context of the whole picture on the coarsest level",
+        "context of the whole image on the coarsest level",
         lambda: blocks.PyramidPooling(512, 64),
         lambda: [pyramid()[-1]],
     ),
@@ -135,7 +135,7 @@ ROWS: dict[str, Row] = {
     "MultiScaleTransform": Row(
         "image → list at s H x s W",
         "core seed",
-        "the scales of a picture, and back (`inverse`)",
+        "the scales of an image, and back (`inverse`)",
         blocks.MultiScaleTransform,
     ),
     "Rescale": Row(

@@ -4,9 +4,9 @@ seed: the seed's, one thing changed at a time (four stages or the last alone, co
 ranking); the test split is scored once a run. backbones: a small convolutional network and a small Swin without
 pretraining, for equally many epochs; scored on validation, with the time that a training step takes. crops: one
 network, trained on crops, scores the test split as the mean of 20 and 25 random crops of the size that it was trained
-on, and in one pass; another is trained on whole pictures, for equally many epochs. Each with every seed, on the data
+on, and in one pass; another is trained on whole images, for equally many epochs. Each with every seed, on the data
 set DATA (a folder or csv, as in `iqa train --data.path`), the epoch chosen on validation. Without scene statistics, so
-that what is compared is the network. All runs share the decoded pictures, in one process.
+that what is compared is the network. All runs share the decoded images, in one process.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from torch import nn
 
 from iqa.build import Views, build_look, build_model, build_set, build_views
 from iqa.config import PRESETS, Config
-from iqa.crops import WHOLE, Crops
-from iqa.data.views import ViewSet
-from iqa.evaluate import evaluate
-from iqa.model import QualityNet
+from iqa.data.training import ViewSet
+from iqa.evaluation.crops import WHOLE, Crops
+from iqa.evaluation.evaluate import evaluate
+from iqa.model.network import QualityNet
 from iqa.train import train
 from polyscale.commands import keep_heap, note
-from polyscale.precision import autocast
+from polyscale.inference.precision import autocast
 from polyscale.settings import resolve
 
 SHARED = {
@@ -57,7 +57,7 @@ VARIANTS = {
         "Swin of 32 channels, depths 2, 2, 4, 2": {"model.backbone": "swin_nano"},
     },
 }
-WHOLE_PICTURES = "trained on whole pictures, one pass"
+WHOLE_PICTURES = "trained on whole images, one pass"
 CROPS = {"trained on crops, 20 crops": 20, "trained on crops, 25 crops": 25, "trained on crops, one pass": 0}
 
 
@@ -103,7 +103,7 @@ def by_crops(_: str, given: dict[str, str], views: Views, seeds: range) -> str:
     config = configuration(given, 0)
     test = build_set(config.data, "test", config.model.image_size)
     side = (config.data.crop or 0) * config.model.shrink
-    whole = config.model.image_size // config.model.shrink  # smaller pictures are mirrored up to it
+    whole = config.model.image_size // config.model.shrink  # smaller images are mirrored up to it
     results: dict[str, list[float]] = {name: [] for name in (*CROPS, WHOLE_PICTURES)}
 
     def score(name: str, seed: int, model: QualityNet, ways: Crops) -> None:

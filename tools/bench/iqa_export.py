@@ -1,8 +1,8 @@
 """Does an exported model say what the model says? `python tools/bench/iqa_export.py nano PHOTOS [--limit N]`
 
-Writes the model as ONNX, as `iqa export` does, and scores pictures of a folder with torch and with onnxruntime, each
+Writes the model as ONNX, as `iqa export` does, and scores images of a folder with torch and with onnxruntime, each
 brought to the network's size once: the largest difference of score and of spread, as a share of the model's range, and
-the median time of both, one picture at a time in one thread, interleaved.
+the median time of both, one image at a time in one thread, interleaved.
 """
 
 import argparse
@@ -18,17 +18,17 @@ import torch
 
 from iqa.data import read_network_image
 from iqa.export import export_onnx
-from iqa.model import QualityNet
+from iqa.model.network import QualityNet
 from polyscale.commands import keep_heap
-from polyscale.images import list_images
+from polyscale.data.images import list_images
 
 
 def main() -> None:
     """Exports, compares and prints three lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a shipped name, a folder or a hub id")
-    parser.add_argument("photos", type=Path, help="folder of pictures")
-    parser.add_argument("--limit", type=int, default=100, help="pictures at most (default 100)")
+    parser.add_argument("photos", type=Path, help="folder of images")
+    parser.add_argument("--limit", type=int, default=100, help="images at most (default 100)")
     options = parser.parse_args()
     keep_heap()
     torch.set_num_threads(1)
@@ -52,8 +52,8 @@ def main() -> None:
     torch_ms, onnx_ms = (1000 * median(column) for column in np.array(times).T)
     sys.stdout.write(
         f"{options.model}: exported and verified in {seconds:.0f} s\n"
-        f"{len(files)} pictures: scores differ by at most {score:.1e} of the range, spreads by {spread:.1e}\n"
-        f"a picture: torch {torch_ms:.0f} ms, onnxruntime {onnx_ms:.0f} ms\n"
+        f"{len(files)} images: scores differ by at most {score:.1e} of the range, spreads by {spread:.1e}\n"
+        f"an image: torch {torch_ms:.0f} ms, onnxruntime {onnx_ms:.0f} ms\n"
     )
 
 

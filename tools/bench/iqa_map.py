@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from iqa.data import network_image
 from iqa.data.distortions import DISTORTIONS, distort
 from iqa.predict import Predictor
-from polyscale.images import list_images, read_image
+from polyscale.data.images import list_images, read_image
 
 KINDS = ("white_noise", "gaussian_blur", "lens_blur", "jpeg", "jpeg2000", "pixelate")
 
@@ -24,7 +24,7 @@ def main() -> None:
     """Distorts, maps and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a shipped name, a folder or a hub id")
-    parser.add_argument("photos", type=Path, help="folder of pristine pictures")
+    parser.add_argument("photos", type=Path, help="folder of pristine images")
     parser.add_argument("--level", type=int, choices=range(1, 6), default=4)
     parser.add_argument("--kinds", nargs="+", choices=list(DISTORTIONS), default=list(KINDS), metavar="KIND")
     options = parser.parse_args()

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from iqa.data.distortions import DISTORTIONS, distort
 from iqa.predict import Predictor
-from polyscale.images import list_images, read_image
+from polyscale.data.images import list_images, read_image
 
 LEVELS = range(6)  # 0: untouched
 
@@ -27,7 +27,7 @@ def main() -> None:
     """Scores and prints a Markdown table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a shipped name, a folder or a hub id")
-    parser.add_argument("photos", type=Path, help="folder of pristine pictures")
+    parser.add_argument("photos", type=Path, help="folder of pristine images")
     parser.add_argument("--crop", type=int, help="side of a crop of the middle (default: the whole photo)")
     parser.add_argument("--kinds", nargs="+", choices=list(DISTORTIONS), default=list(DISTORTIONS), metavar="KIND")
     parser.add_argument("--seed", type=int, default=0)
@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     files = list_images(options.photos)
     if not files:
-        parser.error(f"{options.photos}: no pictures")
+        parser.error(f"{options.photos}: no images")
     predictor = Predictor(options.model)
     scores = np.stack([_scores(predictor, file, options.kinds, options.crop, options.seed) for file in files])
     shares = {kind: _shares(scores[:, i]) for i, kind in enumerate(options.kinds)}

@@ -1,11 +1,11 @@
 """Speed and memory of scoring: `python tools/bench/iqa_speed.py [speed|compiled|folder|memory ...] [--rounds N]`.
 
-speed: Swin-T with the seed's heads on one 384 x 512 picture: one pass over all of it against 20 and 25 crops of 224 one
+speed: Swin-T with the seed's heads on one 384 x 512 image: one pass over all of it against 20 and 25 crops of 224 one
 by one (the seed's and HyperIQA's protocol), the same pass in bf16, and both with timm's own Swin blocks; interleaved,
 random weights.
 compiled: the pass in bf16 as torch.compile makes it with frozen weights (a minute of compiling; needs a C++ compiler),
 against the same pass as it is and 20 crops.
-folder: `Predictor.stream` on a folder of 384 x 512 JPEGs against the bare backbone on ready tensors, pictures a second.
+folder: `Predictor.stream` on a folder of 384 x 512 JPEGs against the bare backbone on ready tensors, images a second.
 memory: peak memory of a fresh process that scores one 100-megapixel JPEG with nano's network.
 """
 
@@ -26,11 +26,11 @@ from PIL import Image
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor
 
-from iqa.model import QualityNet
+from iqa.model.network import QualityNet
 from iqa.predict import Predictor
 from polyscale.commands import keep_heap
-from polyscale.precision import autocast
-from polyscale.swin import TightSwinBlock
+from polyscale.inference.precision import autocast
+from polyscale.models.swin import TightSwinBlock
 
 HEIGHT, WIDTH, CROP = 384, 512, 224
 MEGAPIXELS = (10_000, 10_000)
@@ -38,7 +38,7 @@ SCORE_ONE = """
 import re, sys
 from pathlib import Path
 from iqa.predict import Predictor
-from iqa.model import QualityNet
+from iqa.model.network import QualityNet
 from polyscale.commands import keep_heap
 keep_heap()
 print(Predictor(QualityNet("regnetx_002", statistics=True, shrink=4, drop_path=0.0))(Path(sys.argv[1])).score)
@@ -62,19 +62,19 @@ def main() -> None:
 
 
 def speed(rounds: int) -> list[str]:
-    """One pass over the whole picture against crops one by one."""
+    """One pass over the whole image against crops one by one."""
     model = QualityNet().eval()
     as_timm = with_blocks_of_timm(model)
     image = torch.rand(1, 3, HEIGHT, WIDTH)
     ways: dict[str, Callable[[], object]] = {
-        "one pass, whole picture": lambda: model(image),
+        "one pass, whole image": lambda: model(image),
         "20 crops one by one": lambda: crops(model, image, 20),
         "25 crops one by one": lambda: crops(model, image, 25),
         "one pass, bf16": lambda: in_bf16(model, image),
         "one pass, timm's blocks": lambda: as_timm(image),
         "one pass, timm's blocks, bf16": lambda: in_bf16(as_timm, image),
     }
-    return against(interleaved(ways, rounds), "one pass, whole picture")
+    return against(interleaved(ways, rounds), "one pass, whole image")
 
 
 def compiled(rounds: int) -> list[str]:
@@ -141,7 +141,7 @@ def folder(rounds: int, count: int = 24, batch_size: int = 8) -> list[str]:
         }
         times = interleaved(ways, rounds)
     bare, ours = times.values()
-    lines = ["| what | pictures a second |", "|---|---|"]
+    lines = ["| what | images a second |", "|---|---|"]
     lines += [f"| {name} | {spread([count / s for s in seconds], 2)} |" for name, seconds in times.items()]
     share = [b / o for b, o in zip(bare, ours, strict=True)]
     return [*lines, "", f"Share of the bare backbone's throughput: {spread(share, 2)}."]

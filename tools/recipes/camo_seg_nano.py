@@ -3,7 +3,7 @@
     camo-seg train --out RUN --data.train_images 400 --train.epochs 5          (preset nano, embedded data, seed 0)
 
 The heads that supervise the scales in training are left out, tensors are stored as float16, and the model card states
-data, metrics, seed and commit. The picture of the README is made from the same run.
+data, metrics, seed and commit. The image of the README is made from the same run.
 """
 
 import json
@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from camo_seg.assess import examples
 from camo_seg.build import build_set
 from camo_seg.config import Config
-from camo_seg.evaluate import evaluate
-from camo_seg.model import CamoSegmenter
-from polyscale.drawing import panel
-from polyscale.images import save_png
+from camo_seg.evaluation.assess import examples
+from camo_seg.evaluation.evaluate import evaluate
+from camo_seg.model.network import CamoSegmenter
+from polyscale.data.images import save_png
+from polyscale.report.drawing import panel
 from polyscale.settings import resolve
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ Stored in float16, Apache-2.0.
 
 
 def main() -> None:
-    """Writes weights/nano of camo-seg and docs/pictures/camo-seg.png from the run given."""
+    """Writes weights/nano of camo-seg and docs/images/camo-seg.png from the run given."""
     run = Path(sys.argv[1])
     config = resolve(Config, file=run / "config.yaml")
     trained = CamoSegmenter.from_pretrained(run)
@@ -55,10 +55,10 @@ def main() -> None:
     test_set = build_set(config.data, "test", m.image_size)
     stored = CamoSegmenter.from_pretrained("nano")
     chosen = [e.pictures for e in examples(stored, test_set, evaluate(stored, test_set)) if e.kind != "worst"][::3]
-    titles = ["picture", "truth", "prediction", "overlay"]
+    titles = ["image", "truth", "prediction", "overlay"]
     rows = [panel(pictures, titles if i == 0 else (), height=200) for i, pictures in enumerate(chosen)]
     width = min(row.shape[1] for row in rows)
-    save_png(ROOT / "docs/pictures/camo-seg.png", np.concatenate([row[:, :width] for row in rows]))
+    save_png(ROOT / "docs/images/camo-seg.png", np.concatenate([row[:, :width] for row in rows]))
 
 
 if __name__ == "__main__":

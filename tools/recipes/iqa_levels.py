@@ -1,11 +1,11 @@
 """Sets the strengths of iqa's distortion levels: `python tools/recipes/iqa_levels.py FOLDER [KIND ...]`, with
 piq 0.8 installed.
 
-White noise is the yardstick. MDSI, VSI and HaarPSI (piq) of a distorted picture are each turned into the deviation of
-the white noise that has the same value on the same pictures, and the geometric mean of the three is how visible a
+White noise is the yardstick. MDSI, VSI and HaarPSI (piq) of a distorted image are each turned into the deviation of
+the white noise that has the same value on the same images, and the geometric mean of the three is how visible a
 distortion is. A level's strength is the one at which that reaches the level's entry in YARDSTICK. A kind that cannot
 get there within its BOUNDS spreads its five levels over what it reaches, and REACH in iqa.data.distortions says which
-level of the others its fifth looks like. FOLDER holds pristine pictures of 256 pixels or more; the middle of 8 is used.
+level of the others its fifth looks like. FOLDER holds pristine images of 256 pixels or more; the middle of 8 is used.
 """
 
 import sys
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from iqa.data.distortions import DISTORTIONS
-from polyscale.images import list_images, read_image
+from polyscale.data.images import list_images, read_image
 
 Array = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _similarity(pictures: list[NDArray[np.uint8]], kind: str, strength: float) -> Array:
-    """Mean MDSI, VSI and HaarPSI of the pictures under a distortion, all falling with it."""
+    """Mean MDSI, VSI and HaarPSI of the images under a distortion, all falling with it."""
     import piq  # type: ignore[import-not-found]
 
     function = DISTORTIONS[kind]

@@ -5,7 +5,7 @@
     python tools/recipes/iqa_nano.py ship RUNS/0
 
 BIQ2021 is the clone of its public repository (12,000 photographs with opinions; none of them is in this project).
-`train` gives what `iqa train` gives with SETTINGS, but looks at the pictures once for all seeds and trains two of them
+`train` gives what `iqa train` gives with SETTINGS, but looks at the images once for all seeds and trains two of them
 at a time. `ship` stores tensors as float16 and says scores from 0 to 100; the model card states data, metrics, seed and
 commit. What it says of the test split is the run's own table, taken once with the epoch that validation chose.
 """
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from iqa.build import Views, build_look, build_views
 from iqa.config import PRESETS, Config
-from iqa.model import QualityNet
+from iqa.model.network import QualityNet
 from iqa.train import train
 from polyscale.commands import keep_heap, note
 from polyscale.settings import resolve
@@ -41,7 +41,7 @@ SETTINGS = {
 }
 CARD = """# iqa nano
 
-Scores photographs from {low:g} to {high:g}, higher is better; {backbone} on the picture shrunk {shrink} times beside
+Scores photographs from {low:g} to {high:g}, higher is better; {backbone} on the image shrunk {shrink} times beside
 scene statistics of all of it. Trained by `iqa train` from scratch on the 10,000 training photographs of BIQ2021 and the
 opinions of its 30 observers (validation cut from them, near-duplicates kept together), and on the order of distortion
 levels; seed {seed}, commit {commit}.
@@ -100,7 +100,7 @@ def train_seeds(given: dict[str, str], runs: Path, seeds: int) -> None:
 
 
 def fill(views: Views) -> None:
-    """Look at every picture and make every chain now, in PROCESSES processes."""
+    """Look at every image and make every chain now, in PROCESSES processes."""
     made(views.train._view, len(views.train), views.train._seen)
     made(views.val._view, len(views.val), views.val._seen)
     if views.chains is not None:

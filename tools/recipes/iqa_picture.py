@@ -1,4 +1,4 @@
-"""Draws docs/pictures/iqa.png: a generated scene untouched and distorted, with what `iqa predict` says of each."""
+"""Draws docs/images/iqa.png: a generated scene untouched and distorted, with what `iqa predict` says of each."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image
 
 from iqa.data.distortions import distort
-from iqa.data.scenes import scene
+from iqa.data.synthetic.scenes import scene
 from iqa.predict import Predictor
-from polyscale.drawing import panel
+from polyscale.report.drawing import panel
 
-FILE = Path(__file__).parents[2] / "docs/pictures/iqa.png"
+FILE = Path(__file__).parents[2] / "docs/images/iqa.png"
 SCENE, SIDE = [9, 7], 384
 SHOWN = (("untouched", 0), ("white_noise", 2), ("jpeg", 4), ("depth_defocus", 4), ("lens_blur", 4))
 

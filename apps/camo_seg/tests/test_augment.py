@@ -1,4 +1,4 @@
-"""Picture and mask move together, the mask stays binary, and torch's global generator decides everything."""
+"""Image and mask move together, the mask stays binary, and torch's global generator decides everything."""
 
 import random
 
@@ -20,7 +20,7 @@ def _sample(size=48):
 GEOMETRY = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
 
 
-def test_picture_and_mask_move_together():
+def test_image_and_mask_move_together():
     augment = CamoAugment(**GEOMETRY, rotation=40, zoom=0.4, vertical=0.5)
     image, mask = _sample()
     torch.manual_seed(0)
@@ -52,7 +52,7 @@ def test_nothing_changes_at_zero_strength():
     assert torch.equal(new_mask, mask)
 
 
-def test_colours_change_the_picture_only():
+def test_colours_change_the_image_only():
     augment = CamoAugment(
         flip=0, rotation=0, zoom=1, brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5, grey=0.5, blur=0.5
     )

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from camo_seg.baselines import BASELINES, bootstrap_difference, centre_prior, colour_contrast, empty_map, srgb_to_lab
+from camo_seg.evaluation.baselines import (
+    BASELINES,
+    bootstrap_difference,
+    centre_prior,
+    colour_contrast,
+    empty_map,
+    srgb_to_lab,
+)
 
 
 def scene(mask_value=(200, 40, 40), size=(60, 80)):
@@ -36,7 +43,7 @@ def test_contrast_is_blind_to_what_matches_the_border():
     assert values[mask].mean() < values[~mask].mean() + 0.05
 
 
-def test_contrast_of_a_large_picture_is_that_of_its_small_copy():
+def test_contrast_of_a_large_image_is_that_of_its_small_copy():
     image, _ = scene()
     large = image.repeat(8, axis=0).repeat(8, axis=1)
     values = colour_contrast(large, longest=80)

@@ -1,11 +1,11 @@
-"""The benchmarks by their real layouts, rebuilt here with a handful of tiny pictures."""
+"""The benchmarks by their real layouts, rebuilt here with a handful of tiny images."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from camo_seg.data import open_split
-from camo_seg.data.bundles import LAYOUTS
+from camo_seg.data.formats.bundles import LAYOUTS
 from camo_seg.data.open import LAYOUT_NAMES, list_folder, names_of_test_sets
 from polyscale.errors import UserError
 
@@ -42,7 +42,7 @@ def test_cod10k_without_noncam_by_default(cod10k):
     assert not any("NonCAM" in name for part in parts.values() for name in part.names)
     assert parts["test"].title == "COD10K/test"
     notes = "\n".join(parts["test"].notes)
-    assert "COD10K test: 5 NonCAM pictures (nothing camouflaged, empty mask) are left out" in notes
+    assert "COD10K test: 5 NonCAM images (nothing camouflaged, empty mask) are left out" in notes
     assert "COD10K test: 20 pairs found, the published set has 2026" in notes
 
 
@@ -60,7 +60,7 @@ def test_cod10k_is_found_one_folder_down_and_its_twins_are_noted(cod10k):
     listing = list_folder(cod10k.parent)
     assert listing.title == "COD10K"
     notes = "\n".join(listing.notes)
-    assert "COD10K train and test share the pictures COD10K-CAM-1-Aquatic-3-Crab-32" in notes
+    assert "COD10K train and test share the images COD10K-CAM-1-Aquatic-3-Crab-32" in notes
     assert f"1 names lie in both train and test, first {CAM.format(0)}" in notes
 
 
@@ -83,7 +83,7 @@ def test_camo_has_one_folder_of_masks(tmp_path):
     assert all(pair.image.stem == pair.mask.stem for pairs in listing.splits.values() for pair in pairs)
     notes = "\n".join(listing.notes)
     assert "CAMO test: 5 pairs found, the published set has 250" in notes
-    assert "1 masks belong to no picture and are left out, first extra.png" in notes
+    assert "1 masks belong to no image and are left out, first extra.png" in notes
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_any_pair_can_be_opened_as_a_test_set(tmp_path):
     fill(tmp_path / "images", tmp_path / "masks", ["a", "b", "c"])
     part = open_split(tmp_path, "test", size=4, layout="test")
     assert part.names == ["a", "b", "c"]
-    assert "every picture here is in the test split" in part.notes[0]
+    assert "every image here is in the test split" in part.notes[0]
     with pytest.raises(UserError, match="no train split here"):
         open_split(tmp_path, "train", size=4, layout="test")
     (tmp_path / "masks").rename(tmp_path / "truth")
@@ -172,11 +172,11 @@ def test_a_set_that_is_no_bundle_has_no_test_sets(cod10k):
 def test_a_layout_can_be_forced(cod10k):
     part = open_split(cod10k, "test", size=4, layout="pairs")
     assert len(part) == 25  # as any folder pair: nothing is known of NonCAM
-    with pytest.raises(UserError, match="needs a folder of pictures"):
+    with pytest.raises(UserError, match="needs a folder of images"):
         open_split(cod10k, "test", size=4, layout="nc4k")
 
 
 def test_published_counts_bring_no_note(tmp_path):
     root = tmp_path / "CHAMELEON"
     fill(root / "Image", root / "Mask", [f"animal-{i}" for i in range(1, 77)])
-    assert open_split(root, "test", size=4).notes == ["CHAMELEON: every picture here is in the test split"]
+    assert open_split(root, "test", size=4).notes == ["CHAMELEON: every image here is in the test split"]

@@ -11,7 +11,7 @@ from polyscale.errors import UserError
 
 
 class Counting:
-    """A source of distinct pictures that counts how often each is read."""
+    """A source of distinct images that counts how often each is read."""
 
     def __init__(self, count, side=16):
         self.names = [f"n{index}" for index in range(count)]
@@ -120,7 +120,7 @@ def test_masks_shrink_by_cover_and_never_to_nothing():
     assert network_mask(np.ones((5, 9), bool), 16).sum() == 256
 
 
-def test_pictures_shrink_antialiased():
+def test_images_shrink_antialiased():
     stripes = np.zeros((66, 66, 3), np.uint8)
     stripes[:, ::3] = 255  # period 3 at a third of the size: plain sampling would give 0 or 255
     small = network_image(stripes, 22)

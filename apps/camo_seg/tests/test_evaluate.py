@@ -8,17 +8,17 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from camo_seg import evaluate as evaluation
 from camo_seg.data import CamoSet
 from camo_seg.data.dataset import Sample
-from camo_seg.evaluate import compare, evaluate, evaluate_baselines, predict_maps
-from camo_seg.metrics import ROW_LENGTH, score_image, summarise
+from camo_seg.evaluation import evaluate as evaluation
+from camo_seg.evaluation.evaluate import compare, evaluate, evaluate_baselines, predict_maps
+from camo_seg.evaluation.metrics import ROW_LENGTH, score_image, summarise
 from polyscale.errors import UserError
-from polyscale.ranks import run_ranks
+from polyscale.testing.ranks import run_ranks
 
 
 class Discs:
-    """A source of discs of different sizes on noise; the picture of index `empty` has none."""
+    """A source of discs of different sizes on noise; the image of index `empty` has none."""
 
     def __init__(self, count, empty=None):
         self.names = [f"disc_{i}" for i in range(count)]

@@ -7,8 +7,8 @@ import py_sod_metrics as psm
 import pytest
 from scipy import ndimage
 
-from camo_seg import metrics
-from camo_seg.metrics import ROW_LENGTH, column, score_image, summarise
+from camo_seg.evaluation import metrics
+from camo_seg.evaluation.metrics import ROW_LENGTH, column, score_image, summarise
 
 
 def blob_mask(rng, size=(48, 64), share=0.1):

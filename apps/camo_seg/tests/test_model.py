@@ -7,7 +7,7 @@ import torch
 
 from camo_seg.config import Config
 from camo_seg.cost import cost_rows, network_cost
-from camo_seg.model import CamoSegmenter
+from camo_seg.model.network import CamoSegmenter
 from polyscale.errors import UserError
 
 TINY = {"backbone": "test_resnet", "width": 8, "image_size": 64}

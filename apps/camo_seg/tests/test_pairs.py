@@ -15,7 +15,7 @@ SIDE = 12
 
 
 def put(path, *, size=(SIDE, SIDE), mask=False, value=0):
-    """Write a picture of one value, or a mask whose upper half is foreground; size is (width, height)."""
+    """Write an image of one value, or a mask whose upper half is foreground; size is (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((size[1], size[0]), value, np.uint8)
     if mask:
@@ -64,8 +64,8 @@ def test_without_a_split_a_seeded_one_is_drawn_and_stated(tmp_path):
     assert names(tmp_path, "test") == parts["test"]
     assert names(tmp_path, "test", seed=1) != parts["test"]
     notes = " ".join(open_split(tmp_path, "test", size=8).notes)
-    assert "6 pictures drawn with seed 0 are the test split" in notes
-    assert "validation: 6 pictures cut from train with seed 0" in notes
+    assert "6 images drawn with seed 0 are the test split" in notes
+    assert "validation: 6 images cut from train with seed 0" in notes
 
 
 @pytest.mark.parametrize("nested", ["{split}/images/{name}.jpg", "images/{split}/{name}.jpg"])
@@ -103,24 +103,24 @@ def test_a_table_gives_splits_and_keeps_groups_whole(tmp_path):
     assert len(val) == 4  # one whole group of the six
 
 
-def test_split_csv_goes_before_meta_csv_and_unlisted_pictures_are_noted(tmp_path):
+def test_split_csv_goes_before_meta_csv_and_unlisted_images_are_noted(tmp_path):
     for index in range(4):
         pair(tmp_path, f"p{index}")
     (tmp_path / "meta.csv").write_text("name,area\np0,1\n")
     (tmp_path / "split.csv").write_text("name,split\np0,train\np1,val\np2,test\n")
     assert [names(tmp_path, split) for split in ("train", "val", "test")] == [["p0"], ["p1"], ["p2"]]
-    assert "1 pictures are not listed and are left out, first p3" in open_split(tmp_path, "test", size=8).notes[0]
+    assert "1 images are not listed and are left out, first p3" in open_split(tmp_path, "test", size=8).notes[0]
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("name,split\np0,train\np9,test\n", "lists p9, but there is no such picture"),
+        ("name,split\np0,train\np9,test\n", "lists p9, but there is no such image"),
         ("name,split\np0,train\np0,test\n", "lists p0 twice"),
         ("name,split\np0,fold1\n", "split of p0 is 'fold1'; accepted are train, val and test"),
         ("id,split\np0,train\n", "needs a column name or file"),
         ("", "needs a column name or file"),
-        ("name,split\nx,train\n", "lists x, but several pictures are called so"),
+        ("name,split\nx,train\n", "lists x, but several images are called so"),
     ],
 )
 def test_mistakes_in_a_table_are_named(tmp_path, table, message):
@@ -142,22 +142,22 @@ def test_masks_with_an_ending_or_in_one_flat_folder_are_matched(tmp_path):
     part = open_split(tmp_path, "train", size=8)
     for one in part.source.pairs:
         assert one.mask.stem == f"{one.image.stem}_mask"
-    assert any("1 masks belong to no picture and are left out, first stray.png" in note for note in part.notes)
+    assert any("1 masks belong to no image and are left out, first stray.png" in note for note in part.notes)
 
 
-def test_pictures_of_one_name_do_not_share_a_mask(tmp_path):
+def test_images_of_one_name_do_not_share_a_mask(tmp_path):
     put(tmp_path / "images" / "a" / "x.jpg")
     put(tmp_path / "images" / "b" / "x.jpg")
     put(tmp_path / "masks" / "x.png", mask=True)
-    with pytest.raises(UserError, match="2 of 2 pictures have no mask"):
+    with pytest.raises(UserError, match="2 of 2 images have no mask"):
         list_folder(tmp_path)
 
 
-def test_pictures_without_mask_are_an_error_that_names_them(tmp_path):
+def test_images_without_mask_are_an_error_that_names_them(tmp_path):
     pair(tmp_path, "p0")
     for index in range(1, 6):
         put(tmp_path / "images" / f"p{index}.jpg")
-    with pytest.raises(UserError, match=r"5 of 6 pictures have no mask in .*masks: p1.jpg, p2.jpg, p3.jpg, \.\.\.$"):
+    with pytest.raises(UserError, match=r"5 of 6 images have no mask in .*masks: p1.jpg, p2.jpg, p3.jpg, \.\.\.$"):
         names(tmp_path, "train")
 
 
@@ -169,11 +169,11 @@ def test_a_mask_of_another_size_is_named_at_once(tmp_path):
         read_all(tmp_path)
 
 
-def test_an_exif_turned_picture_fits_a_turned_mask_only(tmp_path):
+def test_an_exif_turned_image_fits_a_turned_mask_only(tmp_path):
     for index in range(8):
         put(tmp_path / "images" / f"p{index}.jpg", size=(16, 10))
         put(tmp_path / "masks" / f"p{index}.png", size=(10, 16), mask=True)
-    with pytest.raises(UserError, match="does the picture carry an EXIF turn that its mask lacks"):
+    with pytest.raises(UserError, match="does the image carry an EXIF turn that its mask lacks"):
         names(tmp_path, "train")
     for index in range(8):
         exif = Image.Exif()
@@ -191,7 +191,7 @@ def test_damaged_files_are_named(tmp_path):
     victim.write_bytes(whole[: len(whole) // 3])
     with pytest.raises(UserError, match=r"p4\.jpg"):
         read_all(tmp_path)
-    victim.write_text("not a picture")
+    victim.write_text("not an image")
     with pytest.raises(UserError, match=r"p4\.jpg"):
         read_all(tmp_path)
 
@@ -204,11 +204,11 @@ def test_folders_that_are_missing_empty_or_something_else(tmp_path):
     put(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a\.png: is a file"):
         open_split(tmp_path / "a.png", "train", size=8)
-    with pytest.raises(UserError, match=r"no folder of pictures .* beside one of masks"):
+    with pytest.raises(UserError, match=r"no folder of images .* beside one of masks"):
         open_split(tmp_path, "train", size=8)
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    with pytest.raises(UserError, match="images: no pictures in this folder"):
+    with pytest.raises(UserError, match="images: no images in this folder"):
         open_split(tmp_path, "train", size=8)
     put(tmp_path / "images" / "a.png")
     with pytest.raises(UserError, match="masks: no masks in this folder"):
@@ -232,7 +232,7 @@ def test_settings_out_of_range_are_usage_errors(tmp_path):
         names(tmp_path, "dev")
 
 
-def test_too_few_pictures_to_split(tmp_path):
+def test_too_few_images_to_split(tmp_path):
     pair(tmp_path, "p0")
     pair(tmp_path, "p1")
     with pytest.raises(UserError, match="too few to cut"):
@@ -247,7 +247,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         names(tmp_path, "train")
 
 
-def test_pictures_beside_split_folders_are_refused(tmp_path):
+def test_images_beside_split_folders_are_refused(tmp_path):
     pair(tmp_path, "train/a")
     pair(tmp_path, "b")
     with pytest.raises(UserError, match="holds train, but b lies in none"):
@@ -269,12 +269,12 @@ def test_describe_counts_sizes_and_areas(tmp_path):
     put(tmp_path / "test" / "masks" / "p1.png")  # an empty mask
     rows = describe(tmp_path)
     assert [row["split"] for row in rows] == ["train", "val", "test"]
-    assert [row["pictures"] for row in rows] == [3, 2, 2]
+    assert [row["images"] for row in rows] == [3, 2, 2]
     assert rows[0]["median_area"] == pytest.approx(0.5)
     assert rows[0]["above_5_percent"] == 3
     assert rows[2]["empty"] == 1
     assert rows[2]["height"] == "12-12"
-    assert describe("synthetic", counts=(3, 1, 1), native_size=64)[0]["pictures"] == 3
+    assert describe("synthetic", counts=(3, 1, 1), native_size=64)[0]["images"] == 3
 
 
 def _shared(name):

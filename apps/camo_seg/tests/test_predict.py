@@ -1,4 +1,4 @@
-"""Prediction: every kind of picture, original size, order, broken files, file names, and the map the evaluation has."""
+"""Prediction: every kind of image, original size, order, broken files, file names, and the map the evaluation has."""
 
 import json
 import threading
@@ -12,10 +12,10 @@ from torch import nn
 from camo_seg import predict
 from camo_seg.data import CamoSet
 from camo_seg.data.dataset import Sample
-from camo_seg.evaluate import predict_maps
+from camo_seg.evaluation.evaluate import predict_maps
 from camo_seg.predict import Failure, Prediction, Predictor
+from polyscale.data.images import read_image, read_mask, resize_map
 from polyscale.errors import UserError
-from polyscale.images import read_image, read_mask, resize_map
 
 
 class Redness(nn.Module):
@@ -107,7 +107,7 @@ def test_alpha_cmyk_grey_and_16_bit(predictor, tmp_path):
         assert result.probability.shape == (9, 7)
 
 
-def test_exif_turn_gives_the_upright_picture(predictor, tmp_path):
+def test_exif_turn_gives_the_upright_image(predictor, tmp_path):
     exif = Image.Exif()
     exif[274] = 6  # shown turned by 90 degrees clockwise: what lies left is on top
     result = predictor(save(tmp_path / "turned.jpg", exif=exif, quality=95))
@@ -225,7 +225,7 @@ def test_save_and_read_back(predictor, tmp_path):
     assert result.save(tmp_path / "out") == paths  # a second run replaces the first
 
 
-def test_a_picture_too_long_for_jpeg(predictor, tmp_path):
+def test_a_image_too_long_for_jpeg(predictor, tmp_path):
     result = predictor(np.zeros((1, 70_000, 3), np.uint8))
     with pytest.raises(UserError, match="too long for a JPEG overlay"):
         result.save(tmp_path)

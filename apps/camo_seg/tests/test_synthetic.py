@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from camo_seg.data import SyntheticSource, synthetic_sample
-from camo_seg.data.shapes import ANIMALS, silhouette
-from camo_seg.data.textures import FAMILIES, PALETTES, cells, material, noise, palette_table
+from camo_seg.data.synthetic.animals import ANIMALS, silhouette
+from camo_seg.data.synthetic.materials import FAMILIES, PALETTES, cells, material, noise, palette_table
 from polyscale.errors import UserError
 
 
@@ -31,7 +31,7 @@ def test_a_sample_depends_on_seed_split_index_and_size_alone():
         assert not np.array_equal(first.image, other.image)
 
 
-def test_pictures_are_whole_and_masks_follow_the_stated_areas(scenes):
+def test_images_are_whole_and_masks_follow_the_stated_areas(scenes):
     for image, mask in scenes:
         assert image.shape == (256, 256, 3)
         assert image.dtype == np.uint8
@@ -83,7 +83,7 @@ def test_source_names_and_refuses_what_cannot_be_drawn():
     source = SyntheticSource("val", 3, seed=2, size=64)
     assert source.names == ["synthetic_val_00000", "synthetic_val_00001", "synthetic_val_00002"]
     assert np.array_equal(source.read(1).image, synthetic_sample(1, "val", 2, 64).image)
-    with pytest.raises(UserError, match="at least one picture, given 0"):
+    with pytest.raises(UserError, match="at least one image, given 0"):
         SyntheticSource("val", 0)
     with pytest.raises(UserError, match="at least 32 pixels, given 16"):
         SyntheticSource("val", 1, size=16)
@@ -113,7 +113,7 @@ def test_cells_are_constant_patches_with_centres():
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_every_family_fills_the_picture_with_its_palette(family):
+def test_every_family_fills_the_image_with_its_palette(family):
     rng = np.random.default_rng(1)
     table = palette_table(rng, "moss")
     texture = material(rng, 96, family, table)

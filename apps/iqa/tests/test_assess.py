@@ -1,4 +1,4 @@
-"""A model beside the baselines: tables, files, report, and pictures that are left out."""
+"""A model beside the baselines: tables, files, report, and images that are left out."""
 
 import csv
 import json
@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from iqa.assess import assess, clean_pictures, write_report, write_results
-from iqa.comparison import compare
 from iqa.data import QualitySet
-from iqa.metrics import correlations
-from iqa.scores import scored
+from iqa.evaluation.assess import assess, clean_pictures, write_report, write_results
+from iqa.evaluation.comparison import compare
+from iqa.evaluation.metrics import correlations
+from iqa.evaluation.scores import scored
 from polyscale.errors import UserError
 
 
 class Greys:
-    """Grey pictures whose brightness people like; subset b is the brighter half."""
+    """Grey images whose brightness people like; subset b is the brighter half."""
 
     def __init__(self, count, seed=0, low=0.0, high=1.0, subsets=True):
         self.low, self.high = low, high
@@ -47,7 +47,7 @@ class Brightness(nn.Module):
 
 
 class Crafted:
-    """A stand-in for iqa.baseline.Baseline."""
+    """A stand-in for iqa.evaluation.baselines.Baseline."""
 
     low, high = 0.0, 1.0
 
@@ -137,11 +137,11 @@ def test_constant_predictions_have_no_verdict():
     assert result.to_dict()["model"]["SRCC"] is None
 
 
-def test_pictures_left_out(tmp_path):
+def test_images_left_out(tmp_path):
     dataset = greys()
     path = doubtful(tmp_path, dataset.names, {0, 7})
     result = assess(Brightness(), dataset, train=greys(80, seed=1), leave_out=path)
-    assert [(row[""], row["pictures"]) for row in result.rows()] == [
+    assert [(row[""], row["images"]) for row in result.rows()] == [
         (name, part) for part in ("all 60", "clean 58") for name in ("model", "mean of train", "subset name only")
     ]
     keep = ~np.isin(np.arange(60), [0, 7])
@@ -149,7 +149,7 @@ def test_pictures_left_out(tmp_path):
         result.clean.scores["model"].summary["SRCC"]
         == (correlations(result.scores.predicted[keep], dataset.scores[keep])["SRCC"])
     )
-    assert sum(row["images"] for row in result.subset_rows() if row["pictures"] == "clean 58") == 58
+    assert sum(row["images"] for row in result.subset_rows() if row["images"] == "clean 58") == 58
     assert "on clean 58" in result.verdict()
     write_results(result, tmp_path / "out")
     document = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -161,7 +161,7 @@ def test_pictures_left_out(tmp_path):
 def test_a_csv_that_does_not_fit(tmp_path):
     names = greys(9).names
     keep, notes = clean_pictures(doubtful(tmp_path, [*names, "elsewhere.jpg"], {3, 9}), names)
-    assert (list(np.flatnonzero(~keep)), notes) == ([3], ["1 of 2 pictures of doubtful.csv are not in this split"])
+    assert (list(np.flatnonzero(~keep)), notes) == ([3], ["1 of 2 images of doubtful.csv are not in this split"])
     path = tmp_path / "wrong.csv"
     for text, word in (
         ("name,near_dup\na,1\n", "no column image_name"),
@@ -178,7 +178,7 @@ def test_a_csv_that_does_not_fit(tmp_path):
         clean_pictures(tmp_path / "absent.csv", names)
 
 
-def test_files_hold_every_picture(tmp_path):
+def test_files_hold_every_image(tmp_path):
     dataset = greys()
     result = assess(Brightness(), dataset, train=greys(80, seed=1))
     write_results(result, tmp_path)
@@ -216,8 +216,8 @@ def test_report_shows_tables_scatter_curves_and_the_misjudged(tmp_path):
     assert html.count("<circle") >= 60
 
 
-def test_comparison_refuses_other_pictures():
+def test_comparison_refuses_other_images():
     one = scored(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abc", ["", "", ""])
     other = scored(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abd", ["", "", ""])
-    with pytest.raises(ValueError, match="different pictures"):
+    with pytest.raises(ValueError, match="different images"):
         compare("all", {"model": one, "other": other})

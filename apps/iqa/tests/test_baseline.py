@@ -5,18 +5,18 @@ import sys
 import numpy as np
 import pytest
 
-from iqa import baseline as floor
-from iqa.baseline import features, fit_baseline
 from iqa.data import QualitySet
-from iqa.metrics import correlations
-from iqa.statistics import SceneStatistics
+from iqa.evaluation import baselines as floor
+from iqa.evaluation.baselines import features, fit_baseline
+from iqa.evaluation.metrics import correlations
+from iqa.features.spatial import SceneStatistics
 from polyscale.errors import UserError
 
 SIDE = 48
 
 
 class Noisy:
-    """Smooth pictures under more or less noise; the scores are those of the noise, 10 to 50."""
+    """Smooth images under more or less noise; the scores are those of the noise, 10 to 50."""
 
     low, high = 0.0, 100.0
 
@@ -49,7 +49,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(floor, "_COSTS", (0.3, 3.0))
 
 
-def test_features_are_the_statistics_of_each_picture_in_order():
+def test_features_are_the_statistics_of_each_image_in_order():
     dataset, seen = noisy(5, 0), []
     measured = features(dataset, workers=2, progress=lambda *step: seen.append(step))
     layer = SceneStatistics()
@@ -104,11 +104,11 @@ def test_statistics_that_never_change_do_no_harm(quick, monkeypatch):
 
 
 def test_splits_that_cannot_be_learnt_from_are_refused(quick):
-    with pytest.raises(UserError, match="noisy/1: a baseline needs 3 pictures"):
+    with pytest.raises(UserError, match="noisy/1: a baseline needs 3 images"):
         fit_baseline(noisy(5, 0), noisy(2, 1))
     equal = noisy(5, 0)
     equal.scores = np.full(5, 3.0)
-    with pytest.raises(UserError, match="noisy/0: a baseline needs 3 pictures"):
+    with pytest.raises(UserError, match="noisy/0: a baseline needs 3 images"):
         fit_baseline(equal, noisy(5, 1))
 
 

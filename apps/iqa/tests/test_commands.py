@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from typer.testing import CliRunner, Result
 
 from iqa.cli import app
-from iqa.model import QualityNet
+from iqa.model.network import QualityNet
 
 TINY = [
     "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
@@ -35,7 +35,7 @@ def picture(blur: float, seed: int = 0, size: tuple[int, int] = (60, 40)) -> Ima
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set: 26 pictures, the sharper the better, with a CSV of scores from 0 to 10 and splits."""
+    """A data set: 26 images, the sharper the better, with a CSV of scores from 0 to 10 and splits."""
     folder = tmp_path_factory.mktemp("set")
     rows = []
     for i in range(26):
@@ -151,7 +151,7 @@ def test_order_and_filters(model: Path, shots: Path) -> None:
     middle = sorted(scores)[1] - 1e-3
     below = call("predict", shots, "-m", model, "--csv", "-", "--below", middle)
     assert scores_of(below) == [min(scores)]
-    assert "in the asked range: 1 of 3 pictures scored" in below.stderr
+    assert "in the asked range: 1 of 3 images scored" in below.stderr
     assert scores_of(call("predict", shots, "-m", model, "--csv", "-", "--above", middle + 2e-3)) == [max(scores)]
     names = call("predict", shots / "img2.png", shots / "img10.png", "-m", model, "--sort", "name", "--json").stdout
     assert [json.loads(line)["name"] for line in names.splitlines()] == ["img2", "img10"]
@@ -198,10 +198,10 @@ def test_maps_are_drawn_and_inputs_never_overwritten(model: Path, shots: Path) -
     assert call("predict", shots / "img2.png", "-m", model, "--csv", "-", "--json").exit_code == 2
 
 
-def test_two_pictures_compared(model: Path, shots: Path) -> None:
+def test_two_images_compared(model: Path, shots: Path) -> None:
     first, second = shots / "img10.png", shots / "img2.png"
     said = json.loads(call("compare", first, second, "-m", model, "--json").stdout)
-    a, b = said["pictures"]
+    a, b = said["images"]
     assert [a["name"], b["name"]] == ["img10", "img2"]
     assert said["difference"] == pytest.approx(a["score"] - b["score"], abs=1e-4)
     assert said["spread"] == pytest.approx(np.hypot(a["spread"], b["spread"]), rel=1e-4)
@@ -211,7 +211,7 @@ def test_two_pictures_compared(model: Path, shots: Path) -> None:
     same = call("compare", first, first, "-m", model)
     assert same.exit_code == 0
     assert "too close to call: difference 0.00" in same.stdout
-    assert "versions of one picture" in same.stderr
+    assert "versions of one image" in same.stderr
     Image.open(first).save(shots / "again.jpg", quality=20)
     versions = json.loads(call("compare", first, shots / "again.jpg", "-m", model, "--json").stdout)
     assert [one["versions_of_one_picture"] for one in (versions, said)] == [True, False]
@@ -243,7 +243,7 @@ def test_baseline_stands_beside_the_model(
 ) -> None:
     pytest.importorskip("sklearn")
     for name, value in (("_ROUNDS", 20), ("_LEAVES", (8,)), ("_COSTS", (1.0,)), ("_WIDTHS", (1.0,))):
-        monkeypatch.setattr(f"iqa.baseline.{name}", value)
+        monkeypatch.setattr(f"iqa.evaluation.baselines.{name}", value)
     options = ["--data", folder, "--scale", "0,10", "--size", "64", "--json"]
     alone = json.loads(call("baseline", *options).stdout)
     assert alone["all 8"]["model"]["SRCC"] > 0.7  # sharpness is what the statistics measure best
@@ -254,7 +254,7 @@ def test_baseline_stands_beside_the_model(
 
 def test_data_is_described_and_checked(folder: Path, tmp_path: Path) -> None:
     rows = json.loads(call("data", folder, "--scale", "0,10", "--json").stdout)["splits"]
-    assert [(row["split"], row["pictures"]) for row in rows] == [("train", 12), ("val", 6), ("test", 8)]
+    assert [(row["split"], row["images"]) for row in rows] == [("train", 12), ("val", 6), ("test", 8)]
     assert "train" in call("data", "show", folder).stdout
     checked = call("data", "check", folder, "--json")
     assert checked.exit_code == 0, checked.output

@@ -19,7 +19,7 @@ def noise(seed, height=20, width=30):
 
 
 def files(folder: Path, count=6, **size):
-    """A set of noise pictures with scores 0, 1, ... on a scale of 0 to 10."""
+    """A set of noise images with scores 0, 1, ... on a scale of 0 to 10."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         Image.fromarray(noise(index, **size)).save(folder / f"p{index}.png")
@@ -63,7 +63,7 @@ def test_large_files_are_read_at_a_part_of_their_size_with_the_same_outcome(tmp_
     assert (fast.float() - whole.float()).abs().mean() < 1
 
 
-def test_a_sample_is_the_picture_and_its_share_of_the_scale(tmp_path):
+def test_a_sample_is_the_image_and_its_share_of_the_scale(tmp_path):
     part = QualitySet(files(tmp_path), 512, "set/train")
     sample = part[3]
     assert torch.equal(sample["image"], torch.from_numpy(noise(3)).permute(2, 0, 1) / 255)
@@ -78,7 +78,7 @@ def test_a_sample_is_the_picture_and_its_share_of_the_scale(tmp_path):
         part[6]
 
 
-def test_the_cache_keeps_pictures_up_to_its_bound_and_does_not_travel(tmp_path):
+def test_the_cache_keeps_images_up_to_its_bound_and_does_not_travel(tmp_path):
     source = files(tmp_path)
     part = QualitySet(source, 512, "set", cache_bytes=3 * 20 * 30 * 3)
     part.preload()
@@ -139,7 +139,7 @@ def test_the_synthetic_set_opens_by_its_name():
         part[1]["image"], open_split("synthetic", "val", size=48, counts=(4, 3, 2), native_size=64)[1]["image"]
     )
     rows = describe("synthetic", counts=(4, 3, 2), native_size=64)
-    assert [row["pictures"] for row in rows] == [4, 3, 2]
+    assert [row["images"] for row in rows] == [4, 3, 2]
     with pytest.raises(UserError, match="all of it has no end"):
         open_split("synthetic", "all", size=48)
 
@@ -155,12 +155,12 @@ def test_the_synthetic_set_opens_by_its_name():
         ("empty", {"images": "nowhere"}, "nowhere: no such file or folder"),
         ("empty", {"layout": "koniq", "scale": (0, 1)}, "scale: for CSV files only"),
         ("empty", {"scale": (1, 0)}, "scale must be two numbers"),
-        ("picture.png", {}, "a data set is a folder or a CSV file"),
+        ("image.png", {}, "a data set is a folder or a CSV file"),
     ],
 )
 def test_wrong_paths_and_settings_are_one_line(tmp_path, path, settings, message):
     (tmp_path / "empty").mkdir()
-    Image.fromarray(noise(0)).save(tmp_path / "picture.png")
+    Image.fromarray(noise(0)).save(tmp_path / "image.png")
     with pytest.raises(UserError, match=message):
         open_split(tmp_path / path, "train", size=32, **settings)
     with pytest.raises(UserError, match="split must be one of"):

@@ -1,4 +1,4 @@
-"""Any CSV of pictures and scores: its columns, scale, direction and split, and what is refused before training."""
+"""Any CSV of images and scores: its columns, scale, direction and split, and what is refused before training."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from iqa.data import check, list_folder, open_split
-from iqa.data.hashes import difference_hash, groups_of, near_pairs
+from iqa.data.duplicates import difference_hash, groups_of, near_pairs
 from polyscale.errors import UserError
 
 
@@ -18,7 +18,7 @@ def picture(path: Path, seed: int = 0, **options) -> None:
 
 
 def written(root: Path, text: str, name: str = "scores.csv", folder: str = "") -> Path:
-    """A CSV file, and a picture for each first cell that ends in .png."""
+    """A CSV file, and an image for each first cell that ends in .png."""
     root.mkdir(exist_ok=True)
     (root / name).write_text(text)
     for seed, line in enumerate(text.splitlines()[1:]):
@@ -100,11 +100,11 @@ def test_tables_called_after_the_splits(tmp_path):
     }
 
 
-def test_pictures_may_lie_elsewhere(tmp_path):
-    table = written(tmp_path / "tables", f"image,score\n{rows(5)}", folder="../pictures")
-    with pytest.raises(UserError, match="5 of 5 pictures are not in"):
+def test_images_may_lie_elsewhere(tmp_path):
+    table = written(tmp_path / "tables", f"image,score\n{rows(5)}", folder="../images")
+    with pytest.raises(UserError, match="5 of 5 images are not in"):
         open_split(table, "all", size=32)
-    assert len(open_split(table, "all", size=32, images=tmp_path / "pictures")) == 5
+    assert len(open_split(table, "all", size=32, images=tmp_path / "images")) == 5
 
 
 ok = rows(12)
@@ -114,22 +114,22 @@ ok = rows(12)
     ("text", "message"),
     [
         ("image,sharpness\np0.png,3\n", r"needs a column score or mos .*; it has image, sharpness"),
-        ("picture,score\np0.png,3\n", r"needs a column image or path or name"),
+        ("image,score\np0.png,3\n", r"needs a column image or path or name"),
         ("image,score\n", "holds no row below its header"),
         ("", "holds no row below its header"),
         (f"image,score\n{ok}p99.png,five\n", "score of p99.png is 'five', not a number"),
         (f"image,score\n{ok}p99.png,inf\n", "score of p99.png is 'inf', not a finite number"),
-        (f"image,score\n{ok}p99.png,\n", "1 picture without a score: p99.png"),
-        (f"image,score\n{ok}p99.png,nan\n", "1 picture without a score: p99.png"),
+        (f"image,score\n{ok}p99.png,\n", "1 image without a score: p99.png"),
+        (f"image,score\n{ok}p99.png,nan\n", "1 image without a score: p99.png"),
         (f"image,score\n{ok}p3.png,3\n", r"1 name listed more than once: p3.png"),
         (f"image,score\n{ok},3\n", "row 13 has no image"),
         ("image,score,split\np0.png,1,train\np0.png,1,test\n", "listed more than once, in train and test: p0.png"),
         ("image,score,split\np0.png,1,train\np1.png,1,exam\n", "split of p1.png is 'exam'; accepted are train"),
         ("image,score\np0.png,7\np1.png,7\n", "every score is 7"),
-        (f"image,score\n{ok}lost.jpg,3\n", r"scores.csv: 1 of 13 pictures are not in .*: lost.jpg"),
+        (f"image,score\n{ok}lost.jpg,3\n", r"scores.csv: 1 of 13 images are not in .*: lost.jpg"),
     ],
 )
-def test_what_is_wrong_is_said_before_any_picture_is_opened(tmp_path, text, message):
+def test_what_is_wrong_is_said_before_any_image_is_opened(tmp_path, text, message):
     table = written(tmp_path, text)
     for path in tmp_path.glob("*.png"):
         path.write_bytes(b"never opened")
@@ -158,10 +158,10 @@ def test_a_copy_in_the_test_split_is_noted_when_the_set_is_opened(tmp_path):
     assert not any("byte for byte" in note for note in open_split(table, "test", size=32).notes)
     (tmp_path / "p10.png").write_bytes((tmp_path / "p2.png").read_bytes())
     notes = open_split(table, "test", size=32).notes
-    assert "1 picture of test, byte for byte in train or val too: p10.png" in notes
+    assert "1 image of test, byte for byte in train or val too: p10.png" in notes
 
 
-def test_hashes_know_a_picture_again_and_join_chains(tmp_path):
+def test_hashes_know_a_image_again_and_join_chains(tmp_path):
     picture(tmp_path / "a.png", 1)
     image = Image.open(tmp_path / "a.png")
     image.save(tmp_path / "a.jpg", quality=60)
@@ -189,7 +189,7 @@ def test_check_finds_nothing_wrong_with_a_sound_set(tmp_path):
     assert "cannot be trained on" in only_test.line()
 
 
-def test_check_reads_every_picture_and_compares_the_splits(tmp_path):
+def test_check_reads_every_image_and_compares_the_splits(tmp_path):
     text = "".join(f"p{i}.png,{i % 5},{'test' if i > 8 else 'train'}\n" for i in range(14))
     table = written(tmp_path, f"image,score,split\n{text}")
     original = Image.open(tmp_path / "p2.png")
@@ -198,15 +198,15 @@ def test_check_reads_every_picture_and_compares_the_splits(tmp_path):
     (tmp_path / "p13.png").write_bytes((tmp_path / "p12.png").read_bytes())
     lines = [f"{finding.level}: {finding.line()}" for finding in check(table, scale=(0, 4))]
     assert lines == [
-        "warning: 1 picture of test there more than once: p12.png = p13.png",
-        "warning: 1 picture of test, pixel for pixel in train or val too: p10.png",
-        "warning: 1 picture of test with near-duplicates in train or val (dHash, 20 of 256 bits): p11.png",
+        "warning: 1 image of test there more than once: p12.png = p13.png",
+        "warning: 1 image of test, pixel for pixel in train or val too: p10.png",
+        "warning: 1 image of test with near-duplicates in train or val (dHash, 20 of 256 bits): p11.png",
     ]
     (tmp_path / "p0.png").write_bytes((tmp_path / "p0.png").read_bytes()[:100])
     (tmp_path / "p1.png").write_bytes(b"")
     first = check(table)[0]
     assert first.level == "error"
-    assert first.text == "2 pictures not readable"
+    assert first.text == "2 images not readable"
     assert "p0.png: damaged or cut short" in first.names[0]
     assert "p1.png: empty file" in first.names[1]
 
@@ -226,7 +226,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch):
     def refused(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr("iqa.data.files.os.scandir", refused)
+    monkeypatch.setattr("iqa.data.formats.files.os.scandir", refused)
     for wanted in (list_folder, check):
         with pytest.raises(UserError, match="cannot be read: Permission denied"):
             wanted(table)

@@ -10,8 +10,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from iqa.data import list_folder, open_split
-from iqa.data.live import LIVE_FOLDERS
-from iqa.data.xlsx import read_xlsx
+from iqa.data.formats.live import LIVE_FOLDERS
+from iqa.data.formats.xlsx import read_xlsx
 from polyscale.errors import UserError
 
 
@@ -58,7 +58,7 @@ def test_koniq_official_split_and_scale(tmp_path):
     assert scores(tmp_path, "test") == {"10007357496.jpg": 68.73}
     part = open_split(tmp_path, "val", size=32)
     assert (part.low, part.high, part.title) == (0, 100, "KonIQ-10k/val")
-    assert part.notes == ["4 pictures found, the published set has 10,073"]
+    assert part.notes == ["4 images found, the published set has 10,073"]
 
 
 def test_koniq_the_other_table_has_mos_of_1_to_5_beside_zscore(tmp_path):
@@ -76,11 +76,11 @@ def test_koniq_the_other_table_has_mos_of_1_to_5_beside_zscore(tmp_path):
     assert sizes(tmp_path) == {"train": 2, "test": 1, "val": 1}
 
 
-def test_koniq_folder_of_pictures_can_be_chosen(tmp_path):
+def test_koniq_folder_of_images_can_be_chosen(tmp_path):
     koniq_sets(tmp_path)
     pictures(tmp_path / "512x384", KONIQ_NAMES)
     pictures(tmp_path / "1024x768", KONIQ_NAMES)
-    assert any("pictures of 512x384 are taken" in note for note in list_folder(tmp_path).notes)
+    assert any("images of 512x384 are taken" in note for note in list_folder(tmp_path).notes)
     chosen = list_folder(tmp_path, images=tmp_path / "1024x768")
     assert {entry.image.parent.name for entry in chosen.entries()} == {"1024x768"}
 
@@ -155,7 +155,7 @@ def test_spaq_without_official_split(tmp_path, form):
     assert scores(tmp_path, "all")[SPAQ_NAMES[4] if form != "fork" else "00005.png"] == 44.0
     part = open_split(tmp_path, "test", size=32)
     assert part.title == "SPAQ/test"
-    assert "4 pictures drawn with seed 0 are the test split" in " ".join(part.notes)
+    assert "4 images drawn with seed 0 are the test split" in " ".join(part.notes)
     assert part.names != open_split(tmp_path, "test", size=32, seed=1).names
 
 
@@ -245,7 +245,7 @@ def test_live_drops_the_copies_of_references_and_turns_dmos(tmp_path):
         list_folder(tmp_path)
 
 
-def test_live_challenge_without_its_seven_practice_pictures(tmp_path):
+def test_live_challenge_without_its_seven_practice_images(tmp_path):
     names = [f"t{i}.bmp" for i in range(1, 8)] + [f"{i}.JPG" for i in range(3, 23)]
     column = np.empty((len(names), 1), object)
     column[:, 0] = names
@@ -279,7 +279,7 @@ def test_flive_split_from_its_three_label_files(tmp_path):
     table(tmp_path / "labels640.csv", "name_image,mos_image", [[n, 1] for n in names[4:6]])
     listing = list_folder(tmp_path)
     assert {split: len(part) for split, part in listing.splits.items()} == {"train": 3, "val": 1, "test": 2}
-    assert any("1 pictures are in no list" in note for note in listing.notes)
+    assert any("1 images are in no list" in note for note in listing.notes)
     assert {entry.subset for entry in listing.entries()} == {"voc_emotic_ava"}
 
 
@@ -298,7 +298,7 @@ BIQ_TRAIN = [f"ss0{1 + i % 3} ({i}).jpg" for i in range(30)]
 
 
 def biq2021(root, copies=()):
-    """30 training and 3 test pictures; `copies` (i, j): picture j is picture i, saved again."""
+    """30 training and 3 test images; `copies` (i, j): image j is image i, saved again."""
     table(
         root / "Train (Images and MOS).csv", "Image Name,MOS,,", [[n, i / 30, "", ""] for i, n in enumerate(BIQ_TRAIN)]
     )
@@ -329,7 +329,7 @@ def test_biq2021_validation_takes_near_duplicates_along(tmp_path):
     assert sides[inside] == sides[outside]
     moved = {entry.name for split, part in plain.items() for entry in part if sides[entry.name] != split}
     assert len(moved) == 1  # the draw itself is the same
-    assert any("1 picture changed sides" in note for note in listing.notes)
+    assert any("1 image changed sides" in note for note in listing.notes)
 
 
 def test_the_only_folder_of_an_unzipped_archive_is_looked_into(tmp_path):
@@ -339,11 +339,11 @@ def test_the_only_folder_of_an_unzipped_archive_is_looked_into(tmp_path):
     assert open_split(tmp_path, "test", size=32, layout="koniq").title == "KonIQ-10k/test"
 
 
-def test_missing_pictures_are_named_and_counted(tmp_path):
+def test_missing_images_are_named_and_counted(tmp_path):
     names = [f"I01_01_{i:02d}.png" for i in range(1, 16)]
     table(tmp_path / "dmos.csv", "dist_img,ref_img,dmos,var", [[n, "I01.png", 3, 1] for n in names])
     pictures(tmp_path / "images", names[:2])
     with pytest.raises(
-        UserError, match=r"dmos.csv: 13 of 15 pictures are not in .*images: I01_01_03.png, .* and 3 more$"
+        UserError, match=r"dmos.csv: 13 of 15 images are not in .*images: I01_01_03.png, .* and 3 more$"
     ):
         list_folder(tmp_path)

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from iqa.data.distortions import DISTORTIONS, LEVELS, distort
 from iqa.data.distortions.pixels import LINEAR, convolved, disc, from_linear, path_kernel
-from iqa.data.scenes import scene
+from iqa.data.synthetic.scenes import scene
 from polyscale.errors import UserError
 
 
@@ -16,7 +16,7 @@ def scenes():
 
 
 def change(one, other):
-    """Mean absolute difference, and that of slightly blurred pictures, which noise and dither do not hide."""
+    """Mean absolute difference, and that of slightly blurred images, which noise and dither do not hide."""
     smooth = [ndimage.uniform_filter(p.astype(np.float32), (5, 5, 1)) for p in (one, other)]
     return np.abs(one.astype(np.float32) - other).mean() + np.abs(smooth[0] - smooth[1]).mean()
 
@@ -49,7 +49,7 @@ def test_any_size_keeps_its_shape_and_the_seed_decides(kind):
 
 
 @pytest.mark.parametrize("kind", DISTORTIONS)
-def test_grey_black_and_white_pictures_and_views_are_taken(kind):
+def test_grey_black_and_white_images_and_views_are_taken(kind):
     ramp = np.repeat(np.linspace(0, 255, 48).astype(np.uint8)[None, :, None], 40, 0)
     for picture in (np.repeat(ramp, 3, 2), np.zeros((40, 48, 3), np.uint8), np.full((40, 48, 3), 255, np.uint8)):
         picture.flags.writeable = False

@@ -8,21 +8,21 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from iqa import evaluate as evaluation
-from iqa.crops import Crops
 from iqa.data import QualitySet, ViewSet
-from iqa.evaluate import cross_data, evaluate, predict_scores
-from iqa.metrics import correlations
-from iqa.scores import scored
+from iqa.evaluation import evaluate as evaluation
+from iqa.evaluation.crops import Crops
+from iqa.evaluation.evaluate import cross_data, evaluate, predict_scores
+from iqa.evaluation.metrics import correlations
+from iqa.evaluation.scores import scored
 from polyscale.errors import UserError
-from polyscale.evaluation import deal
-from polyscale.ranks import run_ranks
+from polyscale.evaluation.shard import shard_batches
+from polyscale.testing.ranks import run_ranks
 
 SHAPES = ((24, 40), (40, 24), (30, 30))
 
 
 class Greys:
-    """A source of noise of different brightness and shape; people like bright pictures."""
+    """A source of noise of different brightness and shape; people like bright images."""
 
     def __init__(self, count, low=0.0, high=100.0, subsets=("", "")):
         self.low, self.high = low, high
@@ -85,7 +85,7 @@ def test_scores_are_those_of_a_loop_by_hand():
     np.testing.assert_array_equal(predict_scores(Tiny(), dataset, batch_size=2), result.predicted)
 
 
-def test_batches_hold_pictures_of_one_shape_only():
+def test_batches_hold_images_of_one_shape_only():
     model = Tiny()
     evaluate(model, greys(11), batch_size=2)
     sizes = [shape[0] for shape in model.calls]
@@ -117,7 +117,7 @@ class Diverged(Tiny):
         return torch.where(torch.tensor(images.shape[2] == SHAPES[1][0]), float("nan"), scores)
 
 
-def test_output_that_is_not_finite_names_the_picture_and_restores_the_mode():
+def test_output_that_is_not_finite_names_the_image_and_restores_the_mode():
     model = Diverged().train()
     with pytest.raises(UserError, match="grey_1: the model's output is not finite"):
         evaluate(model, greys(3))
@@ -133,7 +133,7 @@ def test_empty_data_set_and_bad_settings():
         evaluate(Tiny(), greys(1), precision="fp64")
 
 
-def test_progress_counts_pictures():
+def test_progress_counts_images():
     seen = []
     evaluate(Tiny(), greys(5), batch_size=2, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (5, 5)
@@ -144,7 +144,7 @@ def test_undefined_values_are_nan_with_a_note():
     result = evaluate(Tiny(), greys(2))
     assert np.isnan(result.summary["SRCC"])
     assert result.summary["MAE"] > 0
-    assert result.notes == ("2 pictures: no correlations, no RMSE",)
+    assert result.notes == ("2 images: no correlations, no RMSE",)
 
 
 def test_another_range_is_brought_to_that_of_the_data():
@@ -187,7 +187,7 @@ def test_the_grid_reaches_every_border():
         assert (tops.min(), tops.max(), lefts.min(), lefts.max()) == (0, 50 - 32, 0, 91 - 32)
 
 
-def test_centre_and_short_pictures():
+def test_centre_and_short_images():
     image = torch.arange(10 * 20).view(1, 10, 20)
     (centre,) = Crops("centre", side=4).cut(image, 0)
     assert int(centre[0, 0, 0]) == 3 * 20 + 8
@@ -210,7 +210,7 @@ def test_wrong_crops_are_refused():
             Crops(*settings)
 
 
-def test_the_score_by_crops_is_their_mean_and_one_picture_is_one_batch():
+def test_the_score_by_crops_is_their_mean_and_one_image_is_one_batch():
     dataset, model, crops = greys(4), Tiny(), Crops("grid", 4, 16)
     found = predict_scores(model, dataset, crops=crops)
     assert model.calls == [(4, 3, 16, 16)] * 4
@@ -248,7 +248,7 @@ class Ranks:
 
 def test_every_process_makes_as_many_passes_as_the_busiest():
     rank = Ranks(1, 2, most=3)
-    batches = list(evaluation._batches(greys(9), deal(9, 4 * 2, rank), 2, rank, 0, True))
+    batches = list(evaluation._batches(greys(9), shard_batches(9, 4 * 2, rank), 2, rank, 0, True))
     assert [(len(batch), counts) for batch, counts in batches] == [(1, True), (1, False), (1, False)]
     assert batches[0][0][0][0] == 8
 

@@ -9,15 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from iqa import export, statistics, traces
+from iqa import export
 from iqa.export import adaptive_mean, export_onnx
-from iqa.model import QualityNet
-from iqa.textures import BlockFrequencies, binary_patterns
+from iqa.features import spatial as statistics
+from iqa.features import traces
+from iqa.features.patterns import BlockFrequencies, binary_patterns
+from iqa.model.network import QualityNet
 from polyscale.errors import UserError
 
 
 class Pooled(nn.Module):
-    """A stand-in with what makes export hard: ceil-mode pools, adaptive pools of any size, weights per picture."""
+    """A stand-in with what makes export hard: ceil-mode pools, adaptive pools of any size, weights per image."""
 
     low, high, input_size = 0.0, 100.0, 512
 

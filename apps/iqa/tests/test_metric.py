@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from iqa.api import QualityMetric, QualityScore, create_metric, list_models, shrunk
 from iqa.data import network_image
-from iqa.metric import QualityMetric, QualityScore, create_metric, list_models, shrunk
-from iqa.model import QualityNet
+from iqa.model.network import QualityNet
 from iqa.predict import Predictor
 from polyscale.errors import UserError
 
@@ -62,7 +62,7 @@ def test_path_pil_and_tensor_agree_with_the_predictor(metric, folder, tmp_path):
             assert float(scores) == pytest.approx(expected, abs=1e-5 if picture.shape[0] == 40 else 0.01)
 
 
-def test_a_batch_is_its_pictures_one_by_one(metric):
+def test_a_batch_is_its_images_one_by_one(metric):
     images = torch.rand(5, 3, 48, 80, generator=torch.Generator().manual_seed(0))
     together = metric(images)
     assert together.shape == (5, 1)
@@ -124,7 +124,7 @@ def test_wrong_tensors_are_refused(metric, image, says):
 
 
 def test_a_broken_file_is_one_line(metric, tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"a\.jpg: not an image"):
         metric(tmp_path / "a.jpg")
     with pytest.raises(UserError, match="no such model"):
@@ -139,7 +139,7 @@ def test_quality_score_is_the_mean_of_what_it_saw(metric):
     score.to("cpu").update(images[3:])
     assert float(score.compute()) == pytest.approx(float(metric(images).double().mean()), abs=1e-6)
     score.reset()
-    with pytest.raises(UserError, match="no picture seen"):
+    with pytest.raises(UserError, match="no image seen"):
         score.compute()
     score.update(images[:1])
     assert float(score.compute()) == pytest.approx(float(metric(images[:1])), abs=1e-6)
@@ -151,7 +151,7 @@ def test_a_model_of_the_caller_keeps_its_gradients():
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_gradients_reach_the_pictures_through_what_the_backbone_sees_shrunk():
+def test_gradients_reach_the_images_through_what_the_backbone_sees_shrunk():
     network = QualityNet(backbone="test_resnet", statistics=True, shrink=2, image_size=64)
     images = torch.rand(1, 3, 96, 80, requires_grad=True)
     create_metric(network, as_loss=True)(images).sum().backward()

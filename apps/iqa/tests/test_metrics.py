@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from scipy.optimize import curve_fit
 
-from iqa import metrics
-from iqa.metrics import NAMES, Logistic, by_subset, correlations, difference, fit_logistic, intervals
+from iqa.evaluation import metrics
+from iqa.evaluation.metrics import NAMES, Logistic, by_subset, correlations, difference, fit_logistic, intervals
 
 HAND = ([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0])
 
@@ -25,7 +25,7 @@ def test_values_worked_out_by_hand():
     assert found["KRCC"] == pytest.approx((5 - 1) / 6)
     assert found["MAE"] == 0.5
     assert found["RMSE"] is None
-    assert found["note"] == "4 pictures: no PLCC_fitted, no RMSE"
+    assert found["note"] == "4 images: no PLCC_fitted, no RMSE"
 
 
 def test_ties_are_scipys():
@@ -102,8 +102,8 @@ def test_a_fit_that_does_not_converge_is_said(monkeypatch):
     [
         ([5.0] * 4, [1.0, 2, 3, 4], "the predictions are all equal"),
         ([1.0, 2, 3, 4], [5.0] * 4, "the true scores are all equal"),
-        ([1.0, 2.0], [1.0, 3.0], "2 pictures"),
-        ([1.0], [2.0], "1 picture:"),
+        ([1.0, 2.0], [1.0, 3.0], "2 images"),
+        ([1.0], [2.0], "1 image:"),
     ],
 )
 def test_what_is_not_defined_is_none_with_a_note(predicted, truth, reason):
@@ -156,7 +156,7 @@ def test_resamples_without_a_correlation_do_not_count():
     assert (low, high) == (pytest.approx(1), pytest.approx(1))
 
 
-def test_a_handful_of_pictures_has_no_interval():
+def test_a_handful_of_images_has_no_interval():
     x, y = bent(9)
     assert intervals(x, y) == {"SRCC": None, "PLCC": None}
     assert difference(x, y, y) == {"SRCC": None, "PLCC": None}

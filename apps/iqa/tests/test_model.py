@@ -1,12 +1,12 @@
-"""The quality network: the seed's numbers reproduced, any size in one pass, one score per picture in any batch."""
+"""The quality network: the seed's numbers reproduced, any size in one pass, one score per image in any batch."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iqa.hyper import TARGET, HyperNet, LocalDistortion, judge
-from iqa.model import QualityNet, bounded, widest
+from iqa.model.hypernet import TARGET, HyperNet, LocalDistortion, judge
+from iqa.model.network import QualityNet, bounded, widest
 from polyscale.errors import UserError
 
 SWIN_T = 27_517_818
@@ -41,7 +41,7 @@ def test_adaptive_pools_are_the_seeds_fixed_ones_at_224() -> None:
     assert torch.allclose(local(stages), torch.cat(parts, 1), atol=1e-5)
 
 
-def test_judging_equals_one_linear_network_per_picture() -> None:
+def test_judging_equals_one_linear_network_per_image() -> None:
     torch.manual_seed(0)
     layers = HyperNet(20)(torch.rand(3, 112, 7, 7))
     vectors = torch.rand(3, 224)

@@ -1,4 +1,4 @@
-"""Scores of every kind of picture: one preprocessing, order, batches of equal size, broken and huge files, maps."""
+"""Scores of every kind of image: one preprocessing, order, batches of equal size, broken and huge files, maps."""
 
 import json
 import subprocess
@@ -14,12 +14,12 @@ from torch import nn
 
 from iqa import predict
 from iqa.data import network_image, read_network_image
-from iqa.model import QualityNet
+from iqa.model.network import QualityNet
 from iqa.predict import LOOK_AHEAD, Failure, Prediction, Predictor
-from iqa.quality_map import draw_quality
+from iqa.predict_map import draw_quality
 from iqa.units import decimals
+from polyscale.data.images import read_image
 from polyscale.errors import UserError
-from polyscale.images import read_image
 
 
 class Brightness(nn.Module):
@@ -231,7 +231,7 @@ def test_equal_stems_get_different_names(predictor, tmp_path):
     assert len({result.name.casefold() for result in predictor.stream(paths)}) == 3
 
 
-def test_a_map_has_the_pictures_own_size_and_the_scores_units(predictor, tmp_path):
+def test_a_map_has_the_images_own_size_and_the_scores_units(predictor, tmp_path):
     left_dark = np.zeros((200, 300, 3), np.uint8)
     left_dark[:, 150:] = 255
     path = save(tmp_path / "half.png", left_dark)

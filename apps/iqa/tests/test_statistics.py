@@ -1,10 +1,10 @@
-"""Scene statistics: finite for any picture, alike in any batch, and moved by the distortions they are meant to see."""
+"""Scene statistics: finite for any image, alike in any batch, and moved by the distortions they are meant to see."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from iqa.statistics import SceneStatistics, Standardise
+from iqa.features.spatial import SceneStatistics, Standardise
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,13 @@
-"""The embedded data set: reproducible, splits apart, labels by level, pictures with the statistics of photographs."""
+"""The embedded data set: reproducible, splits apart, labels by level, images with the statistics of photographs."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from iqa.data.distortions import DISTORTIONS
-from iqa.data.scenes import scene, texture
-from iqa.data.synthetic import CHAIN, PER_SCENE, SyntheticSource, ordered_chain
-from iqa.data.worlds import WORLDS
+from iqa.data.synthetic.labels import CHAIN, PER_SCENE, SyntheticSource, ordered_chain
+from iqa.data.synthetic.scenes import scene, texture
+from iqa.data.synthetic.worlds import WORLDS
 from polyscale.errors import UserError
 
 
@@ -64,7 +64,7 @@ def test_a_scene_has_several_distortions_and_splits_share_none():
 
 
 def test_wrong_sizes_are_refused():
-    with pytest.raises(UserError, match="at least one picture"):
+    with pytest.raises(UserError, match="at least one image"):
         SyntheticSource("val", 0)
     with pytest.raises(UserError, match="at least 32 pixels"):
         SyntheticSource("val", 1, side=16)
@@ -127,7 +127,7 @@ def test_textures_have_unit_deviation_and_the_stated_slope():
     assert max(slopes) < -0.5
 
 
-def test_a_chain_departs_further_from_the_picture_at_every_level(scenes):
+def test_a_chain_departs_further_from_the_image_at_every_level(scenes):
     rng = np.random.default_rng(4)
     further = []
     for i in range(60):

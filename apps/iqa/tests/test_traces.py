@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from iqa import traces
 from iqa.data.distortions import distort
-from iqa.data.scenes import scene
-from iqa.statistics import SceneStatistics
-from iqa.traces import Traces
+from iqa.data.synthetic.scenes import scene
+from iqa.features import traces
+from iqa.features.spatial import SceneStatistics
+from iqa.features.traces import Traces
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def distorted(picture: np.ndarray, kind: str, level: int) -> np.ndarray:
     return distort(picture, kind, level, np.random.default_rng(0))
 
 
-def test_jpeg_shows_on_its_own_grid_and_not_off_it(picture: np.ndarray) -> None:
+def test_jpeg_shows_on_its_own_grid_and_not_off_it(image: np.ndarray) -> None:
     look = Traces()
     coded = distorted(picture, "jpeg", 2)
     on, beyond = look._vanishing(luma(coded), 8)[0].chunk(2)
@@ -40,14 +40,14 @@ def test_jpeg_shows_on_its_own_grid_and_not_off_it(picture: np.ndarray) -> None:
     assert look._vanishing(luma(distorted(picture, "jpeg", 4)), 8)[0, 4:14].mean() > on[4:].mean()
 
 
-def test_wavelet_codecs_leave_more_vanished_detail_at_every_level(picture: np.ndarray) -> None:
+def test_wavelet_codecs_leave_more_vanished_detail_at_every_level(image: np.ndarray) -> None:
     shares = [traces._wavelets(luma(picture))[0, :12].mean()]
     shares += [traces._wavelets(luma(distorted(picture, "jpeg2000", level)))[0, :12].mean() for level in (1, 3, 5)]
     assert shares == sorted(shares)
     assert shares[1] > shares[0] + 0.2
 
 
-def test_the_wavelet_halves_keep_the_picture() -> None:
+def test_the_wavelet_halves_keep_the_image() -> None:
     x = torch.randn(1, 1, 5, 64, dtype=torch.float64)
     low, high = traces._lifted(x)
     assert low.shape == high.shape == (1, 1, 5, 32)
@@ -57,19 +57,19 @@ def test_the_wavelet_halves_keep_the_picture() -> None:
 
 
 @pytest.mark.parametrize("kind", ["brighten", "darken", "contrast_change", "quantise"])
-def test_a_tone_curve_leaves_gaps_in_the_histogram(picture: np.ndarray, kind: str) -> None:
+def test_a_tone_curve_leaves_gaps_in_the_histogram(image: np.ndarray, kind: str) -> None:
     rough, gaps = traces._tone_curve(tensor(picture))[0, :6].chunk(2)
     after, more = traces._tone_curve(tensor(distorted(picture, kind, 2)))[0, :6].chunk(2)
     assert (after > rough).all()
     assert (more > gaps).all()
 
 
-def test_equal_neighbours_are_those_of_enlarged_pictures(picture: np.ndarray) -> None:
+def test_equal_neighbours_are_those_of_enlarged_images(image: np.ndarray) -> None:
     enlarged = picture[::2, ::2].repeat(2, 0).repeat(2, 1)
     assert (traces._equal_neighbours(tensor(enlarged))[0, :3] > traces._equal_neighbours(tensor(picture))[0, :3]).all()
 
 
-def test_seams_are_straight_and_alone(picture: np.ndarray) -> None:
+def test_seams_are_straight_and_alone(image: np.ndarray) -> None:
     moved = picture.copy()
     moved[80:112, 40:120] = picture[10:42, 100:180]
     before, after = traces._seams(luma(picture)), traces._seams(luma(moved))
@@ -82,7 +82,7 @@ def test_seams_are_straight_and_alone(picture: np.ndarray) -> None:
     assert on > off
 
 
-def test_colours_that_moved_apart_have_other_slopes(picture: np.ndarray) -> None:
+def test_colours_that_moved_apart_have_other_slopes(image: np.ndarray) -> None:
     planes = torch.zeros(1, 3, 192, 192)
     alike = [
         traces._colour_edges(tensor(p), planes)[0, :2].mean()

@@ -1,4 +1,4 @@
-"""What a training step sees: views of whole pictures computed once, ordered chains, and the objective over both."""
+"""What a training step sees: views of whole images computed once, ordered chains, and the objective over both."""
 
 import pickle
 
@@ -27,7 +27,7 @@ def test_views_are_what_the_network_would_look_at() -> None:
     small, statistics = build_model(config).look(image)
     sample = views.val[0]
     assert views.train[3]["image"].shape == (3, 40, 40)
-    assert torch.equal(views.train[3]["statistics"], statistics[0])  # of the whole picture, whatever the crop
+    assert torch.equal(views.train[3]["statistics"], statistics[0])  # of the whole image, whatever the crop
     assert sample["image"].shape == (3, *(-(-n // config.model.shrink) for n in views.val.base.picture(0).shape[1:]))
     assert (views.train._view(3)[0].float() / 255 - small[0]).abs().max() <= 0.5 / 255 + 1e-6
 

@@ -3,8 +3,8 @@
 from camo_seg.config import Config, DataSettings
 from camo_seg.data import CamoSet, open_split
 from camo_seg.data.dataset import Augment
-from camo_seg.model import CamoSegmenter
-from polyscale.weights import load_tensors
+from camo_seg.model.network import CamoSegmenter
+from polyscale.models.weights import load_tensors
 
 SYNTHETIC_EVAL = 120  # images in each of the synthetic validation and test splits
 

@@ -17,9 +17,9 @@ class DataSettings(Settings):
     path: str = "synthetic"
     """Folder of a data set; synthetic is the embedded, generated one."""
     layout: Layout = "auto"
-    """Layout of that folder; auto tells it from the folder's names, test puts every picture in the test split."""
+    """Layout of that folder; auto tells it from the folder's names, test puts every image in the test split."""
     masks: str | None = None
-    """Folder of the masks where data.path is a plain folder of pictures (layout auto, pairs or test)."""
+    """Folder of the masks where data.path is a plain folder of images (layout auto, pairs or test)."""
     test_set: str = "all"
     """Test set of a bundle that holds several (CAMO, COD10K, ...)."""
     val_fraction: float = Field(0.15, gt=0, lt=MOST_VALIDATION)

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from camo_seg.config import Config
-from camo_seg.model import CamoSegmenter
-from polyscale.cost import Cost, cost_row, count
+from camo_seg.model.network import CamoSegmenter
+from polyscale.models.cost import Cost, cost_row, count
 
 
 def cost_rows(config: Config) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Prediction on any picture: one in, one result out, or a stream of files that outlives a broken one.
+"""Prediction on any image: one in, one result out, or a stream of files that outlives a broken one.
 
-The picture is brought to the network's size exactly as in training (`data.network_image`) and the probability map
-back to the picture's own size.
+The image is brought to the network's size exactly as in training (`data.network_image`) and the probability map
+back to the image's own size.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camo_seg.data import network_image
-from polyscale.drawing import overlay as draw_overlay
+from polyscale.data.images import ImageSource, read_image, replace_file, resize_map, save_png
+from polyscale.data.naming import unique_names
+from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
-from polyscale.images import ImageSource, read_image, replace_file, resize_map, save_png
-from polyscale.naming import unique_names
-from polyscale.precision import autocast, resolve_device, resolve_precision
-from polyscale.prefetch import prefetch
+from polyscale.inference.precision import autocast, resolve_device, resolve_precision
+from polyscale.report.drawing import overlay as draw_overlay
 
 SMALLEST_SIZE = 32
 JPEG_LIMIT = 65_500  # pixels a side, libjpeg's
@@ -33,9 +33,9 @@ JPEG_LIMIT = 65_500  # pixels a side, libjpeg's
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model sees in one picture.
+    """What the model sees in one image.
 
-    probability: float32 [H, W] in [0, 1] at the picture's own size; image: the picture, uint8 [H, W, 3], upright;
+    probability: float32 [H, W] in [0, 1] at the image's own size; image: the image, uint8 [H, W, 3], upright;
     name: unique within its stream, what saved files are called by; source: the file, None for what is not one; inputs:
     the files of its stream, which `save` never overwrites.
     """
@@ -54,7 +54,7 @@ class Prediction:
 
     @property
     def area(self) -> float:
-        """The mask's share of the picture, in [0, 1]."""
+        """The mask's share of the image, in [0, 1]."""
         return float(self.mask.mean())
 
     def save(self, folder: str | Path, overlay: bool = True) -> list[Path]:
@@ -122,12 +122,12 @@ class _Loaded:
 
 
 class Predictor:
-    """A model ready for pictures: `Predictor("runs/a/best")("photo.jpg").save("out")`.
+    """A model ready for images: `Predictor("runs/a/best")("photo.jpg").save("out")`.
 
     model: a folder, hub id or shipped name for CamoSegmenter.from_pretrained, or a module mapping images
     [B, 3, S, S] in [0, 1] to logits [B, 1, S, S], which is moved to the device, laid out channels_last and
     set to eval in place.
-    device: "auto" takes CUDA or MPS where there is one. precision: see polyscale.precision. size: the side S, the
+    device: "auto" takes CUDA or MPS where there is one. precision: see polyscale.inference. size: the side S, the
     model's own `input_size` by default. threshold: at or above it a pixel belongs to the mask.
 
     Raises UserError for a model that cannot be loaded, a device or precision that is not there, a bad size or
@@ -156,9 +156,9 @@ class Predictor:
     @overload
     def __call__(self, source: ImageSource) -> Prediction: ...
     def __call__(self, source: ImageSource) -> Prediction | list[Prediction]:
-        """Predict one picture, or each of a list (which keeps all results in memory; `stream` does not).
+        """Predict one image, or each of a list (which keeps all results in memory; `stream` does not).
 
-        A picture is what polyscale.images.read_image takes: a path, encoded bytes, a PIL image, an array [H, W],
+        An image is what polyscale.data.images.read_image takes: a path, encoded bytes, a PIL image, an array [H, W],
         [H, W, 1|3|4] or a tensor [H, W], [1|3|4, H, W]; arrays and tensors hold bool, uint8, uint16 or floats in
         [0, 1]. Raises UserError (ImageError) for the first that cannot be read.
         """
@@ -176,7 +176,7 @@ class Predictor:
     ) -> Iterator[Prediction | Failure]:
         """A result for each of `paths`, in order; a file that cannot be read gives a Failure and the rest goes on.
 
-        Files are read by `workers` threads ahead of the model. At most 2 * batch_size + workers + 1 decoded pictures
+        Files are read by `workers` threads ahead of the model. At most 2 * batch_size + workers + 1 decoded images
         are in memory, and one probability map at full size. Names are the stems of the files, told apart by suffix or
         folder where two are the same.
         """
@@ -238,7 +238,7 @@ def probability_maps(model: nn.Module, images: Tensor, device: torch.device, pre
 
 
 def _load(model: str | Path) -> nn.Module:
-    from camo_seg.model import CamoSegmenter
+    from camo_seg.model.network import CamoSegmenter
 
     return CamoSegmenter.from_pretrained(model)
 

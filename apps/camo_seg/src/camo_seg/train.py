@@ -4,7 +4,7 @@ from pathlib import Path
 
 from camo_seg.build import build_model, build_set
 from camo_seg.config import Config
-from camo_seg.evaluate import KeptMasks, evaluate
+from camo_seg.evaluation.evaluate import KeptMasks, evaluate
 from camo_seg.objective import Objective
 from polyscale.settings import to_yaml
 from polyscale.training import Run, param_groups

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from iqa.config import Config, DataSettings
 from iqa.data import QualitySet, open_split
-from iqa.data.views import ChainSet, Look, ViewSet
-from iqa.model import QualityNet, look
-from iqa.statistics import SceneStatistics
-from polyscale.weights import load_tensors
+from iqa.data.training import ChainSet, Look, ViewSet
+from iqa.features.spatial import SceneStatistics
+from iqa.model.network import QualityNet, look
+from polyscale.models.weights import load_tensors
 
-SYNTHETIC_EVAL = 240  # pictures in each of the synthetic validation and test splits
+SYNTHETIC_EVAL = 240  # images in each of the synthetic validation and test splits
 
 
 def build_model(config: Config, low: float = 0.0, high: float = 100.0) -> QualityNet:
@@ -39,7 +39,7 @@ def build_model(config: Config, low: float = 0.0, high: float = 100.0) -> Qualit
 
 
 def build_set(data: DataSettings, split: str, size: int, *, cache: bool = False) -> QualitySet:
-    """The "train", "val" or "test" split (or "all"), whole pictures of at most `size` squared pixels."""
+    """The "train", "val" or "test" split (or "all"), whole images of at most `size` squared pixels."""
     return open_split(
         data.path,
         split,
@@ -50,7 +50,7 @@ def build_set(data: DataSettings, split: str, size: int, *, cache: bool = False)
         lower_better=data.lower_better,
         split_column=data.split_column,
         val_fraction=data.val_fraction,
-        seed=0,  # which pictures are cut off for validation does not change with train.seed
+        seed=0,  # which images are cut off for validation does not change with train.seed
         counts=(data.train_images, SYNTHETIC_EVAL, SYNTHETIC_EVAL),
         cache=cache,
     )
@@ -80,7 +80,7 @@ class Views:
 
 
 def build_views(config: Config, look: Look) -> Views:
-    """The training pictures cropped and mirrored, ordered chains of some, and whole ones to validate on."""
+    """The training images cropped and mirrored, ordered chains of some, and whole ones to validate on."""
     data, size = config.data, config.model.image_size
     base = build_set(data, "train", size)
     train = ViewSet(base, look, data.crop, data.flip, data.cache)

@@ -13,38 +13,38 @@ Layout = Literal[
 
 
 class DataSettings(Settings):
-    """Which pictures and opinions to learn from, and how to show them."""
+    """Which images and opinions to learn from, and how to show them."""
 
     path: str = "synthetic"
     """Folder of a data set or csv of paths and scores; synthetic is the embedded, generated one."""
     layout: Layout = "auto"
     """Layout of that folder; auto tells it from the folder's names."""
     images: str | None = None
-    """Folder of the pictures where it is not the usual one."""
+    """Folder of the images where it is not the usual one."""
     scale: tuple[float, float] | None = None
     """Lowest and highest possible score of a csv; none: the first that fits of 0-1, 1-5, 0-5, 1-10, 0-10, 0-100."""
     lower_better: bool | None = None
-    """Whether the scores of a csv tell how bad a picture is; must be said where their column is called dmos."""
+    """Whether the scores of a csv tell how bad an image is; must be said where their column is called dmos."""
     split_column: str = ""
     """Column of a csv that names the split, such as official_split; empty finds one called split."""
     val_fraction: float = Field(0.15, gt=0, le=0.8)
-    """Share of the training pictures cut off for validation where the data set has no validation split."""
+    """Share of the training images cut off for validation where the data set has no validation split."""
     train_images: int = Field(1200, ge=1)
-    """Training pictures to generate for the synthetic set."""
+    """Training images to generate for the synthetic set."""
     crop: int | None = Field(None, ge=32)
-    """Side of the random crop that a training step sees, after model.shrink; none takes whole pictures of one size."""
+    """Side of the random crop that a training step sees, after model.shrink; none takes whole images of one size."""
     flip: bool = True
-    """Mirror half of the training pictures."""
+    """Mirror half of the training images."""
     chains: int = Field(0, ge=0)
-    """Well-liked training pictures to show untouched and under one distortion at five levels (loss.chains)."""
+    """Well-liked training images to show untouched and under one distortion at five levels (loss.chains)."""
     chain_batch: int = Field(2, ge=1)
-    """Chains of six pictures in a training step, beside train.batch_size pictures."""
+    """Chains of six images in a training step, beside train.batch_size images."""
     cross: str | None = None
     """Another data set that is scored after every validation, never chosen by."""
     cross_split: Literal["all", "test"] = "all"
     """How much of that data set."""
     cache: bool = True
-    """Keep the training pictures in memory, decoded and shrunk, with their statistics."""
+    """Keep the training images in memory, decoded and shrunk, with their statistics."""
 
 
 class ModelSettings(Settings):
@@ -61,11 +61,11 @@ class ModelSettings(Settings):
     fusion: Literal["concat", "attention"] = "concat"
     """How the stages are joined: side by side, or weighed by attention first."""
     statistics: bool = False
-    """Take in natural scene statistics of the whole picture beside the backbone."""
+    """Take in natural scene statistics of the whole image beside the backbone."""
     shrink: int = Field(1, ge=1, le=8)
-    """The backbone sees the picture shrunk by this factor (the statistics see all of it)."""
+    """The backbone sees the image shrunk by this factor (the statistics see all of it)."""
     image_size: int = Field(512, ge=32)
-    """Pictures of more than this side squared are shrunk to it, aspect kept; smaller ones stay as they are."""
+    """Images of more than this side squared are shrunk to it, aspect kept; smaller ones stay as they are."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Dropout of the hyper-network and of the networks it writes."""
     drop_path: float = Field(0.2, ge=0, lt=1)
@@ -86,7 +86,7 @@ class LossSettings(Settings):
     chains: float = Field(1.0, ge=0)
     """Weight of the order within data.chains: every level has to score loss.margin lower than the one before."""
     margin: float | None = Field(None, gt=0)
-    """Units of the score between ordered pictures from which they cost nothing; closer opinions are not ranked.
+    """Units of the score between ordered images from which they cost nothing; closer opinions are not ranked.
     None is a twentieth of the range of the opinions."""
     spread: float = Field(0.02, ge=0)
     """Weight of the likelihood that teaches the model its own spread; moves no score."""

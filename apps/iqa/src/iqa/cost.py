@@ -6,13 +6,13 @@ import torch
 
 from iqa.build import build_model
 from iqa.config import Config
-from polyscale.cost import Cost, cost_row, count
+from polyscale.models.cost import Cost, cost_row, count
 
 
 def cost_rows(config: Config, height: int, width: int) -> list[dict[str, Any]]:
     """One row for the single-scale network, one for the multi-scale one where the configuration has it.
 
-    Counted for one picture of height x width, in one pass, as polyscale.cost counts.
+    Counted for one image of height x width, in one pass, as polyscale.models.cost counts.
     """
     names = {False: "single scale (last stage)", True: f"multi-scale ({config.model.fusion})"}
     costs = {m: _cost(config, m, height, width) for m in (False, True)[: 1 + config.model.multiscale]}

@@ -1,4 +1,4 @@
-"""A model as one ONNX file that scores pictures of any size, any number at once, without torch.
+"""A model as one ONNX file that scores images of any size, any number at once, without torch.
 
 torch.onnx writes adaptive pools of unknown size wrong or not at all; here they become two products with the matrices of
 their windows, which is the same mean. The file is then run beside the model at sizes that it was not traced at, and
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from iqa.units import said_range
+from polyscale.data.images import replace_file
 from polyscale.errors import UserError
-from polyscale.images import replace_file
 
 TOLERANCE = 1e-4  # of the range of scores, between the file and the model
 LEAST_TORCH = (2, 8)  # 2.6 and 2.7 write files that fail the comparison

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iqa.config import LossSettings
-from iqa.data.synthetic import CHAIN
+from iqa.data.synthetic.labels import CHAIN
 from polyscale.errors import UserError
 from polyscale.losses import norm_in_norm_loss, ranking_loss
 
@@ -19,7 +19,7 @@ class Objective:
 
     Targets [B] are shares of the opinions' range. The network says (scores, those of each reader, log variances), all
     [B + 6 C], see QualityNet.forward; every reader has the same loss, the parts are their means. The first B belong to
-    the targets, the last 6 C to C chains (data.views.ChainSet): all untouched pictures first, the worst level last.
+    the targets, the last 6 C to C chains (data.views.ChainSet): all untouched images first, the worst level last.
     """
 
     def __init__(self, settings: LossSettings, low: float, high: float) -> None:
@@ -28,7 +28,7 @@ class Objective:
         if self.margin >= 1:
             raise UserError(
                 f"loss.margin: {settings.margin:g} given, but the opinions range from {low:g} to {high:g} only: no "
-                "two pictures would be ranked"
+                "two images would be ranked"
             )
 
     def __call__(self, said: tuple[Tensor, list[Tensor], Tensor], targets: Tensor) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
-"""Scores of any picture: one in, one result out, or a stream of files that outlives a broken one.
+"""Scores of any image: one in, one result out, or a stream of files that outlives a broken one.
 
-The picture is brought to the network's size exactly as in training (`data.read_network_image`), never cropped and never
-squeezed, so that the same picture always gets the same score.
+The image is brought to the network's size exactly as in training (`data.read_network_image`), never cropped and never
+squeezed, so that the same image always gets the same score.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from iqa.data import network_image, read_network_image
-from iqa.quality_map import draw_quality
+from iqa.predict_map import draw_quality
 from iqa.units import decimals, said_range
+from polyscale.data.images import ImageSource, image_size, read_image, resize_map
+from polyscale.data.naming import unique_names
+from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
-from polyscale.images import ImageSource, image_size, read_image, resize_map
-from polyscale.naming import unique_names
-from polyscale.precision import autocast, resolve_device, resolve_precision
-from polyscale.prefetch import prefetch
+from polyscale.inference.precision import autocast, resolve_device, resolve_precision
 
 LARGE = 1 << 25  # pixels; of files beyond this one at a time is decoded, however many threads there are
-LOOK_AHEAD = 8  # batches that may be open at once while pictures of equal size are gathered
+LOOK_AHEAD = 8  # batches that may be open at once while images of equal size are gathered
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The quality of one picture.
+    """The quality of one image.
 
     score: in the opinions' units, within [low, high], higher is better. spread: the standard deviation of the opinion
     around the score that the model expects, same units. name: unique within its stream. source: the file, None for
-    what is not one. width, height: of the picture, upright, in pixels.
+    what is not one. width, height: of the image, upright, in pixels.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Failure:
 
 @dataclass(eq=False)
 class _Waiting:
-    """A picture at the network's size, uint8 [3, h, w], and its result once there is one."""
+    """An image at the network's size, uint8 [3, h, w], and its result once there is one."""
 
     name: str
     source: Path | None
@@ -101,11 +101,11 @@ class _Waiting:
 
 
 class Predictor:
-    """A model ready for pictures: `Predictor()("photo.jpg").score`.
+    """A model ready for images: `Predictor()("photo.jpg").score`.
 
     model: a shipped name, folder or hub id for QualityNet.from_pretrained, or a QualityNet, which is moved to the
     device and set to eval in place. device: "auto" takes CUDA or MPS where there is one. precision: see
-    polyscale.precision; fp32 by default, because users compare scores.
+    polyscale.inference.precision; fp32 by default, because users compare scores.
 
     Raises UserError for a model that cannot be loaded and for a device or precision that is not there.
     """
@@ -123,9 +123,9 @@ class Predictor:
     @overload
     def __call__(self, source: ImageSource) -> Prediction: ...
     def __call__(self, source: ImageSource) -> Prediction | list[Prediction]:
-        """Score one picture, or each of a list.
+        """Score one image, or each of a list.
 
-        A picture is what polyscale.images.read_image takes: a path, encoded bytes, a PIL image, an array [H, W],
+        An image is what polyscale.data.images.read_image takes: a path, encoded bytes, a PIL image, an array [H, W],
         [H, W, 1|3|4] or a tensor [H, W], [1|3|4, H, W]; arrays and tensors hold bool, uint8, uint16 or floats in
         [0, 1]. Raises UserError (ImageError) for the first that cannot be read.
         """
@@ -142,8 +142,8 @@ class Predictor:
     ) -> Iterator[Prediction | Failure]:
         """A result for each of `paths`, in order; a file that cannot be read gives a Failure and the rest goes on.
 
-        Files are read by `workers` threads ahead of the model; pictures that have the same size for the network go
-        through it together, up to `batch_size`. At most (LOOK_AHEAD + 1) * batch_size + workers pictures wait in
+        Files are read by `workers` threads ahead of the model; images that have the same size for the network go
+        through it together, up to `batch_size`. At most (LOOK_AHEAD + 1) * batch_size + workers images wait in
         memory, at the network's size. Names are the stems of the files, told apart by suffix or folder.
         """
         if batch_size < 1 or workers < 0:
@@ -152,11 +152,11 @@ class Predictor:
         return self._stream(sources, batch_size, workers)
 
     def map(self, source: ImageSource) -> NDArray[np.float32]:
-        """Local quality float32 [H, W] in the score's units at the picture's own size, for what `__call__` takes."""
+        """Local quality float32 [H, W] in the score's units at the image's own size, for what `__call__` takes."""
         return resize_map(self._quality_map(read_network_image(source, self.model.input_size)), image_size(source))
 
     def draw_map(self, source: ImageSource) -> NDArray[np.uint8]:
-        """The picture beside its local quality, uint8 [h, w, 3]: dark where it is worst, light where it is best."""
+        """The image beside its local quality, uint8 [h, w, 3]: dark where it is worst, light where it is best."""
         image = read_image(source, at_least=4 * self.model.input_size**2)
         return draw_quality(image, self._quality_map(network_image(image, self.model.input_size)), self.score_range)
 
@@ -223,7 +223,7 @@ class Predictor:
 
 def load(model: nn.Module | str | Path) -> nn.Module:
     """The QualityNet that a user means: a shipped name, a folder, a hub id, or itself."""
-    from iqa.model import QualityNet
+    from iqa.model.network import QualityNet
 
     return model if isinstance(model, nn.Module) else QualityNet.from_pretrained(model)
 

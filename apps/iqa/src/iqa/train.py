@@ -4,7 +4,7 @@ from pathlib import Path
 
 from iqa.build import Views, build_look, build_model, build_views
 from iqa.config import Config
-from iqa.evaluate import evaluate
+from iqa.evaluation.evaluate import evaluate
 from iqa.objective import Objective
 from polyscale.settings import to_yaml
 from polyscale.training import Run, param_groups

@@ -1,19 +1,10 @@
-"""Polyscale: multi-scale blocks, losses and a training loop for PyTorch.
+"""Multi-scale blocks, losses and a training loop for PyTorch.
 
-Every public block and loss is reachable here (`polyscale.UNet`) and in its package (`polyscale.blocks.UNet`);
-nothing, torch included, is imported before a name is used.
+Every public block and loss is available here (`polyscale.UNet`) and in its package (`polyscale.blocks.UNet`).
+Nothing is imported before a name is first used, not even torch.
 """
 
-from polyscale import blocks, losses
-from polyscale._lazy import lazy_exports
+import lazy_loader
 
-_EXPORTS: dict[str, str] = {
-    "Backbone": "polyscale.backbones",
-    "create_backbone": "polyscale.backbones",
-    "UserError": "polyscale.errors",
-    **blocks._EXPORTS,
-    **losses._EXPORTS,
-}
-
-__all__ = list(_EXPORTS)
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+__version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -40,7 +40,7 @@ def test_resume_takes_no_other_settings(trained: Path) -> None:
 
 def test_predict_goes_on_after_a_broken_file(trained: Path, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), (90, 90, 90)).save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"not a picture")
+    (tmp_path / "b.png").write_bytes(b"not an image")
     result = call("predict", tmp_path, "--model", trained, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "b.png" in result.stderr

@@ -3,9 +3,9 @@
 `data.augment` is not imported here: only training needs it, and torchvision, which it takes, loads slower than torch.
 """
 
-from .dataset import CamoSet, Sample, network_image, network_mask
-from .open import describe, open_split
-from .synthetic import SyntheticSource, synthetic_sample
+from camo_seg.data.dataset import CamoSet, Sample, network_image, network_mask
+from camo_seg.data.open import describe, open_split
+from camo_seg.data.synthetic.scenes import SyntheticSource, synthetic_sample
 
 __all__ = [
     "CamoSet",

@@ -1,4 +1,4 @@
-"""Joint augmentation of picture and mask: flip, turn, crop, colour, grey, blur.
+"""Joint augmentation of image and mask: flip, turn, crop, colour, grey, blur.
 
 The recipe is the field's (flip, small rotation, zoom, colour jitter). Flips and colours are torchvision's v2
 transforms; rotation and crop are one resampling of our own, because v2's pad + rotate + resized crop took 11 ms at
@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 Pair = tuple[Tensor, Tensor]
 
-HUE_SHARE = 0.25  # of the pictures have their hue turned: through HSV it costs three times all other colours together
+HUE_SHARE = 0.25  # of the images have their hue turned: through HSV it costs three times all other colours together
 
 
 class CamoAugment(torch.nn.Module):

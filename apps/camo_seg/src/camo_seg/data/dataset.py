@@ -1,4 +1,4 @@
-"""The data set class of camo-seg: pictures and masks of any source, brought to the network's size and cached.
+"""The data set class of camo-seg: images and masks of any source, brought to the network's size and cached.
 
 A source knows how to read sample i at its original size; CamoSet resizes, caches, augments and makes tensors.
 """
@@ -13,13 +13,13 @@ from PIL import Image
 
 from polyscale.errors import UserError
 
-CACHE_BYTES = 2**30  # of resized uint8 pictures and masks: 4096 samples at 256 px, 1820 at 384 px
+CACHE_BYTES = 2**30  # of resized uint8 images and masks: 4096 samples at 256 px, 1820 at 384 px
 
 Augment = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 class Sample(NamedTuple):
-    """A picture uint8 [H, W, 3] and its mask bool [H, W]."""
+    """An image uint8 [H, W, 3] and its mask bool [H, W]."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
@@ -99,7 +99,7 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.names)
 
     def original(self, index: int) -> Sample:
-        """The picture uint8 [H, W, 3] and mask bool [H, W] at original size. Raises UserError naming a bad file."""
+        """The image uint8 [H, W, 3] and mask bool [H, W] at original size. Raises UserError naming a bad file."""
         return self.source.read(index)
 
     def _resized(self, index: int) -> torch.Tensor:

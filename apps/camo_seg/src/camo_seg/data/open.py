@@ -7,13 +7,12 @@ from typing import Any, get_args
 import numpy as np
 
 from camo_seg.config import MOST_VALIDATION, Layout
+from camo_seg.data.dataset import CACHE_BYTES, Augment, CamoSet, Source
+from camo_seg.data.formats.bundles import LAYOUTS, all_test
+from camo_seg.data.formats.pairs import PairSource, list_pairs
+from camo_seg.data.formats.splits import Listing, completed
+from camo_seg.data.synthetic.scenes import SyntheticSource
 from polyscale.errors import UserError
-
-from .bundles import LAYOUTS, all_test
-from .dataset import CACHE_BYTES, Augment, CamoSet, Source
-from .pairs import PairSource, list_pairs
-from .splits import Listing, completed
-from .synthetic import SyntheticSource
 
 SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = get_args(Layout)
@@ -43,8 +42,8 @@ def open_split(
 
     `path` is "synthetic" (then `counts` scenes per split, drawn with `seed` at `native_size`) or a folder: any
     folder pair, COD10K-v3, CAMO, CHAMELEON, NC4K or the standard bundle, told apart by their folders or named by
-    `layout`; layout "test" puts every picture in the test split. `masks` names the mask folder where `path` is a plain
-    folder of pictures (layouts auto, pairs and test). `val_fraction` of train is cut off for validation where the set
+    `layout`; layout "test" puts every image in the test split. `masks` names the mask folder where `path` is a plain
+    folder of images (layouts auto, pairs and test). `val_fraction` of train is cut off for validation where the set
     has none, always alike for one `seed`. `test_set` picks one test set of a bundle by name; None takes all of them.
 
     Raises UserError, one line naming file, folder or setting, for whatever is missing or does not fit.
@@ -142,9 +141,9 @@ def one_test_set(listing: Listing, name: str) -> Listing:
 
 
 def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[dict[str, Any]]:
-    """One row per split: pictures, their sizes and how large the objects are; `settings` are those of open_split.
+    """One row per split: images, their sizes and how large the objects are; `settings` are those of open_split.
 
-    Areas are shares of the picture, read from at most `at_most` masks spread evenly over the split ("measured").
+    Areas are shares of the image, read from at most `at_most` masks spread evenly over the split ("measured").
     """
     settings = {"size": 1, "cache": False, **settings}
     if os.fspath(path) == SYNTHETIC:
@@ -161,7 +160,7 @@ def _row(split: str, part: CamoSet, at_most: int) -> dict[str, Any]:
     heights, widths = zip(*(mask.shape for mask in masks), strict=True)
     return {
         "split": split,
-        "pictures": len(part),
+        "images": len(part),
         "measured": len(chosen),
         "height": f"{min(heights)}-{max(heights)}",
         "width": f"{min(widths)}-{max(widths)}",

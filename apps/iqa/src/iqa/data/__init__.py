@@ -1,10 +1,10 @@
-"""Data sets of iqa: the embedded synthetic pictures, CSV files of scores, and the benchmarks by their layouts."""
+"""Data sets of iqa: the embedded synthetic images, CSV files of scores, and the benchmarks by their layouts."""
 
-from .check import check
-from .dataset import QualitySet, network_image, network_size, read_network_image
-from .listing import Entry, Finding, Listing
-from .open import describe, list_folder, open_split
-from .views import ChainSet, ViewSet
+from iqa.data.check import check
+from iqa.data.dataset import QualitySet, network_image, network_size, read_network_image
+from iqa.data.listing import Entry, Finding, Listing
+from iqa.data.open import describe, list_folder, open_split
+from iqa.data.training import ChainSet, ViewSet
 
 __all__ = [
     "ChainSet",

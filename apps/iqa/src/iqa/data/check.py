@@ -1,4 +1,4 @@
-"""`iqa data check`: opens every picture of a data set and says what would spoil a training or a test on it."""
+"""`iqa data check`: opens every image of a data set and says what would spoil a training or a test on it."""
 
 import hashlib
 import os
@@ -12,19 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from iqa.data.duplicates import NEAR, difference_hash, groups_of, near_pairs
+from iqa.data.listing import Entry, Finding, Listing, completed, grouped, problems, wants_grouping
+from iqa.data.open import SYNTHETIC, FolderPath, files_readable, listed, reading_of
+from polyscale.data.images import read_image
+from polyscale.data.naming import plural
 from polyscale.errors import UserError
-from polyscale.images import read_image
-from polyscale.naming import counted
 
-from .hashes import NEAR, difference_hash, groups_of, near_pairs
-from .listing import Entry, Finding, Listing, completed, grouped, problems, wants_grouping
-from .open import SYNTHETIC, FolderPath, files_readable, listed, reading_of
-
-THREADS = min(8, os.cpu_count() or 1)  # each may hold one whole picture
+THREADS = min(8, os.cpu_count() or 1)  # each may hold one whole image
 
 
 class Look(NamedTuple):
-    """What is kept of a picture: a digest of its pixels and its difference hash; or why it cannot be read."""
+    """What is kept of an image: a digest of its pixels and its difference hash; or why it cannot be read."""
 
     digest: bytes
     bits: NDArray[np.bool_]
@@ -41,10 +40,10 @@ def check(
 ) -> list[Finding]:
     """All findings on a data set, the worst first; [] where there is nothing to say; `settings` as for list_folder.
 
-    Errors: pictures that cannot be read, missing and out-of-range scores, repeated names. Warnings: pictures that are
+    Errors: images that cannot be read, missing and out-of-range scores, repeated names. Warnings: images that are
     pixel for pixel or nearly (dHash, at most 20 of 256 bits) the same in two splits, or the same twice in one, and why
     it cannot be trained on. Notes: how the set was read. Splits that it lacks are cut as training would cut them.
-    `progress(done, total)` is called after each picture.
+    `progress(done, total)` is called after each image.
 
     Raises UserError where the data set cannot be listed: missing files or columns, no such folder.
     """
@@ -63,7 +62,7 @@ def check(
                 progress(done, len(entries))
     broken = [look.error for look in looks.values() if look.error]
     if broken:
-        findings.append(Finding("error", f"{counted(len(broken), 'picture')} not readable", broken))
+        findings.append(Finding("error", f"{plural(len(broken), 'image')} not readable", broken))
     sound = {split: [e for e in part if not looks[e.image].error] for split, part in listing.splits.items()}
     if not findings:
         sound, untrainable = _cut(replace(listing, splits=sound), looks, val_fraction, seed)
@@ -92,7 +91,7 @@ def _cut(
     except UserError as error:
         return listing.splits, [Finding("warning", f"cannot be trained on: {error}", [])]
     missing = " and no ".join(name for name in ("train", "val") if not splits.get(name))
-    return splits, [Finding("warning", f"cannot be trained on: no {missing} pictures", [])] if missing else []
+    return splits, [Finding("warning", f"cannot be trained on: no {missing} images", [])] if missing else []
 
 
 def _bits(entries: Sequence[Entry], looks: dict[Path, Look]) -> NDArray[np.bool_]:
@@ -100,7 +99,7 @@ def _bits(entries: Sequence[Entry], looks: dict[Path, Look]) -> NDArray[np.bool_
 
 
 def _repeated(splits: dict[str, list[Entry]], looks: dict[Path, Look]) -> Iterator[Finding]:
-    """Pictures that one split holds twice, pixel for pixel."""
+    """Images that one split holds twice, pixel for pixel."""
     for split, part in splits.items():
         by_digest: dict[bytes, list[Entry]] = {}
         for entry in part:
@@ -108,11 +107,11 @@ def _repeated(splits: dict[str, list[Entry]], looks: dict[Path, Look]) -> Iterat
         twins = [" = ".join(entry.name for entry in same) for same in by_digest.values() if len(same) > 1]
         if twins:
             where = f" of {split}" if split else ""
-            yield Finding("warning", f"{counted(len(twins), 'picture')}{where} there more than once", twins)
+            yield Finding("warning", f"{plural(len(twins), 'image')}{where} there more than once", twins)
 
 
 def _shared(splits: dict[str, list[Entry]], looks: dict[Path, Look]) -> Iterator[Finding]:
-    """Pictures of test that train or val hold as well, and of val that train holds: identical, or nearly."""
+    """Images of test that train or val hold as well, and of val that train holds: identical, or nearly."""
     for later, earlier in (("test", ("train", "val")), ("val", ("train",))):
         known = [entry for split in earlier for entry in splits.get(split, [])]
         if not known or not splits.get(later):
@@ -121,12 +120,10 @@ def _shared(splits: dict[str, list[Entry]], looks: dict[Path, Look]) -> Iterator
         digests = {looks[entry.image].digest for entry in known}
         equal = [entry.name for entry in splits[later] if looks[entry.image].digest in digests]
         if equal:
-            yield Finding(
-                "warning", f"{counted(len(equal), 'picture')} of {later}, pixel for pixel in {where} too", equal
-            )
+            yield Finding("warning", f"{plural(len(equal), 'image')} of {later}, pixel for pixel in {where} too", equal)
         pairs = near_pairs(_bits(splits[later], looks), _bits(known, looks))
         near = [splits[later][index].name for index in np.unique(pairs[:, 0])]
         near = [name for name in near if name not in set(equal)]
         if near:
-            pictures = f"{counted(len(near), 'picture')} of {later}"
+            pictures = f"{plural(len(near), 'image')} of {later}"
             yield Finding("warning", f"{pictures} with near-duplicates in {where} (dHash, {NEAR} of 256 bits)", near)

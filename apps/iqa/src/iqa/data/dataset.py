@@ -1,6 +1,6 @@
-"""The data set class of iqa: pictures of any source with their scores, brought to the network's size and cached.
+"""The data set class of iqa: images of any source with their scores, brought to the network's size and cached.
 
-The seed squeezed every picture to 384 x 512 whatever its aspect, and enlarged small ones; here `network_image` keeps
+The seed squeezed every image to 384 x 512 whatever its aspect, and enlarged small ones; here `network_image` keeps
 the aspect, never enlarges, and is the one preprocessing of training, evaluation and prediction.
 """
 
@@ -14,18 +14,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from iqa.data.listing import Entry
+from polyscale.data.images import ImageSource, image_size, read_image
 from polyscale.errors import UserError
-from polyscale.images import ImageSource, image_size, read_image
 
-from .listing import Entry
-
-CACHE_BYTES = 2**31  # of uint8 pictures at the network's size: 2,700 at 512 x 512, 10,900 at 256 x 256
+CACHE_BYTES = 2**31  # of uint8 images at the network's size: 2,700 at 512 x 512, 10,900 at 256 x 256
 
 Bytes = NDArray[np.uint8]
 
 
 class Source(Protocol):
-    """Where pictures come from: what is known of each, picture i at its original size, uint8 [H, W, 3], and that size,
+    """Where images come from: what is known of each, image i at its original size, uint8 [H, W, 3], and that size,
     (H, W), without its pixels.
     """
 
@@ -41,7 +40,7 @@ class Source(Protocol):
 
 
 class FileSource:
-    """The pictures of a listing's entries."""
+    """The images of a listing's entries."""
 
     def __init__(self, entries: Sequence[Entry], low: float, high: float) -> None:
         self.entries, self.low, self.high = list(entries), low, high
@@ -62,7 +61,7 @@ class FileSource:
 
 
 def network_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """(height, width) of a picture for the network: of equal aspect, at most `size` squared pixels, never enlarged."""
+    """(height, width) of an image for the network: of equal aspect, at most `size` squared pixels, never enlarged."""
     area = size * size
     if height * width <= area:
         return height, width
@@ -81,7 +80,7 @@ def network_image(image: Bytes, size: int) -> torch.Tensor:
 
 
 def read_network_image(source: ImageSource, size: int) -> torch.Tensor:
-    """A picture as polyscale.images.read_image takes it, to uint8 [3, h, w] for the network; large files stay cheap.
+    """An image as read_image takes it, to uint8 [3, h, w] for the network; large files stay cheap.
 
     At least four times the pixels that remain are decoded, so that the anti-aliased resize decides how they look.
     """
@@ -97,7 +96,7 @@ def random_crop(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def mirrored(image: torch.Tensor, side: int) -> torch.Tensor:
-    """The picture [C, h, w] continued by its mirror images below and to the right until no side is below `side`."""
+    """The image [C, h, w] continued by its mirror images below and to the right until no side is below `side`."""
     for axis in (-2, -1):
         while image.shape[axis] < side:
             image = torch.cat(
@@ -107,13 +106,13 @@ def mirrored(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
-    """Pictures of one split with their scores, whole, at the network's size; training crops and mirrors them in views.
+    """Images of one split with their scores, whole, at the network's size; training crops and mirrors them in views.
 
     `[i]` is {"image": float32 [3, h, w] in [0, 1] of at most `size` squared pixels, "score": float32 scalar, 0 at `low`
     and 1 at `high`, "index": i}. `names`, `scores` (the set's own units, higher is better), `subsets` and `references`
-    are in the order of the indices. `original(i)` is the picture as it lies, `picture(i)` the uint8 one of `[i]`.
+    are in the order of the indices. `original(i)` is the image as it lies, `image(i)` the uint8 one of `[i]`.
 
-    With `cache`, pictures at the network's size stay in memory up to `cache_bytes`, filled as they are first read or
+    With `cache`, images at the network's size stay in memory up to `cache_bytes`, filled as they are first read or
     at once by `preload`; worker processes inherit what was filled before the fork.
     """
 
@@ -140,7 +139,7 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         self._held = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the cached pictures: a copy in another process fills its own."""
+        """Without the cached images: a copy in another process fills its own."""
         return {**self.__dict__, "_pictures": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -151,11 +150,11 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.names)
 
     def original(self, index: int) -> Bytes:
-        """The picture uint8 [H, W, 3] at its original size. Raises UserError naming a bad file."""
+        """The image uint8 [H, W, 3] at its original size. Raises UserError naming a bad file."""
         return self.source.read(range(len(self))[index])
 
     def picture(self, index: int) -> torch.Tensor:
-        """The whole picture at the network's size, uint8 [3, h, w], neither cropped nor flipped."""
+        """The whole image at the network's size, uint8 [3, h, w], neither cropped nor flipped."""
         held = self._pictures.get(index)
         if held is not None:
             return held
@@ -169,7 +168,7 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         return image
 
     def preload(self, progress: Callable[[int, int], None] | None = None, threads: int | None = None) -> None:
-        """Fill the cache now, in threads; `progress(done, total)` is called after each picture."""
+        """Fill the cache now, in threads; `progress(done, total)` is called after each image."""
         with ThreadPoolExecutor(threads) as pool:
             for done, _ in enumerate(pool.map(self.picture, range(len(self))), 1):
                 if progress is not None:

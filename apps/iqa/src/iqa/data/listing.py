@@ -1,4 +1,4 @@
-"""What a data set folder holds, before any picture is opened: entries by split, and what is wrong with them.
+"""What a data set folder holds, before any image is opened: entries by split, and what is wrong with them.
 
 Scores are "higher is better" from here on: a set that publishes DMOS is turned as it is listed.
 """
@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from polyscale.data.images import natural_key
+from polyscale.data.naming import plural
+from polyscale.data.splits import completed as complete
 from polyscale.errors import UserError
-from polyscale.images import natural_key
-from polyscale.naming import counted
-from polyscale.splits import completed as complete
 
 TEST_FRACTION = 0.2  # of a data set without any split: the field's 8:2
 _MIDDLE_BYTES = 4096
 
 
 class Entry(NamedTuple):
-    """One picture: its unique name, file, mean opinion score, subset and the group a cut keeps whole ("" for none)."""
+    """One image: its unique name, file, mean opinion score, subset and the group a cut keeps whole ("" for none)."""
 
     name: str
     image: Path
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 class Listing:
     """A data set by split ("train", "val", "test"; "" holds what has none yet), scores in [low, high].
 
-    `near_duplicates`: pictures are known to resemble each other, so that validation must be cut by their hashes.
+    `near_duplicates`: images are known to resemble each other, so that validation must be cut by their hashes.
     """
 
     title: str
@@ -57,7 +57,7 @@ def some(names: Iterable[object]) -> str:
 
 
 def turned(entries: Sequence[Entry], low: float, high: float) -> list[Entry]:
-    """The entries with scores that told how bad a picture is (DMOS): score = low + high - dmos."""
+    """The entries with scores that told how bad an image is (DMOS): score = low + high - dmos."""
     return [entry._replace(score=low + high - entry.score) for entry in entries]
 
 
@@ -83,10 +83,10 @@ def problems(listing: Listing) -> list[Finding]:
     files = Counter(entry.image for entry in entries if entry.name not in set(twice))
     again = [path.name for path, count in files.items() if count > 1]
     found = {
-        f"{counted(len(empty), 'picture')} without a score": empty,
-        f"{counted(len(outside), 'score')} outside the scale {listing.low:g} to {listing.high:g}": outside,
-        f"{counted(len(twice), 'name')} listed more than once{_in_two_splits(listing, twice)}": twice,
-        f"{counted(len(again), 'file')} listed under several names": again,
+        f"{plural(len(empty), 'image')} without a score": empty,
+        f"{plural(len(outside), 'score')} outside the scale {listing.low:g} to {listing.high:g}": outside,
+        f"{plural(len(twice), 'name')} listed more than once{_in_two_splits(listing, twice)}": twice,
+        f"{plural(len(again), 'file')} listed under several names": again,
     }
     return [Finding("error", text, names) for text, names in found.items() if names]
 
@@ -110,7 +110,7 @@ def checked(listing: Listing) -> Listing:
 
 
 def with_copies_noted(listing: Listing) -> Listing:
-    """The listing with a note on test pictures whose file, byte for byte, lies in train or val as well.
+    """The listing with a note on test images whose file, byte for byte, lies in train or val as well.
 
     Only files of equal length are read.
     """
@@ -124,7 +124,7 @@ def with_copies_noted(listing: Listing) -> Listing:
         kept = {key(entry.image) for entry in test}
         other = [entry for entry in other if key(entry.image) in kept]
     copies = [entry.name for entry in test]
-    note = f"{counted(len(copies), 'picture')} of test, byte for byte in train or val too: {some(copies)}"
+    note = f"{plural(len(copies), 'image')} of test, byte for byte in train or val too: {some(copies)}"
     return replace(listing, notes=[*listing.notes, note]) if copies else listing
 
 
@@ -144,7 +144,7 @@ def _digest(path: Path) -> bytes:
 
 
 def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
-    """The listing with test and validation splits cut where it has none, pictures of one reference kept together.
+    """The listing with test and validation splits cut where it has none, images of one reference kept together.
 
     Look-alikes are drawn one by one and then follow the first of their group: hashes may differ by a bit between
     decoders, and one group more or less must not change the whole draw.
@@ -159,9 +159,7 @@ def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
     )
     if alone and "train" in splits and "val" not in listing.splits:
         moved = _together(splits)
-        notes.append(
-            f"{counted(moved, 'picture')} changed sides so that train and val share no near-duplicates (dHash)"
-        )
+        notes.append(f"{plural(moved, 'image')} changed sides so that train and val share no near-duplicates (dHash)")
     return replace(listing, splits=splits, notes=[*listing.notes, *notes])
 
 
@@ -191,5 +189,5 @@ def grouped(listing: Listing, groups: Sequence[int]) -> Listing:
 
 
 def wants_grouping(listing: Listing) -> bool:
-    """Whether a validation split is to be cut from pictures that are known to resemble each other."""
+    """Whether a validation split is to be cut from images that are known to resemble each other."""
     return listing.near_duplicates and "train" in listing.splits and "val" not in listing.splits

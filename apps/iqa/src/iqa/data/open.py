@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from iqa.data.dataset import CACHE_BYTES, FileSource, QualitySet, Source
+from iqa.data.duplicates import groups_of_files
+from iqa.data.formats.csvs import Reading, is_csv, list_csv
+from iqa.data.formats.layouts import LAYOUTS, list_layout, located
+from iqa.data.listing import Listing, checked, completed, grouped, wants_grouping, with_copies_noted
 from polyscale.errors import UserError
-
-from .csvs import Reading, is_csv, list_csv
-from .dataset import CACHE_BYTES, FileSource, QualitySet, Source
-from .hashes import groups_of_files
-from .layouts import LAYOUTS, list_layout, located
-from .listing import Listing, checked, completed, grouped, wants_grouping, with_copies_noted
 
 SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = ("auto", "csv", *LAYOUTS)
@@ -42,16 +41,16 @@ def open_split(
     cache: bool = True,
     cache_bytes: int = CACHE_BYTES,
 ) -> QualitySet:
-    """The "train", "val", "test" split of a data set, or "all" of it, with pictures of at most `size` squared pixels.
+    """The "train", "val", "test" split of a data set, or "all" of it, with images of at most `size` squared pixels.
 
-    `path` is "synthetic" (then `counts` drawn pictures per split, `native_size` a side), a CSV file of pictures and
+    `path` is "synthetic" (then `counts` drawn images per split, `native_size` a side), a CSV file of images and
     scores, or a folder with one or with a known data set, told from its files or named by `layout`. `images` is the
-    folder of pictures where it is not the usual one. `scale`, `lower_better` and `split_column` are for CSV files (see
+    folder of images where it is not the usual one. `scale`, `lower_better` and `split_column` are for CSV files (see
     csvs.Reading). Official splits are kept; `val_fraction` of train is cut off for validation where the set has none,
     always alike for one `seed`, references and near-duplicates kept whole.
 
     Raises UserError, one line naming file, column or setting, for whatever is missing or does not fit, and before any
-    picture is opened for scores out of range, repeated names and pictures without score.
+    image is opened for scores out of range, repeated names and images without score.
     """
     if split not in (*SPLITS, "all"):
         raise UserError(f"split must be one of {', '.join(SPLITS)} or all, given {split}", exit_code=2)
@@ -71,7 +70,7 @@ def open_split(
 
 
 def _synthetic(split: str, counts: tuple[int, int, int], seed: int, side: int) -> Source:
-    from .synthetic import SyntheticSource
+    from iqa.data.synthetic.labels import SyntheticSource
 
     if split == "all":
         raise UserError(f"{SYNTHETIC} has the splits {', '.join(SPLITS)}; all of it has no end", exit_code=2)
@@ -90,7 +89,7 @@ def list_folder(
     val_fraction: float = 0.15,
     seed: int = 0,
 ) -> Listing:
-    """The entries of a data set by split, checked, without opening any picture but those whose hashes are needed.
+    """The entries of a data set by split, checked, without opening any image but those whose hashes are needed.
 
     `split` names the one that is wanted: for "test" no validation is cut, for "all" everything is under "all".
     """
@@ -144,7 +143,7 @@ def listed(path: FolderPath, layout: str, reading: Reading) -> Listing:
         _only_for_csv(layout, reading)
         return list_layout(root, layout, reading.images)
     if not is_csv(root):
-        raise UserError(f"{path}: no known data set here ({', '.join(LAYOUTS)}), nor a CSV file of pictures and scores")
+        raise UserError(f"{path}: no known data set here ({', '.join(LAYOUTS)}), nor a CSV file of images and scores")
     return list_csv(root, reading)
 
 
@@ -172,9 +171,9 @@ def given(listing: Listing) -> list[str]:
 
 
 def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[dict[str, Any]]:
-    """One row per split: pictures, scores, sizes and subsets; `settings` are those of open_split.
+    """One row per split: images, scores, sizes and subsets; `settings` are those of open_split.
 
-    Sizes are read from the headers of at most `at_most` pictures spread evenly over the split.
+    Sizes are read from the headers of at most `at_most` images spread evenly over the split.
     """
     settings = {"size": 1, "cache": False, **settings}
     if os.fspath(path) == SYNTHETIC:
@@ -194,7 +193,7 @@ def _row(split: str, part: QualitySet, at_most: int) -> dict[str, Any]:
     heights, widths = zip(*sizes, strict=True)
     return {
         "split": split,
-        "pictures": len(part),
+        "images": len(part),
         "score_min": float(part.scores.min()),
         "score_median": float(np.median(part.scores)),
         "score_max": float(part.scores.max()),

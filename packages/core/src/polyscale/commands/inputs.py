@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from polyscale.data.naming import natural_key
 from polyscale.errors import UserError
-from polyscale.naming import natural_key
 
 
 def gather_inputs(

@@ -1,15 +1,5 @@
-"""The training loop that every app shares: see `run`. Settings import without torch."""
+"""The training loop that every application shares: see `run`. Settings import without torch."""
 
-from polyscale._lazy import lazy_exports
+import lazy_loader
 
-_EXPORTS: dict[str, str] = {
-    "NonFiniteLossError": "polyscale.training.state",
-    "Run": "polyscale.training.run",
-    "TrainSettings": "polyscale.training.options",
-    "lr_factor": "polyscale.training.schedule",
-    "param_groups": "polyscale.training.schedule",
-    "read_journal": "polyscale.training.journal",
-}
-
-__all__ = list(_EXPORTS)
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

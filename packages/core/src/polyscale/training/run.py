@@ -36,11 +36,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from polyscale.commands import note, progress
 from polyscale.errors import UserError
-from polyscale.precision import resolve_precision
+from polyscale.inference.precision import resolve_precision
 from polyscale.training import checkpoint
 from polyscale.training.journal import Journal
+from polyscale.training.loader import EpochBatches, Seeded
 from polyscale.training.options import TrainSettings
-from polyscale.training.order import EpochBatches, Seeded
 from polyscale.training.schedule import lr_factor
 from polyscale.training.state import NonFiniteLossError, Progress, Signals, averaged
 

@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from app_name.data import Discs
 from app_name.evaluate import BASELINES, evaluate, probabilities
 from app_name.model import Segmenter
-from polyscale.drawing import overlay
-from polyscale.report import Report
+from polyscale.report.drawing import overlay
+from polyscale.report.page import Report
 from polyscale.training import read_journal
 
 EXAMPLES = 4
@@ -45,7 +45,7 @@ def write_results(
 
 @torch.inference_mode()
 def examples(model: Segmenter, dataset: Discs) -> list[tuple[Any, str]]:
-    """(overlay, caption) of the first pictures of `dataset`."""
+    """(overlay, caption) of the first images of `dataset`."""
     pictures = []
     for index in range(min(EXAMPLES, len(dataset))):
         image = dataset[index]["image"]

@@ -45,7 +45,7 @@ def train(
     epoch = f"epoch {finished.progress.best_epoch + 1} of {config.train.epochs}, chosen on val"
     table(rows(result), title=f"test split, {len(test_set)} images, {epoch}")
     note(f"made {out}: best/ (weights), metrics.json, report.html (open it in a browser)")
-    note(f"next: app-name predict PICTURES --model {out}")
+    note(f"next: app-name predict IMAGES --model {out}")
 
 
 @app.command(name="eval")
@@ -82,15 +82,15 @@ def evaluate(
 
 @app.command()
 def predict(
-    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or globs; - reads a list from stdin.")],
+    inputs: Annotated[list[str], typer.Argument(help="Images, folders or globs; - reads a list from stdin.")],
     model: Annotated[str, typer.Option("--model", "-m", help="As in app-name eval.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks and overlays.")] = Path("predictions"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a picture, write no files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line an image, write no files.")] = False,
 ) -> None:
-    """Write each picture's mask and overlay at its own size, or print JSON lines."""
+    """Write each image's mask and overlay at its own size, or print JSON lines."""
     from app_name.predict import Predictor
-    from polyscale.images import IMAGE_SUFFIXES
-    from polyscale.naming import unique_names
+    from polyscale.data.images import IMAGE_SUFFIXES
+    from polyscale.data.naming import unique_names
 
     files = gather_inputs(inputs, IMAGE_SUFFIXES)
     predictor = Predictor(model)
@@ -109,7 +109,7 @@ def predict(
             else:
                 result.save(out)
     if not as_json and failed < len(files):
-        note(f"made {out}: {len(files) - failed} of {len(files)} pictures (_mask.png, _overlay.png)")
+        note(f"made {out}: {len(files) - failed} of {len(files)} images (_mask.png, _overlay.png)")
     if failed:
         raise typer.Exit(1)
 

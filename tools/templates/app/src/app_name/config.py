@@ -14,7 +14,7 @@ class DataSettings(Settings):
     eval_images: int = Field(64, ge=1)
     """Images in each of the validation and test splits."""
     contrast: float = Field(0.3, gt=0, le=1)
-    """How much brighter than its ground a disc is, on the scale of the pictures, [0, 1]."""
+    """How much brighter than its ground a disc is, on the scale of the images, [0, 1]."""
 
 
 class ModelSettings(Settings):

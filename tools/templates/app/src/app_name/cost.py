@@ -1,4 +1,4 @@
-"""What a configuration costs: parameters and multiply-adds of one picture."""
+"""What a configuration costs: parameters and multiply-adds of one image."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 
 from app_name.build import build_model
 from app_name.config import Config
-from polyscale.cost import count
+from polyscale.models.cost import count
 
 
 def cost(config: Config) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.backbones import create_backbone
 from polyscale.blocks import FeatureFusion
-from polyscale.weights import Pretrained
+from polyscale.models.backbones import create_backbone
+from polyscale.models.weights import Pretrained
 
 
 class Segmenter(Pretrained):

@@ -1,4 +1,4 @@
-"""Prediction on any picture, at its own size."""
+"""Prediction on any image, at its own size."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from app_name.model import Segmenter
-from polyscale.drawing import overlay
-from polyscale.images import ImageSource, read_image, resize_map, save_png, to_tensor
-from polyscale.precision import resolve_device
+from polyscale.data.images import ImageSource, read_image, resize_map, save_png, to_tensor
+from polyscale.inference.precision import resolve_device
+from polyscale.report.drawing import overlay
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model sees in one picture: probability float32 [H, W] in [0, 1], image uint8 [H, W, 3]."""
+    """What the model sees in one image: probability float32 [H, W] in [0, 1], image uint8 [H, W, 3]."""
 
     name: str
     probability: NDArray[np.float32] = field(repr=False)
@@ -34,14 +34,14 @@ class Prediction:
         return [save_png(Path(folder) / f"{self.name}_{kind}.png", picture) for kind, picture in pictures.items()]
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold: name, size, the mask's share of the picture, the highest probability."""
+        """What JSON can hold: name, size, the mask's share of the image, the highest probability."""
         height, width = self.mask.shape
         area, highest = float(self.mask.mean()), float(self.probability.max())
         return {"name": self.name, "width": width, "height": height, "area": area, "max_probability": highest}
 
 
 class Predictor:
-    """A model ready for pictures: `Predictor("runs/a")("photo.jpg", "photo").save("out")`.
+    """A model ready for images: `Predictor("runs/a")("photo.jpg", "photo").save("out")`.
 
     model: a folder or hub id for Segmenter.from_pretrained, or a Segmenter. Raises UserError where it cannot be loaded.
     """
@@ -53,7 +53,7 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, source: ImageSource, name: str = "image") -> Prediction:
-        """Predict what polyscale.images.read_image takes: a path, bytes, PIL image, array or tensor.
+        """Predict what polyscale.data.images.read_image takes: a path, bytes, PIL image, array or tensor.
 
         Raises UserError naming a file that cannot be read.
         """

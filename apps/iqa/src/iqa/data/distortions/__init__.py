@@ -1,4 +1,4 @@
-"""Distortions of pictures: kinds as in KADID-10k (Lin et al. 2019) and chains of a camera, each at five levels.
+"""Distortions of images: kinds as in KADID-10k (Lin et al. 2019) and chains of a camera, each at five levels.
 
 Written from the paper's description. A kind is a function (image, strength, rng) -> image of uint8 RGB bytes of any
 size from 1x1 on; LEVELS holds the strength of its levels 1 (barely visible) to 5 (severe). All randomness comes from
@@ -13,10 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from iqa.data.distortions import blur, camera, colour, noise
+from iqa.data.distortions.pixels import Bytes, Rng
 from polyscale.errors import UserError
-
-from . import blur, camera, colour, noise
-from .pixels import Bytes, Rng
 
 Distortion = Callable[[Bytes, float, Rng], Bytes]
 
@@ -70,7 +69,7 @@ DISTORTIONS: dict[str, Distortion] = {function.__name__: function for function i
 
 
 def distort(image: Bytes, kind: str, level: int, rng: Rng) -> Bytes:
-    """The picture, uint8 [H, W, 3], under a distortion of DISTORTIONS at a level of 1 to 5: uint8 [H, W, 3].
+    """The image, uint8 [H, W, 3], under a distortion of DISTORTIONS at a level of 1 to 5: uint8 [H, W, 3].
 
     Raises UserError for a kind or a level that does not exist, ValueError for an array that is not RGB bytes.
     """

@@ -1,6 +1,6 @@
 """Blurs and spatial distortions of KADID-10k: Gaussian, lens, motion; pixelate, jitter, displaced patches, blocks.
 
-Lengths are in pixels of the picture itself, so that a crop of a distorted picture is a distorted crop.
+Lengths are in pixels of the image itself, so that a crop of a distorted image is a distorted crop.
 """
 
 import math
@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from .pixels import Bytes, Rng, convolved, disc, gaussian, path_kernel, to_bytes
+from iqa.data.distortions.pixels import Bytes, Rng, convolved, disc, gaussian, path_kernel, to_bytes
 
 MOST_SQUARES = 400  # drawn at once, whatever the level: a higher level uses more of the same list
 
@@ -53,14 +53,14 @@ def jitter(image: Bytes, strength: float, rng: Rng) -> Bytes:
 
 
 def _squares(rng: Rng, height: int, width: int, side: int, share: float) -> list[tuple[int, int]]:
-    """Corners of squares that together have `share` of the picture's area; a larger share continues the same list."""
+    """Corners of squares that together have `share` of the image's area; a larger share continues the same list."""
     places = rng.random((MOST_SQUARES, 2))
     count = min(MOST_SQUARES, max(1, math.ceil(share * height * width / side**2)))
     return [(int(y * (height - side + 1)), int(x * (width - side + 1))) for y, x in places[:count]]
 
 
 def displaced_patches(image: Bytes, strength: float, rng: Rng) -> Bytes:
-    """Non-eccentricity patches: squares replaced by a neighbouring piece of the picture; `strength`: share of area."""
+    """Non-eccentricity patches: squares replaced by a neighbouring piece of the image; `strength`: share of area."""
     height, width = image.shape[:2]
     side = max(1, min(height, width) // 24)
     result = image.copy()
@@ -73,7 +73,7 @@ def displaced_patches(image: Bytes, strength: float, rng: Rng) -> Bytes:
 
 
 def colour_blocks(image: Bytes, strength: float, rng: Rng) -> Bytes:
-    """Squares of one random colour each laid over the picture; `strength`: share of area."""
+    """Squares of one random colour each laid over the image; `strength`: share of area."""
     height, width = image.shape[:2]
     side = max(1, min(height, width) // 20)
     result = image.copy()

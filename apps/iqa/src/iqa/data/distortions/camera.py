@@ -1,4 +1,4 @@
-"""Compression, and the chains of a camera: depth of field, shaken exposures, blown highlights, pictures sent on."""
+"""Compression, and the chains of a camera: depth of field, shaken exposures, blown highlights, images sent on."""
 
 import io
 import math
@@ -7,14 +7,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .pixels import LINEAR, Bytes, Rng, convolved, curve, disc, from_linear, path_kernel, smooth_field
+from iqa.data.distortions.pixels import (
+    LINEAR,
+    Bytes,
+    Rng,
+    convolved,
+    curve,
+    disc,
+    from_linear,
+    path_kernel,
+    smooth_field,
+)
 
 LONGEST = 16000  # pixels a side that every codec takes (WebP ends at 16383)
 LAYERS = 3  # of blur between sharp and fully out of focus
 
 
 def _coded(image: Bytes, **options: Any) -> Bytes:
-    """The picture through a codec of Pillow and back; sides beyond LONGEST go in pieces."""
+    """The image through a codec of Pillow and back; sides beyond LONGEST go in pieces."""
     for axis in (0, 1):
         if image.shape[axis] > LONGEST:
             pieces = np.array_split(image, math.ceil(image.shape[axis] / LONGEST), axis)
@@ -48,7 +58,7 @@ def webp(image: Bytes, strength: float, rng: Rng) -> Bytes:
 
 
 def recompression(image: Bytes, strength: float, rng: Rng) -> Bytes:
-    """Shrunk by 1 + strength, JPEG, enlarged, JPEG again: a picture that was sent on."""
+    """Shrunk by 1 + strength, JPEG, enlarged, JPEG again: an image that was sent on."""
     height, width = image.shape[:2]
     small = (max(1, round(width / (1 + strength))), max(1, round(height / (1 + strength))))
     reduced = np.asarray(Image.fromarray(image).resize(small, Image.Resampling.BICUBIC))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from .pixels import Bytes, Field, Rng, curve, gaussian, luma, to_bytes
+from iqa.data.distortions.pixels import Bytes, Field, Rng, curve, gaussian, luma, to_bytes
 
 RAMP = np.arange(256, dtype=np.float64)
 
@@ -38,7 +38,7 @@ def colour_shift(image: Bytes, strength: float, rng: Rng) -> Bytes:
 
 
 def colour_quantise(image: Bytes, strength: float, rng: Rng) -> Bytes:
-    """The best 2 ** (8 - strength) or so colours of the picture, dithered."""
+    """The best 2 ** (8 - strength) or so colours of the image, dithered."""
     picture = Image.fromarray(image)
     colours = max(2, round(2 ** (8 - strength)))
     palette = picture.reduce(max(1, min(picture.size) // 128)).quantize(colours, Image.Quantize.MEDIANCUT)

@@ -1,7 +1,7 @@
 """Arithmetic that the distortions share: rounding, linear light, fast blurs, kernels of paths, smooth fields.
 
 Pillow blurs bytes (three box passes, independent of the radius); kernels of any other shape go through one float32
-FFT of the mirrored picture, which is faster than scipy.ndimage from about nine taps on.
+FFT of the mirrored image, which is faster than scipy.ndimage from about nine taps on.
 """
 
 import math
@@ -56,7 +56,7 @@ def luma(image: Bytes) -> Bytes:
 
 
 def convolved(picture: Field, kernels: Sequence[Field]) -> list[Field]:
-    """The picture [H, W, 3] through each kernel [k, k] (odd sides), mirrored beyond its borders: float32 [H, W, 3]."""
+    """The image [H, W, 3] through each kernel [k, k] (odd sides), mirrored beyond its borders: float32 [H, W, 3]."""
     height, width = picture.shape[:2]
     margin = max(kernel.shape[0] for kernel in kernels) // 2
     planes = np.pad(picture.transpose(2, 0, 1), ((0, 0), (margin, margin), (margin, margin)), "symmetric")

@@ -9,7 +9,7 @@ SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
 class Discs(torch.utils.data.Dataset[dict[str, Any]]):
-    """`count` pictures of a split: sample i is a function of (seed, split, i, size, contrast) alone.
+    """`count` images of a split: sample i is a function of (seed, split, i, size, contrast) alone.
 
     `[i]` is {"image": float32 [3, size, size] in [0, 1], "mask": float32 [1, size, size] in {0, 1}}.
     """

@@ -1,0 +1,192 @@
+"""Folder pairs: a folder of images and a folder of masks, matched by name, with or without a split of their own.
+
+The split comes from, in this order: folders named train/val/test around or inside the pair, a `split` column of
+split.csv or meta.csv, or a seeded draw. Groups (a `group` column: one object photographed several times) stay whole.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from camo_seg.data.dataset import Sample
+from camo_seg.data.formats.splits import Listing, Pair, split_by_table
+from polyscale.data.images import IMAGE_SUFFIXES, image_size, read_image, read_mask
+from polyscale.data.naming import natural_key
+from polyscale.data.splits import SPLIT_WORDS
+from polyscale.errors import UserError
+
+IMAGE_FOLDERS = ("image", "images", "img", "imgs")
+MASK_FOLDERS = (
+    "mask",
+    "masks",
+    "gt",
+    "gts",
+    "gt_object",
+    "groundtruth",
+    "annotation",
+    "annotations",
+    "label",
+    "labels",
+)
+_MASK_ENDING = re.compile(r"[_-](mask|gt|seg|segmentation|groundtruth|label)$", re.IGNORECASE)
+
+
+class PairSource:
+    """Reads pairs from disk. `check_sizes` compares every mask with its image by the file headers alone."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = list(pairs)
+        self.names = [pair.name for pair in self.pairs]
+
+    def check_sizes(self) -> None:
+        for pair in self.pairs:
+            _same_size(pair, image_size(pair.image), image_size(pair.mask))
+
+    def read(self, index: int) -> Sample:
+        pair = self.pairs[index]
+        sample = Sample(read_image(pair.image), read_mask(pair.mask))
+        _same_size(pair, sample.image.shape[:2], sample.mask.shape)
+        return sample
+
+
+def _same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    if tuple(image) != tuple(mask):
+        turned = "; does the image carry an EXIF turn that its mask lacks?" if tuple(image) == mask[::-1] else ""
+        sizes = f"mask of {mask[1]} x {mask[0]} pixels for {pair.image.name} of {image[1]} x {image[0]}"
+        raise UserError(f"{pair.mask}: {sizes}{turned}")
+
+
+def subfolder(root: Path, names: Iterable[str]) -> Path | None:
+    """The folder in `root` called like the first of `names` that exists, whatever its capitals."""
+    present = {path.name.casefold(): path for path in sorted(root.iterdir(), reverse=True) if path.is_dir()}
+    return next((present[name.casefold()] for name in names if name.casefold() in present), None)
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """Image files in and below `folder`, by relative path without suffix ("train/a"), in natural order."""
+    found: dict[str, Path] = {}
+    walk = os.walk(folder, followlinks=True, onerror=_refused)
+    paths = [Path(top, name) for top, _, names in walk for name in names]
+    for path in sorted(paths, key=lambda path: natural_key(path.relative_to(folder).as_posix())):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        key = path.relative_to(folder).with_suffix("").as_posix()
+        if key in found:
+            raise UserError(f"{path}: same name as {found[key].name}; one image needs one file")
+        found[key] = path
+    return found
+
+
+def _refused(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def match(images: dict[str, Path], masks: dict[str, Path]) -> tuple[list[Pair], list[Path]]:
+    """Pairs of equal name, and the images left without a mask.
+
+    A mask is looked for under the same relative name, then (masks in one flat folder) under the bare stem where that
+    is unique among images and masks; a mask may end in _mask, _gt or the like.
+    """
+    by_key: dict[str, Path] = {}
+    by_stem: dict[str, Path | None] = {}
+    for key, path in masks.items():
+        for name in (key, _MASK_ENDING.sub("", key)):
+            by_key.setdefault(name, path)
+        stem = _MASK_ENDING.sub("", Path(key).name)
+        for name in {stem, Path(key).name}:
+            by_stem[name] = None if name in by_stem else path
+    stems = Counter(Path(key).name for key in images)
+    pairs, alone = [], []
+    for key, image in images.items():
+        stem = Path(key).name
+        mask = by_key.get(key) or (by_stem.get(stem) if stems[stem] == 1 else None)
+        if mask is None:
+            alone.append(image)
+        else:
+            pairs.append(Pair(key, image, mask))
+    return pairs, alone
+
+
+def folder_pair(root: Path) -> tuple[Path, Path] | None:
+    """The image and the mask folder directly in `root`, or None."""
+    images, masks = subfolder(root, IMAGE_FOLDERS), subfolder(root, MASK_FOLDERS)
+    return (images, masks) if images and masks else None
+
+
+def read_pairs(images: Path, masks: Path, notes: list[str], *, strict: bool = True) -> list[Pair]:
+    """All pairs of two folders. An image without mask is an error naming it, or where not `strict` a note."""
+    pictures, mask_files = files_in(images), files_in(masks)
+    if not pictures:
+        raise UserError(f"{images}: no images in this folder")
+    if not mask_files:
+        raise UserError(f"{masks}: no masks in this folder")
+    pairs, alone = match(pictures, mask_files)
+    if alone and (strict or not pairs):
+        first = ", ".join(path.name for path in alone[:3]) + (", ..." if len(alone) > 3 else "")
+        raise UserError(f"{images}: {len(alone)} of {len(pictures)} images have no mask in {masks}: {first}")
+    if alone:
+        notes.append(f"{images}: {len(alone)} files without a mask are left out, first {alone[0].name}")
+    return pairs
+
+
+def note_spare_masks(masks: Path, pairs: Iterable[Pair], notes: list[str]) -> None:
+    """Remark on mask files that no pair uses."""
+    used = {pair.mask for pair in pairs}
+    spare = [path for path in files_in(masks).values() if path not in used]
+    if spare:
+        notes.append(f"{masks}: {len(spare)} masks belong to no image and are left out, first {spare[0].name}")
+
+
+def list_pairs(root: Path, masks: Path | None = None) -> Listing:
+    """The listing of a folder pair under `root`, or of the folder `root` of images with its `masks` elsewhere."""
+    notes: list[str] = []
+    nested = {} if masks else _nested(root)
+    if nested:
+        splits = {}
+        for name, (pictures, mask_folder) in nested.items():
+            splits[name] = [p._replace(name=f"{name}/{p.name}") for p in read_pairs(pictures, mask_folder, notes)]
+            note_spare_masks(mask_folder, splits[name], notes)
+        return Listing(root.name, splits, notes)
+    folders = (root, masks) if masks else folder_pair(root)
+    if folders is None:
+        raise UserError(
+            f"{root}: no folder of images ({', '.join(IMAGE_FOLDERS)}) beside one of masks"
+            f" ({', '.join(MASK_FOLDERS[:5])}, ...), nor a known benchmark"
+        )
+    pairs = read_pairs(*folders, notes)
+    note_spare_masks(folders[1], pairs, notes)
+    inside = _inner_split(folders[0], pairs)
+    if inside:
+        return Listing(root.name, inside, notes)
+    table = next((path for name in ("split.csv", "meta.csv") if (path := root / name).is_file()), None)
+    if table is not None:
+        return Listing(root.name, split_by_table(table, pairs, notes), notes)
+    return Listing(root.name, {"": pairs}, notes)
+
+
+def _nested(root: Path) -> dict[str, tuple[Path, Path]]:
+    """root/train/{images,masks} and the like, by split name."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        split, pair = SPLIT_WORDS.get(folder.name.casefold()), folder_pair(folder)
+        if split and pair:
+            found[split] = pair
+    return found
+
+
+def _inner_split(images: Path, pairs: list[Pair]) -> dict[str, list[Pair]]:
+    """Pairs by split where the image folder holds train, val or test folders; {} where it holds none."""
+    splits: dict[str, list[Pair]] = {}
+    outside = []
+    for pair in pairs:
+        top, _, rest = pair.name.partition("/")
+        split = SPLIT_WORDS.get(top.casefold()) if rest else None
+        if split is None:
+            outside.append(pair)
+        else:
+            splits.setdefault(split, []).append(pair)
+    if splits and outside:
+        raise UserError(f"{images}: holds {', '.join(splits)}, but {outside[0].name} lies in none of them")
+    return splits

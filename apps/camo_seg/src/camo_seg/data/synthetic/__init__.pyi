@@ -1,0 +1,2 @@
+from .scenes import SyntheticSource as SyntheticSource
+from .scenes import synthetic_sample as synthetic_sample

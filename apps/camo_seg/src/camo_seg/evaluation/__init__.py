@@ -1,0 +1,1 @@
+"""The field's protocol, baselines and the assessment."""

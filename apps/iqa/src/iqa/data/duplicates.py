@@ -1,0 +1,73 @@
+"""Difference hashes: which images are nearly the same, whatever their format, size and compression.
+
+dHash (Krawetz 2013) at 16 x 16: 256 bits, each whether the image, shrunk to 17 x 16 grey, grows brighter from one
+column to the next. Near-duplicates lie within a few bits of each other, two photographs of BIQ2021 about 126 apart.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from polyscale.data.decoding import MAX_PIXELS, name_of, opened, upright
+
+NEAR = 20  # bits of 256
+_SIDE = 16
+_BLOCK = 512
+
+
+def difference_hash(picture: Image.Image) -> NDArray[np.bool_]:
+    """The 256 bits of an image of any mode and size."""
+    small = picture.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BILINEAR)
+    grey = np.asarray(small)
+    return (grey[:, 1:] > grey[:, :-1]).ravel()
+
+
+def hash_file(path: Path) -> NDArray[np.bool_]:
+    """The hash of an image file, within two bits of that of all its pixels: a large JPEG is decoded at a part of its
+    size, and its luma alone. Raises ImageError naming the file."""
+    with opened(path, name_of(path), MAX_PIXELS) as image:
+        image.draft("L", (16 * _SIDE, 16 * _SIDE))
+        return difference_hash(upright(image))
+
+
+def hash_files(paths: Sequence[Path]) -> NDArray[np.bool_]:
+    """Hashes [N, 256] of many files, in threads (Pillow decodes outside the interpreter's lock)."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.stack(list(pool.map(hash_file, paths)))
+
+
+def near_pairs(first: NDArray[np.bool_], second: NDArray[np.bool_], bits: int = NEAR) -> NDArray[np.intp]:
+    """[M, 2] indices (i, j) of hashes at most `bits` apart, i of `first`, j of `second`."""
+    signs = 2 * second.astype(np.float32).T - 1
+    found = []
+    for start in range(0, len(first), _BLOCK):
+        agreement = (2 * first[start : start + _BLOCK].astype(np.float32) - 1) @ signs  # 256 - 2 * distance
+        found.append(np.argwhere(agreement >= first.shape[1] - 2 * bits) + np.array([start, 0]))
+    return np.concatenate(found) if found else np.zeros((0, 2), np.intp)
+
+
+def are_alike(first: Path, second: Path) -> bool:
+    """Whether two image files look like versions of one image. Raises ImageError naming a file."""
+    hashes = hash_files([first, second])
+    return bool(hashes.any(1).all()) and len(near_pairs(hashes[:1], hashes[1:])) > 0  # images of one colour have none
+
+
+def groups_of(hashes: NDArray[np.bool_]) -> list[int]:
+    """A group number for each hash [N, 256]: those at most NEAR bits apart, also over others in between, share it."""
+    pairs = near_pairs(hashes, hashes)
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(hashes), len(hashes)))
+    return [int(number) for number in connected_components(graph, directed=False)[1]]
+
+
+@lru_cache(maxsize=2)  # the training and the validation split of one process ask alike
+def groups_of_files(paths: tuple[Path, ...]) -> list[int]:
+    """As `groups_of`, of files: about 1.5 ms each for a JPEG of 512 x 512."""
+    return groups_of(hash_files(paths))

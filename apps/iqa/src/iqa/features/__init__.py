@@ -1,0 +1,1 @@
+"""Natural scene statistics of whole images."""

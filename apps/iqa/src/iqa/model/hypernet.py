@@ -1,0 +1,105 @@
+"""The hyper-network of HyperIQA: the image's content writes the weights of the small network that judges it.
+
+Sources: Su et al., "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper Network" (CVPR 2020) and
+the seed, which feeds it all four stages of a Swin. What differs: adaptive pools, so that any image size goes through
+at once (at 224 px the numbers are the same); the written network runs as batched matrix products instead of a grouped
+convolution or a module built per batch; the stages' vectors may leave room for other measurements of the image.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GRID = 7  # cells a side of the map that the weights are written from
+TARGET = (224, 112, 56, 28, 14)  # widths of the written network; neighbours' products are multiples of GRID**2
+_LOCAL = ((16, 8), (32, 4), (64, 2))  # channels and cells a side of the local vectors of the first three stages
+_LOCAL_OUT = 16
+
+Layer = tuple[Tensor, Tensor]  # weights [B, out, in] and biases [B, out] of one layer, one set per image
+
+
+class LocalDistortion(nn.Module):
+    """Stages [B, C_i, H_i, W_i] -> [B, out]: 16 numbers each of the first three, the rest of the last.
+
+    The early stages keep where things are (8x8, 4x4, 2x2 cells); distortions show there before meaning does.
+    """
+
+    def __init__(self, channels: Sequence[int], out: int) -> None:
+        super().__init__()
+        self.squeeze = nn.ModuleList(
+            nn.Conv2d(c, k, 1, bias=False) for c, (k, _) in zip(channels, _LOCAL, strict=False)
+        )
+        sizes = [k * cells**2 for k, cells in _LOCAL]
+        outs = [_LOCAL_OUT] * len(_LOCAL)
+        self.read = nn.ModuleList(
+            nn.Linear(i, o) for i, o in zip([*sizes, channels[-1]], [*outs, out - sum(outs)], strict=True)
+        )
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        parts = []
+        for i, (_, cells) in enumerate(_LOCAL):
+            # The 1x1 convolution and the mean commute: pooling first costs a fraction.
+            parts.append(self.read[i](self.squeeze[i](F.adaptive_avg_pool2d(stages[i], cells)).flatten(1)))
+        parts.append(self.read[-1](stages[-1].mean((2, 3))))
+        return torch.cat(parts, 1)
+
+
+class StageAttention(nn.Module):
+    """Four weights that add up to 1, one per stage, from the last stage: the seed's attention fusion."""
+
+    def __init__(self, channels: int, stages: int = 4, hidden: int = 256, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.score = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, stages)
+        )
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        weights: Tensor = self.score(stages[-1].mean((2, 3))).softmax(1)
+        return weights
+
+
+class HyperNet(nn.Module):
+    """A map [B, in_channels, 7, 7] -> what it says about the image [B, 112, 7, 7] (`read`), and from that the
+    weights and biases of the five layers of the target network (`forward`).
+    """
+
+    def __init__(self, in_channels: int, width: int = 112, hidden: Sequence[int] = (512, 256), dropout: float = 0.0):
+        super().__init__()
+        steps: list[nn.Module] = []
+        before = in_channels
+        for channels in (*hidden, width):
+            steps += [nn.Conv2d(before, channels, 1), nn.ReLU()]
+            before = channels
+        self.read = nn.Sequential(*steps, nn.Dropout(dropout))
+        pairs = list(itertools.pairwise(TARGET))
+        self.weights = nn.ModuleList(nn.Conv2d(width, i * o // GRID**2, 3, padding=1) for i, o in pairs)
+        self.biases = nn.ModuleList(nn.Linear(width, o) for _, o in pairs)
+        self.last_weight, self.last_bias = nn.Linear(width, TARGET[-1]), nn.Linear(width, 1)
+        for head in (*self.weights, *self.biases, self.last_weight, self.last_bias):
+            nn.init.kaiming_normal_(head.weight)
+
+    def forward(self, content: Tensor) -> list[Layer]:
+        pooled = content.mean((2, 3))
+        layers = []
+        for weight, bias, i, o in zip(self.weights, self.biases, TARGET[:-1], TARGET[1:], strict=True):
+            layers.append((weight(content).reshape(-1, o, i), bias(pooled)))
+        layers.append((self.last_weight(pooled)[:, None], self.last_bias(pooled)))
+        return layers
+
+
+def judge(vector: Tensor, layers: Sequence[Layer], dropout: float = 0.0, training: bool = False) -> Tensor:
+    """Run each image's own network: vector [B, 224] through `layers`, sigmoid between them -> [B].
+
+    Dropout follows every layer but the last two, as in the seed.
+    """
+    x = vector[..., None]
+    for i, (weight, bias) in enumerate(layers):
+        x = torch.baddbmm(bias[..., None], weight, x)
+        if i + 1 < len(layers):
+            x = x.sigmoid()
+        if i + 2 < len(layers):
+            x = F.dropout(x, dropout, training)
+    return x[:, 0, 0]

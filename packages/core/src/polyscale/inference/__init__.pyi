@@ -1,0 +1,3 @@
+from .precision import autocast as autocast
+from .precision import resolve_device as resolve_device
+from .precision import resolve_precision as resolve_precision

@@ -1,0 +1,2 @@
+from .contract import ModuleContract as ModuleContract
+from .ranks import run_ranks as run_ranks

@@ -1,0 +1,182 @@
+"""Command lines: every ending is one line and an exit code, and a bug keeps its traceback."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+import typer
+from torch.utils.data import DataLoader
+from typer.testing import CliRunner
+
+from polyscale import commands
+from polyscale.commands import application
+from polyscale.errors import UserError
+
+app = application("demo", "A demo.", distribution="polyscale")
+
+
+def raised(error: BaseException):
+    raise error
+
+
+class OutOfMemoryError(RuntimeError):
+    """Stands for torch.OutOfMemoryError, which is a RuntimeError too."""
+
+
+class Broken:
+    """A data set whose only image cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int):
+        raise UserError("a.png: cannot be read")
+
+
+FAULTS = {
+    "user": lambda: raised(UserError("a.png: broken\nin two lines")),
+    "usage": lambda: raised(UserError("lr: should be > 0", exit_code=2)),
+    "markup": lambda: raised(UserError("[red]x[/red].png: " + "long " * 60 + "end")),
+    "interrupt": lambda: raised(KeyboardInterrupt()),
+    "memory": lambda: raised(MemoryError()),
+    "cuda": lambda: raised(OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
+    "cpu": lambda: raised(RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")),
+    "worker": lambda: next(iter(DataLoader(Broken(), num_workers=1))),
+    "denied": lambda: raised(PermissionError(errno.EACCES, "Permission denied", "/out/x.png")),
+    "full": lambda: raised(OSError(errno.ENOSPC, "No space left on device")),
+    "missing": lambda: raised(FileNotFoundError(errno.ENOENT, "No such file", "weights.py")),
+    "exit": lambda: raised(typer.Exit(3)),
+    "abort": lambda: raised(typer.Abort()),
+    "bad": lambda: raised(typer.BadParameter("no")),
+    "bug": lambda: raised(RuntimeError("a bug")),
+    "value": lambda: raised(ValueError("a bug too")),
+    "result": lambda: 7,
+    "quiet": lambda: None,
+}
+
+
+@app.command()
+def go(kind: str, number: int = 1) -> object:
+    """Ends in the given way."""
+    return FAULTS[kind]()
+
+
+@app.command()
+def stop() -> None:
+    """Nothing."""
+
+
+def call(*args: str):
+    return CliRunner().invoke(app, list(args))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "message"),
+    [
+        ("user", 1, "error: a.png: broken in two lines\n"),
+        ("usage", 2, "error: lr: should be > 0\n"),
+        ("markup", 1, "error: [red]x[/red].png: " + "long " * 60 + "end\n"),
+        ("interrupt", 130, ""),
+        ("memory", 1, "error: out of memory: try a smaller batch"),
+        ("cuda", 1, "error: out of memory (2 GiB asked for): try a smaller batch"),
+        ("worker", 1, "error: a.png: cannot be read\n"),
+        ("denied", 1, "error: /out/x.png: Permission denied\n"),
+        ("full", 1, "error: No space left on device\n"),
+        ("cpu", 1, "error: out of memory: try a smaller batch"),
+        ("exit", 3, ""),
+        ("abort", 1, "error: aborted\n"),
+        ("bad", 2, "error: Invalid value: no See demo go --help\n"),
+        ("result", 0, ""),
+        ("quiet", 0, ""),
+    ],
+)
+def test_endings(kind, code, message):
+    result = call("go", kind)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == bool(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("bug", RuntimeError), ("value", ValueError), ("missing", FileNotFoundError)]
+)
+def test_a_bug_is_not_hidden(kind, error):
+    assert type(call("go", kind).exception) is error
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["stpo"], "error: No such command 'stpo'. Did you mean 'stop'? See demo --help\n"),
+        (["go"], "error: Missing argument 'kind'. See demo go --help\n"),
+        (["go", "quiet", "--numbre", "1"], "error: No such option: --numbre (Possible options: --number) See"),
+        (["go", "quiet", "--number", "x"], "error: Invalid value for '--number': "),
+    ],
+)
+def test_wrong_usage_is_one_line_with_a_suggestion(args, message):
+    result = call(*args)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_no_arguments_show_the_help_and_exit_2():
+    result = call()
+    assert result.exit_code == 2
+    assert "Ends in the given way." in result.stdout
+    assert result.stderr == ""
+    assert call("--help").exit_code == call("-h").exit_code == call("stop", "-h").exit_code == 0
+
+
+def test_version_is_the_distributions():
+    from importlib import metadata
+
+    result = call("--version")
+    assert (result.exit_code, result.stdout) == (0, f"demo {metadata.version('polyscale')}\n")
+
+
+SCRIPT = """
+import sys, os, signal
+from polyscale.commands import application, run
+app = application("demo", "A demo.", distribution="polyscale")
+@app.command()
+def many():
+    for i in range(200000): print(i)
+@app.command()
+def bug():
+    secret = "s3cret"; raise KeyError("the bug")
+@app.command()
+def interrupted():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    os.kill(os.getpid(), signal.SIGINT)
+def main(): run(app)
+"""
+
+
+def start(code: str, **named) -> subprocess.Popen:
+    code = f"{SCRIPT}\nsys.argv[0] = 'demo'\n{code}"
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_processes_end_as_promised():
+    pipe = start("sys.argv[1:] = ['many']; main()")
+    bug = start("sys.argv[1:] = ['bug']; main()")
+    interrupted = start("sys.argv[1:] = ['interrupted']; main()")
+    for _ in range(3):
+        pipe.stdout.readline()
+    pipe.stdout.close()  # as `demo many | head -3`
+    assert pipe.stderr.read() == ""
+    assert pipe.wait() == 1
+    _, stderr = bug.communicate()
+    assert bug.returncode == 1
+    assert stderr.startswith("Traceback")
+    assert stderr.endswith("KeyError: 'the bug'\n")
+    assert interrupted.communicate() == ("", "")
+    assert interrupted.returncode == 130
+
+
+def test_public_names():
+    assert {"application", "run", "gather_inputs", "keep_heap", "note", "progress", "table"} <= set(commands.__all__)
+    assert all(hasattr(commands, name) for name in commands.__all__)

@@ -1,0 +1,109 @@
+"""Precision: bf16 only where the processor has it, and errors that say what to use instead."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from polyscale.errors import UserError
+from polyscale.inference import precision
+
+XEON_CASCADE_LAKE = "processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni\nprocessor\t: 1\nflags\t\t: avx512_bf16\n"
+XEON_SAPPHIRE = "processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16 amx_tile\n"
+GRAVITON = "processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n"
+
+
+@pytest.fixture
+def fresh_cache():
+    precision.cpu_has_bf16.cache_clear()
+    yield
+    precision.cpu_has_bf16.cache_clear()
+
+
+def without_capabilities(monkeypatch, tmp_path, text):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    cpuinfo = tmp_path / "cpuinfo"
+    if text is not None:
+        cpuinfo.write_text(text)
+    monkeypatch.setattr(precision, "_CPUINFO", cpuinfo)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(XEON_CASCADE_LAKE, False), (XEON_SAPPHIRE, True), (GRAVITON, True), (None, False)]
+)
+def test_flags_of_the_system_decide_where_torch_does_not_say(fresh_cache, monkeypatch, tmp_path, text, expected):
+    without_capabilities(monkeypatch, tmp_path, text)
+    assert precision.cpu_has_bf16() is expected
+    dtype = precision.resolve_precision("auto", "cpu")
+    assert dtype == (torch.bfloat16 if expected else None)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"avx512_f": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+    ],
+)
+def test_torch_capabilities_decide_first(fresh_cache, monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert precision.cpu_has_bf16() is expected
+
+
+def test_this_processor_agrees_with_the_system(fresh_cache):
+    if not precision._CPUINFO.is_file():
+        pytest.skip("no /proc/cpuinfo here")
+    flags = precision._cpuinfo_flags(precision._CPUINFO.read_text())
+    assert precision.cpu_has_bf16() is bool(flags & set(precision._CPU_BF16))
+
+
+def test_explicit_precisions():
+    assert precision.resolve_precision("fp32", "cpu") is None
+    assert precision.resolve_precision("bf16", "cpu") is torch.bfloat16
+    assert isinstance(precision.autocast("fp32", "cpu"), nullcontext)
+
+
+def test_autocast_changes_the_type_of_a_product():
+    x = torch.ones(2, 2)
+    with precision.autocast("bf16", "cpu"):
+        assert (x @ x).dtype is torch.bfloat16
+    with precision.autocast("fp32", "cpu"):
+        assert (x @ x).dtype is torch.float32
+
+
+@pytest.mark.parametrize(("name", "says"), [("fp16", "fp16 needs a CUDA device"), ("half", "'half' is none of auto")])
+def test_what_cannot_be_done_is_a_usage_error(name, says):
+    with pytest.raises(UserError, match=says) as caught:
+        precision.resolve_precision(name, "cpu")
+    assert caught.value.exit_code == 2
+
+
+def test_gpu_rules_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert precision.resolve_precision("auto", "cuda") is None
+    assert precision.resolve_precision("fp16", "cuda") is torch.float16
+    with pytest.raises(UserError, match="has no bf16"):
+        precision.resolve_precision("bf16", "cuda:0")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert precision.resolve_precision("auto", "cuda") is torch.bfloat16
+
+
+def test_auto_device_takes_what_is_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert precision.resolve_device("auto").type == "cuda"
+    assert precision.resolve_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(UserError, match="no cuda:1"):
+        precision.resolve_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert precision.resolve_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("name", "says"), [("gpu", "'gpu' is none of auto, cpu"), ("meta", "has no meta")])
+def test_devices_that_are_not_there(name, says):
+    with pytest.raises(UserError, match=says):
+        precision.resolve_device(name)

@@ -20,7 +20,7 @@ from iqa.data import read_network_image
 from iqa.export import export_onnx
 from iqa.model.network import QualityNet
 from polyscale.commands import keep_heap
-from polyscale.data.images import list_images
+from polyscale.data.listing import list_images
 
 
 def main() -> None:

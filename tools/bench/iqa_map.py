@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from iqa.data import network_image
 from iqa.data.distortions import DISTORTIONS, distort
 from iqa.predict import Predictor
-from polyscale.data.images import list_images, read_image
+from polyscale.data.images import read_image
+from polyscale.data.listing import list_images
 
 KINDS = ("white_noise", "gaussian_blur", "lens_blur", "jpeg", "jpeg2000", "pixelate")
 

@@ -18,7 +18,8 @@ from scipy.stats import spearmanr
 
 from iqa.data.distortions import DISTORTIONS, distort
 from iqa.predict import Predictor
-from polyscale.data.images import list_images, read_image
+from polyscale.data.images import read_image
+from polyscale.data.listing import list_images
 
 LEVELS = range(6)  # 0: untouched
 

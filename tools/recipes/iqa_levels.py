@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from iqa.data.distortions import DISTORTIONS
-from polyscale.data.images import list_images, read_image
+from polyscale.data.images import read_image
+from polyscale.data.listing import list_images
 
 Array = NDArray[np.float64]
 

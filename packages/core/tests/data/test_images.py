@@ -16,7 +16,6 @@ from PIL import Image
 from polyscale.data.images import (
     ImageError,
     image_size,
-    list_images,
     read_image,
     read_mask,
     replace_file,
@@ -335,19 +334,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert len(list(tmp_path.iterdir())) == 1
     with pytest.raises(UserError, match="cannot be written"):
         replace_file(path / "below-a-file.bin", b"x")
-
-
-def test_list_images(tmp_path: Path) -> None:
-    names = ["img10.png", "img2.JPG", "Img1.tif", "10.png", "9.png", "a.png"]
-    for name in [*names, "notes.txt", ".hidden.png", "._img2.JPG"]:
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "folder.png").mkdir()
-    found = [path.name for path in list_images(tmp_path)]
-    assert found == ["9.png", "10.png", "a.png", "Img1.tif", "img2.JPG", "img10.png"]
-    with pytest.raises(UserError, match="no such file or folder"):
-        list_images(tmp_path / "missing")
-    with pytest.raises(UserError, match=r"notes\.txt: is a file, not a folder"):
-        list_images(tmp_path / "notes.txt")
 
 
 def test_reading_does_not_import_torch(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from polyscale.data.images import natural_key
-from polyscale.data.naming import plural
+from polyscale.data.naming import natural_key, plural
 from polyscale.data.splits import completed as complete
 from polyscale.errors import UserError
 

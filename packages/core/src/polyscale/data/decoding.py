@@ -4,6 +4,7 @@ Only raster formats are opened: a PostScript file would start an interpreter. Us
 """
 
 import contextlib
+import importlib.util
 import io
 import logging
 import os
@@ -25,6 +26,20 @@ ImageSource = Any  # path, encoded bytes, PIL image, array or tensor: see polysc
 MAX_PIXELS = 178_956_970  # what Pillow itself accepts: 2 * PIL.Image.MAX_IMAGE_PIXELS
 _COMMON_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM")  # loaded by Pillow at start
 _RARE_FORMATS = ("WEBP", "TIFF", "MPO", "AVIF", "JPEG2000", "HEIF")  # HEIF only where the user has registered it
+_READ = "avif bmp gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp"
+_HEIF = "heic heif hif"  # read where pillow-heif is installed
+_UNREAD = "arw cr2 cr3 dcm dds dng eps exr hdr ico j2k jpf jpx jxl jxr nef orf pef psd raf raw rw2 srw svg tga xcf"
+
+
+def _suffixes(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split(" "))
+
+
+HEIF_SUFFIXES = _suffixes(_HEIF)
+HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
+IMAGE_SUFFIXES = _suffixes(_READ) | (HEIF_SUFFIXES if HAS_HEIF else frozenset())
+UNREAD_SUFFIXES = (_suffixes(_UNREAD) | HEIF_SUFFIXES) - IMAGE_SUFFIXES  # image files that are passed over
+
 _ORIENTATION_TAG = 274
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

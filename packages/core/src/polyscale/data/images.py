@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from polyscale.data.decoding import (
+    IMAGE_SUFFIXES,
     MAX_PIXELS,
     ImageError,
     ImageSource,
@@ -26,9 +27,7 @@ from polyscale.data.decoding import (
     spare_factor,
     turned,
     upright,
-    why_not_opened,
 )
-from polyscale.data.naming import natural_key
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ __all__ = [
     "ImageError",
     "ImageSource",
     "image_size",
-    "list_images",
     "read_image",
     "read_mask",
     "replace_file",
@@ -49,8 +47,6 @@ __all__ = [
     "to_tensor",
 ]
 
-_SUFFIXES = "avif bmp gif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp"
-IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split(" "))
 _BAND = 1 << 22  # pixels converted at a time, where a second full-size copy is to be avoided
 
 
@@ -181,18 +177,6 @@ def replace_file(path: str | Path, content: bytes) -> Path:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     return path
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """The image files directly in `folder` by suffix, img2 before img10; hidden files are left out."""
-    folder = Path(folder)
-    if folder.is_file():
-        raise UserError(f"{name_of(folder)}: is a file, not a folder")
-    try:
-        found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    except OSError as error:
-        raise UserError(f"{name_of(folder)}: {why_not_opened(error)}") from error
-    return sorted((path for path in found if path.is_file()), key=lambda path: natural_key(path.name))
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

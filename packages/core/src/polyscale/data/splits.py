@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from polyscale.data.images import natural_key
+from polyscale.data.naming import natural_key
 from polyscale.errors import UserError
 
 T = TypeVar("T")

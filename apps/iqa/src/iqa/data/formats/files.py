@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iqa.data.listing import some
-from polyscale.data.images import list_images
+from polyscale.data.listing import list_images
 from polyscale.errors import UserError
 
 

@@ -1,7 +1,7 @@
 """Speed and memory of scoring: `python tools/bench/iqa_speed.py [speed|compiled|folder|memory ...] [--rounds N]`.
 
 speed: Swin-T with the seed's heads on one 384 x 512 image: one pass over all of it against 20 and 25 crops of 224 one
-by one (the seed's and HyperIQA's protocol), the same pass in bf16, and both with timm's own Swin blocks; interleaved,
+by one (the seed's and HyperIQA's protocol), and the same pass in bf16; interleaved,
 random weights.
 compiled: the pass in bf16 as torch.compile makes it with frozen weights (a minute of compiling; needs a C++ compiler),
 against the same pass as it is and 20 crops.
@@ -10,7 +10,6 @@ memory: peak memory of a fresh process that scores one 100-megapixel JPEG with n
 """
 
 import argparse
-import copy
 import subprocess
 import sys
 import tempfile
@@ -23,14 +22,12 @@ import numpy as np
 import torch
 from interleaved import machine
 from PIL import Image
-from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor
 
 from iqa.model.network import QualityNet
 from iqa.predict import Predictor
 from polyscale.commands import keep_heap
 from polyscale.inference.precision import autocast
-from polyscale.models.swin import TightSwinBlock
 
 HEIGHT, WIDTH, CROP = 384, 512, 224
 MEGAPIXELS = (10_000, 10_000)
@@ -64,15 +61,12 @@ def main() -> None:
 def speed(rounds: int) -> list[str]:
     """One pass over the whole image against crops one by one."""
     model = QualityNet().eval()
-    as_timm = with_blocks_of_timm(model)
     image = torch.rand(1, 3, HEIGHT, WIDTH)
     ways: dict[str, Callable[[], object]] = {
         "one pass, whole image": lambda: model(image),
         "20 crops one by one": lambda: crops(model, image, 20),
         "25 crops one by one": lambda: crops(model, image, 25),
         "one pass, bf16": lambda: in_bf16(model, image),
-        "one pass, timm's blocks": lambda: as_timm(image),
-        "one pass, timm's blocks, bf16": lambda: in_bf16(as_timm, image),
     }
     return against(interleaved(ways, rounds), "one pass, whole image")
 
@@ -101,15 +95,6 @@ def against(times: dict[str, list[float]], reference: str) -> list[str]:
         ratios = [a / b for a, b in zip(seconds, times[reference], strict=True)]
         lines.append(f"| {name} | {spread([1e3 * s for s in seconds], 0)} | {spread(ratios, 2)} |")
     return lines
-
-
-def with_blocks_of_timm(model: QualityNet) -> QualityNet:
-    """A copy whose Swin blocks are timm's own."""
-    other = copy.deepcopy(model)
-    for module in other.modules():
-        if isinstance(module, TightSwinBlock):
-            module.__class__ = SwinTransformerBlock
-    return other
 
 
 def crops(model: QualityNet, image: Tensor, count: int) -> float:

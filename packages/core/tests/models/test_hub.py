@@ -84,7 +84,7 @@ def server() -> Iterator[str]:
 
 
 def test_who_refuses_answers_and_who_hangs_does_not(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hub._silence(server) is None
+    assert hub._why_unreachable(server) is None
     monkeypatch.setattr(hub, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        assert "timed out" in str(hub._silence(f"http://127.0.0.1:{mute.getsockname()[1]}"))
+        assert "timed out" in str(hub._why_unreachable(f"http://127.0.0.1:{mute.getsockname()[1]}"))

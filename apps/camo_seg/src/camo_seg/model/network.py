@@ -7,7 +7,7 @@ works at one width on strides 4 to 32 (ZoomNeXt's costs more than one pass of it
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from polyscale.models.backbones import create_backbone
 from polyscale.models.weights import Pretrained
 
 Fusion = Literal["hierarchical", "absi"]
+MAX_SCALES, MAX_SCALE = 8, 4.0
+MIN_SIZE, MAX_SIZE = 32, 8192  # pixels a side
 
 
 class CamoSegmenter(Pretrained):
@@ -31,8 +33,9 @@ class CamoSegmenter(Pretrained):
     """
 
     shipped = Path(__file__).parents[1] / "weights"
-    mean: Tensor
-    std: Tensor
+    title = "Camouflaged object segmentation (camo-seg)"
+    task = "image-segmentation"
+    tags = ("camouflaged-object-detection", "segmentation")
 
     def __init__(
         self,
@@ -46,10 +49,12 @@ class CamoSegmenter(Pretrained):
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
+        if not 1 <= len(scales) <= MAX_SCALES or not all(0 < scale <= MAX_SCALE for scale in scales):
+            raise ValueError(f"scales must be 1 to {MAX_SCALES} numbers above 0 and up to {MAX_SCALE}")
+        if not MIN_SIZE <= image_size <= MAX_SIZE:
+            raise ValueError(f"image_size must be {MIN_SIZE} to {MAX_SIZE}, got {image_size}")
         network = create_backbone(backbone, pretrained=pretrained, checkpoint_activations=checkpoint_activations)
         self.input_size = image_size
-        self.register_buffer("mean", torch.tensor(network.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(network.std).view(1, 3, 1, 1), persistent=False)
         self.multiscale = len(scales) > 1
         self.backbone: nn.Module = network
         if self.multiscale:
@@ -59,7 +64,8 @@ class CamoSegmenter(Pretrained):
         self.decoder = Decoder(network.channels, width)
 
     def forward(self, images: Tensor, return_loss_inputs: bool | None = None) -> Tensor | tuple[Tensor, list[Tensor]]:
-        x = (images - self.mean) / self.std
+        network: Any = self.backbone.backbone if self.multiscale else self.backbone
+        x = network.normalise(images)
         per_scale: list[Tensor] = []
         if return_loss_inputs and self.multiscale:
             features, per_scale = self.backbone(x, return_loss_inputs=True)

@@ -44,7 +44,7 @@ class SceneStatistics(nn.Module):
     @torch.no_grad()
     def forward(self, image_BCHW: Tensor) -> Tensor:
         with torch.autocast(image_BCHW.device.type, enabled=False):
-            image = padded(image_BCHW.float(), least=SMALLEST)
+            image = padded(image_BCHW.float(), min_side=SMALLEST)
             red, green, blue = image.split(1, 1)
             planes = torch.cat([a * red + b * green + c * blue for a, b, c in _OPPONENT], 1)
             parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1]), self.traces(image, planes)]

@@ -22,6 +22,8 @@ from polyscale.models.weights import Pretrained
 
 Fusion = Literal["concat", "attention"]
 
+MAX_SHRINK = 64
+MIN_SIZE, MAX_SIZE = 32, 8192  # pixels a side
 RIM = 0.05  # of the range at either end, within which scores beyond it are gathered
 _LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE = -10.0, 2.0
 
@@ -39,8 +41,8 @@ class QualityNet(Pretrained):
     """
 
     shipped = Path(__file__).parents[1] / "weights"
-    mean: Tensor
-    std: Tensor
+    title = "Blind image quality (iqa)"
+    tags = ("image-quality-assessment", "no-reference")
     spread_scale: Tensor
 
     def __init__(
@@ -59,8 +61,10 @@ class QualityNet(Pretrained):
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
-        if shrink < 1:
-            raise ValueError(f"shrink: {shrink} given, a whole number of at least 1 accepted")
+        if not 1 <= shrink <= MAX_SHRINK:
+            raise ValueError(f"shrink must be 1 to {MAX_SHRINK}, got {shrink}")
+        if not MIN_SIZE <= image_size <= MAX_SIZE:
+            raise ValueError(f"image_size must be {MIN_SIZE} to {MAX_SIZE}, got {image_size}")
         if not low < high:
             raise ValueError(f"low, high: {low}, {high} given, low must lie below high")
         regularised: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
@@ -74,8 +78,6 @@ class QualityNet(Pretrained):
         self.hyper = HyperNet(sum(channels) if multiscale else channels[-1], dropout=dropout)
         self.local = LocalDistortion(channels, TARGET[0] - STATISTICS_WIDTH * statistics)
         self.statistics = StatisticsBranch(dropout) if statistics else None
-        self.register_buffer("mean", torch.tensor(self.backbone.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(self.backbone.std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("spread_scale", torch.ones(()))
         self.log_variance = nn.Linear(TARGET[1] + TARGET[0], 1)
 
@@ -95,7 +97,7 @@ class QualityNet(Pretrained):
             raise ValueError(f"images: shape {tuple(images.shape)} given, [B, 3, H, W] needed")
         if statistics is None:
             images, statistics = self.look(images)
-        stages = self.backbone((images - self.mean) / self.std)
+        stages = self.backbone(self.backbone.normalise(images))
         content, vector = self.hyper.read(self._joined(stages)), self.local(stages)
         readers: list[Tensor] = []
         if self.statistics is not None:
@@ -118,7 +120,7 @@ class QualityNet(Pretrained):
         """[B, 4]: how attention fusion weighs the stages of each image. Raises ValueError for concat fusion."""
         if self.attention is None:
             raise ValueError("fusion: concat weighs no stages; build the model with fusion='attention'")
-        weights: Tensor = self.attention(self.backbone((self.look(images)[0] - self.mean) / self.std))
+        weights: Tensor = self.attention(self.backbone(self.backbone.normalise(self.look(images)[0])))
         return weights
 
     def score(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:

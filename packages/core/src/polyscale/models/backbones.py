@@ -1,7 +1,7 @@
 """timm networks in one convention: a list of [B, C_i, H_i, W_i] at strides 4, 8, 16 and 32, for any input size.
 
-What differs from `timm.create_model(features_only=True)`: level i always has ceil(H / stride_i) rows (networks that
-round down or insist on multiples of 32 are padded inside), NHWC networks come out as NCHW, networks that cannot work
+Differences from `timm.create_model(features_only=True)`: level i always has ceil(H / stride_i) rows (networks that
+round down or insist on multiples of 32 are padded inside), NHWC outputs become NCHW, networks that cannot work
 this way are refused when they are built, and checkpointing is torch's non-reentrant form, which gives gradients for
 images that do not require any.
 """
@@ -19,27 +19,32 @@ from torch import Tensor, nn
 
 from polyscale.errors import UserError
 from polyscale.models.hub import hub
-from polyscale.models.swin import tighten
 
 STRIDES = (4, 8, 16, 32)
-SMALLEST = 32  # pvt's first reduction needs 8x8 cells at stride 4; smaller images are padded
+MIN_SIDE = 32  # pvt's first reduction needs 8x8 cells at stride 4; smaller images are padded
 
 # what timm's networks raise for an input size they cannot take
 _SIZE_ERRORS = (RuntimeError, AssertionError, ValueError, IndexError)
 
 
 class Backbone(nn.Module):
-    """A timm network that gives its last four levels.
+    """A timm network that returns its last four levels.
 
     Args:
         net: a timm `features_only` network whose outputs are the levels at strides 4, 8, 16, 32.
-        multiple: sides of the image are padded (edge replicated) to a multiple of this; 1 where the network rounds
+        in_chans: channels of the input.
+        multiple: sides of the image are padded (edge replicated) to a multiple of this; 1 for a network that rounds
             up by itself.
 
-    Attributes: `channels` and `strides` (lists of four), `in_chans`, `name` (timm's, with the weights' tag), `mean`
-    and `std` (of the pretrained configuration, one value per input channel). The images are expected normalised
-    with them: (rgb_in_0_1 - mean) / std.
+    Attributes:
+        channels, strides: lists of four.
+        in_chans: channels of the input.
+        name: timm's name with the tag of the weights.
+        mean, std: of the pretrained configuration, one value per input channel; `normalise` applies them.
     """
+
+    _mean: Tensor
+    _std: Tensor
 
     def __init__(self, net: nn.Module, *, in_chans: int = 3, multiple: int = 1) -> None:
         super().__init__()
@@ -52,10 +57,23 @@ class Backbone(nn.Module):
         self.name = ".".join(filter(None, (config.get("architecture"), config.get("tag"))))
         self.mean = _per_channel(config["mean"], in_chans)
         self.std = _per_channel(config["std"], in_chans)
+        for name, values in (("_mean", self.mean), ("_std", self.std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
         self._nhwc = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
 
+    def normalise(self, image_BCHW: Tensor) -> Tensor:
+        """Return RGB in [0, 1] as the network expects it: (image - mean) / std."""
+        return (image_BCHW - self._mean) / self._std
+
     def forward(self, image_BCHW: Tensor) -> list[Tensor]:
-        """[B, in_chans, H, W] -> four maps [B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])]."""
+        """Return four maps [B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])].
+
+        Args:
+            image_BCHW: [B, in_chans, H, W], normalised.
+
+        Raises:
+            ValueError: another shape.
+        """
         if image_BCHW.ndim != 4 or image_BCHW.shape[1] != self.in_chans:
             raise ValueError(f"image must be [B, {self.in_chans}, H, W], got {list(image_BCHW.shape)}")
         height, width = image_BCHW.shape[-2:]
@@ -65,17 +83,20 @@ class Backbone(nn.Module):
         return [f[..., : _parts(height, s), : _parts(width, s)] for f, s in zip(features, self.strides, strict=True)]
 
     def checkpoint_activations(self, enable: bool = True) -> None:
-        """Trade time for memory: keep only the borders of blocks (or stages) and compute the rest again in backward.
+        """Trade time for memory: keep the outputs of blocks (or stages) only and recompute the rest in backward.
 
         Gradients stay equal. BatchNorm networks update their running statistics a second time while recomputing
-        (they lean a little more on the latest batches); LayerNorm networks such as pvt and convnext are not affected.
+        (the latest batches weigh a little more); LayerNorm networks such as pvt and convnext are not affected.
+
+        Args:
+            enable: False switches it off.
 
         Raises:
             UserError: the network has no checkpointing in timm.
         """
         units = [m for m in self.net.modules() if m is not self.net and hasattr(m, "grad_checkpointing")]
         if not units and hasattr(self.net, "grad_checkpointing"):
-            units = [self.net]  # only whole stages can be left out here
+            units = [self.net]  # whole stages only
         if not units:
             raise UserError(f"backbone {self.name}: timm has no activation checkpointing for it; turn it off")
         for unit in units:
@@ -94,6 +115,9 @@ def create_backbone(
         checkpoint_activations: see `Backbone.checkpoint_activations`.
         kwargs: further arguments of the timm model (`drop_path_rate` ...).
 
+    Returns:
+        The backbone, in train mode; see `Backbone` for its input and output.
+
     Raises:
         UserError: unknown name or tag, a network without levels at strides 4, 8, 16 and 32 or with a fixed input
             size, no weights for this name, or weights that cannot be fetched.
@@ -104,14 +128,14 @@ def create_backbone(
     with _fetching(name, needed=pretrained or ":" in name):
         multiple, kwargs = _trial(name, {**kwargs, "in_chans": in_chans})
         net, _ = _features(name, {**kwargs, "pretrained": True} if pretrained else kwargs)
-    backbone = Backbone(tighten(net), in_chans=in_chans, multiple=multiple)
+    backbone = Backbone(net, in_chans=in_chans, multiple=multiple)
     if checkpoint_activations:
         backbone.checkpoint_activations()
     return backbone
 
 
 def _trial(name: str, kwargs: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """How the images have to be padded, and timm's arguments for the last four levels; tried without arithmetic."""
+    """Return the padding multiple and timm's arguments for the last four levels; tried on the meta device."""
     net, kwargs = _sketch(name, kwargs)
     info: Any = net.feature_info
     reductions = list(info.reduction())
@@ -127,11 +151,11 @@ def _trial(name: str, kwargs: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 
 def _sketch(name: str, kwargs: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """`_features` on the meta device."""
+    """Build as `_features` does, on the meta device."""
     try:
         with torch.device("meta"):
             return _features(name, kwargs)
-    except UserError:  # older timm (RegNet before 1.0.30) wants numbers while it builds
+    except UserError:  # older timm (RegNet before 1.0.30) reads values while it builds
         net, kwargs = _features(name, kwargs)
         return net.to("meta"), kwargs
 
@@ -169,13 +193,13 @@ def _features(name: str, kwargs: dict[str, Any]) -> tuple[nn.Module, dict[str, A
 
 @contextmanager
 def _fetching(name: str, needed: bool) -> Iterator[None]:
-    """The hub is asked within, where `needed`; what a user can put right becomes one line."""
+    """Ask the hub within this context if `needed`; turn what a user can put right into one line."""
     try:
         with hub() if needed else nullcontext():
             yield
     except OSError as error:  # no network, no such file on the hub, full disk: the hub's errors all derive from it
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        way_on = "connect, or fill the Hugging Face cache elsewhere and point HF_HOME to it, or take pretrained=False"
+        way_on = "connect, or fill the Hugging Face cache elsewhere and point HF_HOME to it, or use pretrained=False"
         raise UserError(f"cannot load the pretrained weights of {name} ({reason}): {way_on}") from error
     except RuntimeError as error:
         if "No pretrained weights exist" not in str(error):
@@ -184,7 +208,7 @@ def _fetching(name: str, needed: bool) -> Iterator[None]:
 
 
 def _needed_multiple(net: nn.Module, name: str, in_chans: int) -> int:
-    """The smallest padding rule under which every level is ceil(size / stride), tried on the meta device."""
+    """Return the smallest padding multiple for which every level is ceil(size / stride), tried on the meta device."""
     for multiple in (1, 32, 64):
         try:
             if all(_levels_fit(net, in_chans, multiple, size) for size in ((97, 65), (96, 160))):
@@ -206,29 +230,29 @@ def _levels_fit(net: nn.Module, in_chans: int, multiple: int, size: tuple[int, i
     return [tuple(f.shape[1:]) for f in levels] == wanted
 
 
-def padded(image: Tensor, multiple: int = 1, least: int = SMALLEST) -> Tensor:
-    """[..., H, W] repeated at the right and lower border up to multiples of `multiple`, and sides of at least `least`.
+def padded(image: Tensor, multiple: int = 1, min_side: int = MIN_SIDE) -> Tensor:
+    """Return [..., H, W] padded at the right and bottom to multiples of `multiple` and sides of at least `min_side`.
 
-    Where sizes are free (torch.export) it pads by what they lack, be it nothing; no branch fixes one of the two.
+    With symbolic sizes it always pads (possibly by 0), so that export is not specialised to one branch.
     """
-    bottom, right = (_lacking(n, multiple, least) for n in image.shape[-2:])
+    bottom, right = (_missing(n, multiple, min_side) for n in image.shape[-2:])
     if isinstance(bottom, int) and isinstance(right, int) and not bottom and not right:
         return image
     return F.pad(image, (0, right, 0, bottom), mode="replicate")
 
 
-def _lacking(length: int, multiple: int, least: int) -> int:
+def _missing(length: int, multiple: int, min_side: int) -> int:
     whole = _parts(length, multiple) * multiple
-    enough: Any = max(whole, least) if isinstance(whole, int) else torch.sym_max(whole, least)  # max would fix a branch
-    lacking: int = enough - length
-    return lacking
+    wanted: Any = max(whole, min_side) if isinstance(whole, int) else torch.sym_max(whole, min_side)  # max specialises
+    missing: int = wanted - length
+    return missing
 
 
 def _parts(length: int, size: int) -> int:
-    """length / size rounded up, of positive numbers alone: ONNX rounds the division of a negative one towards zero."""
+    """Return length / size rounded up, from positive numbers only: ONNX rounds negative quotients towards zero."""
     return (length + size - 1) // size
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """One value per channel, repeated in turn as timm repeats the weights of the first convolution."""
+    """Return one value per channel, repeated in turn as timm repeats the weights of the first convolution."""
     return tuple(values[i % len(values)] for i in range(channels))

@@ -1,4 +1,4 @@
-"""What a network costs, counted rather than timed: parameters and multiply-adds."""
+"""Cost of a network, counted and not timed: parameters and multiply-adds."""
 
 from typing import Any
 
@@ -10,10 +10,14 @@ Cost = tuple[int, int]  # parameters, multiply-adds
 
 
 def count(model: nn.Module, *inputs: Tensor) -> Cost:
-    """Parameters and the multiply-adds of one forward pass, also on the meta device, where neither takes memory.
+    """Return the parameters and the multiply-adds of one forward pass.
 
     The multiply-adds are those of convolutions and matrix products (torch's FlopCounterMode, halved); interpolation,
-    pooling, sampling and norms are not in it. The model should be in eval mode.
+    pooling, sampling and norms are not counted.
+
+    Args:
+        model: in eval mode; on the meta device nothing takes memory.
+        inputs: of its forward pass.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(*inputs)
@@ -21,7 +25,7 @@ def count(model: nn.Module, *inputs: Tensor) -> Cost:
 
 
 def cost_row(name: str, cost: Cost, single: Cost) -> dict[str, Any]:
-    """A row of the table that `info` shows: millions and billions, each beside its ratio to the network `single`."""
+    """Return a row of the table that `info` shows: millions and billions, each with its ratio to `single`."""
     return {
         "network": name,
         "parameters_M": cost[0] / 1e6,

@@ -1,10 +1,12 @@
-"""The Hugging Face hub, or word within seconds that it is out of reach.
+"""The Hugging Face hub, failing within seconds if it is out of reach.
 
-Without a network the hub's client tries every file for half a minute, cached or not. Here one short question comes
-first; where nobody answers, the client works offline: what is cached loads at once, what is not is missing at once.
+Without a network the hub's client tries every file for half a minute, cached or not. Here one short request comes
+first; if nobody answers, the client works offline: cached files load at once, missing ones fail at once. The client's
+own `etag_timeout` cannot do this: timm and transformers do not pass it on, and each file would wait for it anew.
 """
 
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.error import HTTPError, URLError
@@ -14,30 +16,36 @@ from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 TIMEOUT_S = 4.0  # seconds for the answer
+_switch = threading.RLock()  # one thread at a time changes the client's constant
 
 
 @contextmanager
-def hub() -> Iterator[None]:
-    """Files are asked of the hub within this context, by huggingface_hub itself or by timm or transformers.
+def hub(*, cache_only: bool = False) -> Iterator[None]:
+    """Let huggingface_hub, timm or transformers ask the hub within this context.
 
-    Raises ConnectionError, saying why nobody was asked, for a file that is not in the cache.
+    Args:
+        cache_only: never open a connection; only cached files are found.
+
+    Raises:
+        ConnectionError: a file is not in the cache and nobody was asked; the message says why.
     """
-    wanted = constants.HF_HUB_OFFLINE
-    reason = "HF_HUB_OFFLINE is set" if wanted else _silence(constants.ENDPOINT)
-    if reason is None:
-        yield
-        return
-    constants.HF_HUB_OFFLINE = True  # the client looks it up for every request
-    try:
-        yield
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise ConnectionError(f"not in the cache, and {reason}") from error
-    finally:
-        constants.HF_HUB_OFFLINE = wanted
+    with _switch:
+        before = constants.HF_HUB_OFFLINE
+        reason = "the hub is not asked for it" if cache_only else "HF_HUB_OFFLINE is set" if before else None
+        reason = reason or _why_unreachable(constants.ENDPOINT)
+        constants.HF_HUB_OFFLINE = before or reason is not None  # the client looks it up for every request
+        try:
+            yield
+        except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+            if reason is None:
+                raise
+            raise ConnectionError(f"not in the cache, and {reason}") from error
+        finally:
+            constants.HF_HUB_OFFLINE = before
 
 
-def _silence(endpoint: str) -> str | None:
-    """Why `endpoint` does not answer, None where it does: a refusal, or a certificate for the client to judge."""
+def _why_unreachable(endpoint: str) -> str | None:
+    """Return the reason the endpoint is unreachable, or None (HTTP and TLS errors count as reachable)."""
     try:
         urlopen(Request(endpoint, method="HEAD"), timeout=TIMEOUT_S).close()
     except HTTPError:

@@ -1,36 +1,56 @@
-"""save_pretrained / from_pretrained for every model of the house: a folder with config.json and model.safetensors.
+"""save_pretrained / from_pretrained: a model is a folder with config.json, model.safetensors and a card.
 
-A source is a folder, the folder of a run (its best/ is taken), the name of weights shipped inside the app, or a
-Hugging Face hub id. Nothing is ever unpickled: foreign .pt files go through torch's weights_only loader.
+A source is a folder, the folder of a run (its best/ is taken), the name of weights that come with the package, or a
+Hugging Face hub id. Nothing is ever unpickled: foreign .pt files go through torch's weights_only loader. A folder from
+a stranger is bounded: its config.json in bytes, what it builds by the weights that come with it.
 """
 
 import inspect
 import json
+import math
+import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+import tempfile
+import threading
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from pickle import UnpicklingError  # only the error that torch's restricted loader raises
-from typing import Any, ClassVar, Self
+from types import UnionType
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from polyscale.errors import UserError
+from polyscale import __version__
+from polyscale.errors import UserError, first_line, foreign, read_bounded
+from polyscale.models.card import CARD, card_text, write_card
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FORMAT = 1  # of config.json; readers refuse newer ones
+MAX_CONFIG_BYTES = 1 << 20
+_TIED = "tied"  # key of the safetensors metadata: JSON {name: name of the tensor it shares}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 
 class Pretrained(nn.Module):
     """Base of a model that can be saved and loaded; its constructor takes plain JSON values only.
 
     Subclasses set `shipped` to the folder of the weights that come with their package: a sub-folder there is a name
-    that `from_pretrained` knows.
+    that `from_pretrained` knows. With a `title` a model card is written next to the weights; `task` is the hub's
+    pipeline tag and `tags` are further tags of that card.
     """
 
     shipped: ClassVar[Path | None] = None
+    title: ClassVar[str] = ""
+    task: ClassVar[str] = ""
+    tags: ClassVar[tuple[str, ...]] = ()
     arguments: dict[str, Any]
     """The constructor's arguments, recorded when the model is built."""
 
@@ -42,79 +62,164 @@ class Pretrained(nn.Module):
     def save_pretrained(
         self, folder: Path | str, *, dtype: torch.dtype | None = None, about: Mapping[str, Any] | None = None
     ) -> None:
-        """Write config.json and model.safetensors into `folder`.
+        """Write config.json, model.safetensors and, for a class with a title, README.md into `folder`.
 
-        `dtype` stores floating-point tensors in another format (float16 halves the file); `about` is kept in
-        config.json as it is (data set, metrics, seed, commit).
+        Args:
+            folder: made if it is missing.
+            dtype: store floating-point tensors in another format (float16 halves the file).
+            about: kept in config.json and shown in the card (data, metrics, seed, commit, license).
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: _stored(v, dtype) for k, v in self.state_dict().items()}
-        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-        config = {"class": _class_name(type(self)), "arguments": self.arguments, "about": dict(about or {})}
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        name = _class_name(type(self))
+        write_tensors(folder / WEIGHTS, self.state_dict(), dtype=dtype)
+        config = {"format": FORMAT, "polyscale": __version__, "class": name, "arguments": self.arguments}
+        text = json.dumps({**config, "about": dict(about or {})}, indent=2)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
         shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors lets nobody but the owner read it
+        if self.title:
+            write_card(folder, card_text(self.title, name, task=self.task, tags=self.tags, about=about or {}))
+
+    def push_to_hub(
+        self, repo_id: str, *, about: Mapping[str, Any] | None = None, private: bool = False, token: str | None = None
+    ) -> str:
+        """Upload the model and its card to the Hugging Face hub.
+
+        Args:
+            repo_id: owner/name; made if it is missing.
+            about: as in `save_pretrained`.
+            private: make a new repository private.
+            token: access token; that of `hf auth login` by default.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UserError: the hub cannot be reached or refuses.
+        """
+        from huggingface_hub import HfApi
+
+        from polyscale.models.hub import hub
+
+        try:
+            with hub(), tempfile.TemporaryDirectory() as folder:
+                api = HfApi(token=token)
+                api.create_repo(repo_id, private=private, exist_ok=True)
+                self.save_pretrained(folder, about=about)
+                names = [name for name in (CONFIG, WEIGHTS, CARD) if (Path(folder) / name).exists()]
+                done = api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=names)
+        except Exception as error:  # those of the hub's client and of the one below it, which differ between versions
+            raise UserError(f"{repo_id}: not pushed to the hub ({first_line(error)})") from error
+        return str(done)
 
     @classmethod
     def from_pretrained(cls, source: Path | str, **changes: Any) -> Self:
-        """The model saved under `source`, in eval mode, in float32; `changes` replace recorded arguments.
+        """Return the model saved under `source`, in eval mode, in float32.
 
-        Raises UserError naming the source if it is not there, holds another model, or its tensors do not fit.
+        Args:
+            source: a folder, a run's folder, a shipped name or a hub id; see `find`.
+            changes: replace recorded arguments.
+
+        Raises:
+            UserError: the source is not there, is damaged, holds another model, or its tensors do not fit.
         """
-        folder = cls._find(source)
+        folder = find(source, shipped=cls.shipped)
         config = _read_config(folder)
-        if config["class"] != _class_name(cls):
-            raise UserError(f"{folder}: holds a {config['class']}, not a {_class_name(cls)}")
+        name = _class_name(cls)
+        if config["class"] != name:
+            raise UserError(f"{folder}: holds a {config['class']}, not a {name}")
         arguments = {**config["arguments"], "pretrained": False} if _takes(cls, "pretrained") else config["arguments"]
-        try:
+        tensors = read_tensors(folder / WEIGHTS)
+        where = folder / CONFIG
+        _check_arguments(cls, arguments, where)
+        with _named(where, f"arguments do not fit {name}"), _cache_only(), _bounded_by(tensors):
             model = cls(**{**arguments, **changes})
-        except TypeError as error:
-            raise UserError(f"{folder / CONFIG}: arguments do not fit {_class_name(cls)}: {error}") from error
-        load_tensors(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+        load_tensors(model, tensors, folder / WEIGHTS)
         return model.eval()
 
     @classmethod
     def about(cls, source: Path | str) -> dict[str, Any]:
-        """What was recorded about the weights under `source`: data set, metrics, seed, commit."""
-        about: dict[str, Any] = _read_config(cls._find(source)).get("about", {})
+        """Return what was recorded about the weights under `source`: data, metrics, seed, commit."""
+        about: dict[str, Any] = _read_config(find(source, shipped=cls.shipped)).get("about", {})
         return about
 
     @classmethod
     def shipped_names(cls) -> list[str]:
-        """Names of the weights that come with the package."""
-        return sorted(p.parent.name for p in cls.shipped.glob(f"*/{CONFIG}")) if cls.shipped else []
+        """Return the names of the weights that come with the package."""
+        return shipped_names(cls.shipped)
 
-    @classmethod
-    def _find(cls, source: Path | str) -> Path:
-        if not str(source):
-            raise UserError("an empty name of a model was given")
-        path = Path(source)
-        if path.is_dir():
-            for folder in (path, path / "best"):
-                if (folder / CONFIG).exists():
-                    return folder
-            raise UserError(f"{path}: no {CONFIG} in it, nor in its best/; it is no saved model and no run")
-        if cls.shipped and str(source) in cls.shipped_names():
-            return cls.shipped / str(source)
-        if path.exists() or str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
-            names = ", ".join(cls.shipped_names()) or "none"
-            raise UserError(f"{source}: no such model; give a folder, a hub id owner/name, or a shipped name ({names})")
-        return _download(str(source))
+
+def shipped_names(shipped: Path | None) -> list[str]:
+    """Return the names of the saved models in the folder `shipped`."""
+    return sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}")) if shipped else []
+
+
+def find(source: Path | str, *, shipped: Path | None = None) -> Path:
+    """Return the folder of the saved model that `source` names.
+
+    Args:
+        source: a folder with config.json, a run's folder (its best/ is taken), a name in `shipped`, or a hub id
+            owner/name. What can only be a path (it begins with runs/, ., / or ~, or its first part is a folder here)
+            never makes the hub be asked.
+        shipped: folder of the weights that come with a package.
+
+    Raises:
+        UserError: nothing is there, or the hub cannot give it.
+    """
+    text = str(source)
+    if not text:
+        raise UserError("an empty name of a model was given")
+    if os.path.isdir(text):  # noqa: PTH112  Path.is_dir raises on a name that is too long
+        for folder in (Path(text), Path(text, "best")):
+            if os.path.lexists(folder / CONFIG):
+                return folder
+        raise UserError(f"{source}: no {CONFIG} in it, nor in its best/; it is no saved model and no run")
+    names = shipped_names(shipped)
+    if shipped and text in names:
+        return shipped / text
+    owner = text.partition("/")[0]
+    is_path = os.path.lexists(text) or owner == "runs" or os.path.lexists(owner)
+    if is_path or not _HUB_ID.fullmatch(text):
+        known = ", ".join(names) or "none"
+        raise UserError(f"{source}: no such model; give a folder, a hub id owner/name, or a shipped name ({known})")
+    return _download(text)
+
+
+def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None) -> None:
+    """Write a .safetensors file; tensors that share all of their memory (tied weights) are stored once.
+
+    Args:
+        path: the file.
+        tensors: on any device, of any layout.
+        dtype: store floating-point tensors in this format.
+    """
+    kept: dict[tuple[Any, ...], str] = {}
+    tied = {}
+    for name, value in tensors.items():
+        memory = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
+        first = kept.setdefault(memory, name) if value.numel() else name
+        if first != name:
+            tied[name] = first
+    stored = {name: _stored(value, dtype) for name, value in tensors.items() if name not in tied}
+    save_file(stored, path, metadata={"format": "pt", **({_TIED: json.dumps(tied)} if tied else {})})
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
-    """Tensors of a .safetensors file, or of a foreign .pt/.pth through the loader that runs no code."""
+    """Read the tensors of a .safetensors file, or of a foreign .pt/.pth through the loader that runs no code.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds more than tensors.
+    """
     path = Path(path)
-    try:
+    if not path.is_file():
+        raise UserError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
+    with foreign(path, "a weight file"):
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except UnpicklingError as error:
-        raise UserError(f"{path}: broken, or holds more than tensors; only plain state dicts are loaded") from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable weight file ({_first_line(error)})") from error
+            return _read_safetensors(path)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except UnpicklingError as error:
+            raise UserError(f"{path}: broken, or holds more than tensors; only plain state dicts are loaded") from error
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -125,27 +230,43 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
 def load_tensors(
     model: nn.Module, tensors: Mapping[str, Tensor], source: Path | str, optional: tuple[str, ...] = ()
 ) -> None:
-    """Load `tensors` into `model`, all or nothing; what does not fit is named in one line.
+    """Load `tensors` into `model`, all or nothing.
 
-    Names that begin with one of `optional` may be missing or unknown; the model keeps its own values for them.
+    Args:
+        model: keeps its own dtypes.
+        tensors: one for each entry of the model's state.
+        source: named in errors.
+        optional: names that begin with one of these may be missing or unknown; the model keeps its own values.
+
+    Raises:
+        UserError: names, shapes or kinds of numbers do not fit; one line names them.
     """
     own = model.state_dict()
     tensors = {k: v for k, v in tensors.items() if k in own or not k.startswith(optional)}
+    known = {k: v for k, v in tensors.items() if k in own}
     problems = {
         "missing": [k for k in own if k not in tensors and not k.startswith(optional)],
         "unknown": [k for k in tensors if k not in own],
-        "of another shape": [k for k, v in tensors.items() if k in own and own[k].shape != v.shape],
+        "of another shape": [k for k, v in known.items() if own[k].shape != v.shape],
+        "of another kind of number": [k for k, v in known.items() if _kind(own[k]) != _kind(v)],
     }
     if any(problems.values()):
         parts = [
             f"{len(v)} {what} ({', '.join(v[:3])}{', ...' if len(v) > 3 else ''})" for what, v in problems.items() if v
         ]
-        raise UserError(f"{source}: weights of another model: {'; '.join(parts)}")
+        raise UserError(f"{source}: weights of another model: {'; '.join(parts)[:400]}")
     model.load_state_dict({**own, **{k: v.to(own[k].dtype) for k, v in tensors.items()}})
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def _kind(value: Tensor) -> str:
+    return "float" if value.is_floating_point() else "complex" if value.is_complex() else "integer"
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no mapping
+        tied = json.loads((file.metadata() or {}).get(_TIED, "{}"))
+    return tensors | {name: tensors[first] for name, first in tied.items()}
 
 
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
@@ -172,17 +293,108 @@ def _download(hub_id: str) -> Path:
         with hub():
             return Path(snapshot_download(hub_id, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, ValueError) as error:  # all hub and connection errors derive from these
-        raise UserError(f"{hub_id}: neither a folder here nor reachable on the hub ({_first_line(error)})") from error
+        raise UserError(f"{hub_id}: neither a folder here nor reachable on the hub ({first_line(error)})") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not {"class", "arguments"} <= config.keys():
-            raise KeyError("class, arguments")  # noqa: TRY301 - one place says what is wrong with the file
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{folder / CONFIG}: not the configuration of a saved model ({_first_line(error)})") from error
+    path = folder / CONFIG
+    content = read_bounded(path, MAX_CONFIG_BYTES)
+    with foreign(path, "the configuration of a saved model"):
+        config = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+    about = config.get("about", {}) if isinstance(config, dict) else None
+    fits = isinstance(config, dict) and isinstance(config.get("class"), str)
+    if not fits or not isinstance(config.get("arguments"), dict) or not isinstance(about, dict):
+        raise UserError(f"{path}: not the configuration of a saved model (class and arguments are needed)")
+    version = config.get("format", FORMAT)  # folders of before have none
+    if type(version) is not int or version < 1:
+        raise UserError(f"{path}: format is not a number of a format")
+    if version > FORMAT:
+        written = str(config.get("polyscale", "a newer polyscale"))[:20]
+        raise UserError(f"{path}: format {version} was written by {written}; this is {__version__}: upgrade polyscale")
     return dict(config)
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _check_arguments(cls: type, arguments: Mapping[str, Any], where: Path) -> None:
+    """Raise UserError for an argument that the constructor does not have or whose type is not the annotated one."""
+    parameters = inspect.signature(cls).parameters
+    try:
+        hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    except NameError:  # an annotation that only a type checker can resolve
+        hints = {}
+    for name, value in arguments.items():
+        if name not in parameters:
+            raise UserError(f"{where}: arguments do not fit {_class_name(cls)}: it has no {name[:60]!r}")
+        if not _is_a(value, hints.get(name, Any)):
+            text = f"{where}: arguments do not fit {_class_name(cls)}: {name} cannot be {value!r}"
+            raise UserError(text if len(text) < 300 else f"{text[:300]}...")
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a JSON value fits a type annotation; annotations that JSON cannot express fit anything."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_is_a(value, part) for part in parts)
+    if kind is Literal:
+        return value in parts
+    if kind in (int, bool):
+        return type(value) is kind
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if kind in (str, type(None)):
+        return isinstance(value, str if kind is str else type(None))
+    if isinstance(kind, type) and issubclass(kind, Sequence):
+        kinds = parts if kind is tuple and ... not in parts else parts[:1] * len(value) if _is_list(value) else ()
+        return _is_list(value) and len(value) == len(kinds or value) and all(map(_is_a, value, kinds))
+    return not (isinstance(kind, type) and issubclass(kind, Mapping)) or isinstance(value, dict)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+@contextmanager
+def _named(where: Path, what: str) -> Iterator[None]:
+    """Turn whatever a constructor raises on foreign arguments into one line."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error) if isinstance(error, UserError) else first_line(error)
+        raise UserError(f"{where}: {what}: {text}") from error
+
+
+@contextmanager
+def _bounded_by(tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Refuse to build parameters far beyond `tensors`: four times as many, for what a constructor builds and drops."""
+    numbers = 4 * sum(value.numel() for value in tensors.values()) + (1 << 24)
+    count = 4 * len(tensors) + 2000
+    thread = threading.get_ident()  # the hook sees those of every thread
+
+    def check(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        nonlocal numbers, count
+        if parameter is None or parameter.is_meta or threading.get_ident() != thread:
+            return
+        numbers, count = numbers - parameter.numel(), count - 1
+        if min(numbers, count) < 0:
+            raise ValueError("they ask for a far larger network than the weights are of")
+
+    handle = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _cache_only() -> Iterator[None]:
+    """Open no connection: what was saved is built from what is here."""
+    from polyscale.models.hub import hub
+
+    with hub(cache_only=True):
+        yield
 
 
 def _stored(value: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -196,7 +408,3 @@ def _class_name(cls: type) -> str:
 
 def _takes(cls: type, argument: str) -> bool:
     return argument in inspect.signature(cls).parameters
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,6 +1,5 @@
 """The network: a hierarchical backbone, its levels fused to one map, a head that gives one logit per pixel."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,23 +17,18 @@ class Segmenter(Pretrained):
     trained and used at.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self, backbone: str = "test_resnet", width: int = 32, image_size: int = 64, pretrained: bool = False
     ) -> None:
         super().__init__()
         self.input_size = image_size
         self.backbone = create_backbone(backbone, pretrained=pretrained)
-        self.register_buffer("mean", torch.tensor(self.backbone.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(self.backbone.std).view(1, 3, 1, 1), persistent=False)
         self.fusion = FeatureFusion(self.backbone.channels, width, "attention")
         self.head = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.GELU(), nn.Conv2d(width, 1, 1)
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.backbone((images - self.mean) / self.std)
+        features = self.backbone(self.backbone.normalise(images))
         logits: Tensor = self.head(self.fusion(features))
         return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)

@@ -54,7 +54,7 @@ def main() -> None:
     (folder / "README.md").write_text(text, encoding="utf-8")
     test_set = build_set(config.data, "test", m.image_size)
     stored = CamoSegmenter.from_pretrained("nano")
-    chosen = [e.pictures for e in examples(stored, test_set, evaluate(stored, test_set)) if e.kind != "worst"][::3]
+    chosen = [e.images for e in examples(stored, test_set, evaluate(stored, test_set)) if e.kind != "worst"][::3]
     titles = ["image", "truth", "prediction", "overlay"]
     rows = [panel(pictures, titles if i == 0 else (), height=200) for i, pictures in enumerate(chosen)]
     width = min(row.shape[1] for row in rows)

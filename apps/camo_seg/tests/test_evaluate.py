@@ -11,7 +11,8 @@ from torch import nn
 from camo_seg.data import CamoSet
 from camo_seg.data.dataset import Sample
 from camo_seg.evaluation import evaluate as evaluation
-from camo_seg.evaluation.evaluate import compare, evaluate, evaluate_baselines, predict_maps
+from camo_seg.evaluation.assess import compare_scores as compare
+from camo_seg.evaluation.evaluate import evaluate, evaluate_baselines, predict_maps
 from camo_seg.evaluation.metrics import ROW_LENGTH, score_image, summarise
 from polyscale.errors import UserError
 from polyscale.testing.ranks import run_ranks
@@ -77,11 +78,11 @@ def test_batch_size_does_not_matter():
     np.testing.assert_allclose(wide.rows, narrow.rows, atol=5e-4)
 
 
-def test_kept_masks_give_the_same_scores_without_reading_again():
+def test_mask_cache_give_the_same_scores_without_reading_again():
     dataset, kept = discs(), {}
-    first = evaluate(Tiny(), dataset, kept_masks=kept)
+    first = evaluate(Tiny(), dataset, mask_cache=kept)
     dataset.original = None  # not to be called any more
-    again = evaluate(Tiny(), dataset, kept_masks=kept)
+    again = evaluate(Tiny(), dataset, mask_cache=kept)
     np.testing.assert_array_equal(again.rows, first.rows)
     np.testing.assert_array_equal(first.rows, evaluate(Tiny(), discs()).rows)
 
@@ -125,7 +126,7 @@ def test_progress_counts_images():
 def test_empty_masks_are_apart_and_not_ranked():
     scores = evaluate(Tiny(), discs(4, empty=2), fast=True)
     assert (scores.summary["images"], scores.summary["empty_images"]) == (3, 1)
-    assert sorted(scores.ranked()) == [0, 1, 3]
+    assert sorted(scores.rank()) == [0, 1, 3]
 
 
 def ranking(values, name="wF"):
@@ -136,14 +137,14 @@ def ranking(values, name="wF"):
 
 def test_examples_worst_median_best():
     scores = ranking([0.5, 0.1, 0.9, 0.3, 0.7])
-    assert scores.ranked() == [1, 3, 0, 4, 2]
+    assert scores.rank() == [1, 3, 0, 4, 2]
     assert scores.examples(2) == {"worst": [1, 3], "median": [3, 0], "best": [2, 4]}
     assert scores.examples(1) == {"worst": [1], "median": [0], "best": [2]}
-    assert ranking([0.5, 0.1, 0.9], "MAE").ranked("MAE") == [2, 0, 1]
+    assert ranking([0.5, 0.1, 0.9], "MAE").rank("MAE") == [2, 0, 1]
 
 
 def test_per_image_leaves_out_what_was_not_computed():
-    entry = evaluate(Tiny(), discs(1), fast=True).per_image()[0]
+    entry = evaluate(Tiny(), discs(1), fast=True).per_sample()[0]
     assert set(entry) == {"name", "S", "wF", "MAE", "IoU", "area", "predicted_area"}
     assert entry["name"] == "disc_0"
 

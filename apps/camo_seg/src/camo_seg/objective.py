@@ -23,7 +23,8 @@ class Objective:
 
     def __init__(self, settings: LossSettings, scales: int, total_epochs: int) -> None:
         self.settings = settings
-        self.criterion: Criterion = {"structure": structure_loss, "bce": bce_loss, "bce_iou": _bce_iou}[settings.main]
+        criteria: dict[str, Criterion] = {"structure": structure_loss, "bce": bce_loss, "bce_iou": _bce_iou}
+        self.criterion = criteria[settings.main]
         self.per_scale = ScaleAwareLoss(scale_weights=list(settings.scale_weights)) if scales > 1 else None
         self.total_epochs = total_epochs
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from camo_seg.build import build_model, build_set
 from camo_seg.config import Config
-from camo_seg.evaluation.evaluate import KeptMasks, evaluate
+from camo_seg.evaluation.evaluate import MaskCache, evaluate
 from camo_seg.objective import Objective
 from polyscale.settings import to_yaml
 from polyscale.training import Run, param_groups
@@ -19,13 +19,13 @@ def train(config: Config, out: Path, *, resume: bool = False) -> Run:
     groups = param_groups(net, config.train.weight_decay, {"backbone.": config.optim.backbone_lr})
     objective = Objective(config.loss, len(config.model.scales), config.train.epochs)
     model, _ = run.prepare(net, groups, unused_parameters=config.loss.scale_epochs is not None)
-    kept_masks: KeptMasks = {}
+    mask_cache: MaskCache = {}
     for epoch in run.epochs():
         scales = objective.wants_scales(epoch)
         for batch in run.steps(train_set):
             logits, per_scale = model(batch["image"], return_loss_inputs=scales)
             run.backward(objective(logits, per_scale, batch["mask"], epoch))
         if run.validation_due:
-            scores = evaluate(run.eval_model, val_set, accelerator=run.accelerator, fast=True, kept_masks=kept_masks)
+            scores = evaluate(run.eval_model, val_set, accelerator=run.accelerator, fast=True, mask_cache=mask_cache)
             run.validate(scores.summary, best="wF")
     return run

@@ -1,11 +1,8 @@
-"""Evaluation by the field's protocol (metrics.py), over any number of processes, beside baselines that need no model.
-
-Two processes give the metrics of one, on uneven data too (polyscale.evaluation.shard).
-"""
+"""Evaluation by the field's protocol (metrics.py), over any number of processes, and of baselines without a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,22 +13,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from camo_seg.evaluation import metrics
-from camo_seg.evaluation.baselines import BASELINES, Difference, bootstrap_difference
+from camo_seg.evaluation.baselines import BASELINES
 from camo_seg.predict import probability_maps
-from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
-from polyscale.evaluation.shard import eval_mode, gather_rows, most_batches, shard_batches
+from polyscale.evaluation import Progress, eval_mode, gather_rows, iterate_batches, shard_batches
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Progress = Callable[[int, int], None]  # images done, images in all, of this process
 ProbabilityMap = NDArray[np.float32]
-KeptMasks = dict[int, tuple[NDArray[np.uint8], tuple[int, int]]]  # index -> (mask packed to bits, its size)
+MaskCache = dict[int, tuple[NDArray[np.uint8], tuple[int, int]]]  # index -> (mask packed to bits, its size)
 
 
 class Evaluable(Protocol):
-    """What is asked of a data set; CamoSet has it."""
+    """What a data set must have; CamoSet has it."""
 
     names: list[str]
 
@@ -42,7 +37,13 @@ class Evaluable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The rows of every image of a data set, [N, metrics.ROW_LENGTH] in its order, and their summary."""
+    """The metrics of every image of a data set.
+
+    Attributes:
+        rows: float64 [N, metrics.ROW_LENGTH] in the order of the data set.
+        names: of the images.
+        summary: metrics of the whole set.
+    """
 
     rows: NDArray[np.float64] = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
@@ -52,39 +53,29 @@ class Scores:
         """One of metrics.COLUMNS for every image: float64 [N]."""
         return metrics.column(self.rows, name)
 
-    def ranked(self, name: str = "wF") -> list[int]:
+    @property
+    def has_object(self) -> NDArray[np.bool_]:
+        """Bool [N]: images whose mask is not empty, the ones that count in the averages."""
+        return self.column("area") > 0
+
+    def rank(self, name: str = "wF") -> list[int]:
         """Indices of the images that have an object, worst first; equal scores in the data set's order."""
         worse_first = self.column(name) * (-1 if name in metrics.LOWER_IS_BETTER else 1)
-        with_object = np.flatnonzero(self.column("area") > 0)
+        with_object = np.flatnonzero(self.has_object)
         return [int(i) for i in with_object[np.argsort(worse_first[with_object], kind="stable")]]
 
     def examples(self, count: int, name: str = "wF") -> dict[str, list[int]]:
         """Up to `count` indices each: worst, median and best; no image twice unless there are fewer than 3 * count."""
-        ranked = self.ranked(name)
+        ranked = self.rank(name)
         middle = max((len(ranked) - count) // 2, 0)
-        return {
-            "worst": ranked[:count],
-            "median": ranked[middle : middle + count],
-            "best": ranked[::-1][:count],
-        }
+        return {"worst": ranked[:count], "median": ranked[middle : middle + count], "best": ranked[::-1][:count]}
 
-    def per_image(self) -> list[dict[str, Any]]:
-        """One dict per image for a table or JSON: name and COLUMNS (those that were not computed are left out)."""
+    def per_sample(self) -> list[dict[str, Any]]:
+        """One dict per image: name and metrics.COLUMNS, without those that were not computed."""
         return [
             {"name": name} | {key: float(row[i]) for i, key in enumerate(metrics.COLUMNS) if not np.isnan(row[i])}
             for name, row in zip(self.names, self.rows, strict=True)
         ]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A model beside the best of the baselines, on the images that have an object."""
-
-    metric: str
-    baseline: str
-    model_value: float
-    baseline_value: float
-    difference: Difference
 
 
 def evaluate(
@@ -96,29 +87,37 @@ def evaluate(
     precision: str = "auto",
     fast: bool = False,
     workers: int = 2,
-    kept_masks: KeptMasks | None = None,
+    mask_cache: MaskCache | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score `model` (images [B, 3, S, S] in [0, 1] -> logits [B, 1, S, S]) on every image of `dataset`.
+    """Score `model` on every image of `dataset`, at the size of the masks.
 
-    The masks are those of `dataset.original`, at their own size. With an `accelerator` of several processes each
-    computes its share and all return the same Scores. `fast` leaves E and F out (see `metrics.score_image`). The
-    model's training mode is left as it was. A dict given as `kept_masks` keeps the masks, one bit a pixel, from one
-    call to the next on the same data set, which saves a validation from reading every sample again.
+    Args:
+        model: maps images [B, 3, S, S] in [0, 1] to logits [B, 1, S, S]; its training mode is restored.
+        dataset: masks are those of `dataset.original`.
+        batch_size: images per forward pass.
+        accelerator: each of its processes computes its share, and all return the same Scores.
+        precision: see polyscale.inference.precision.
+        fast: leave E and F out (see `metrics.score_image`).
+        workers: threads that read images.
+        mask_cache: keeps the masks, one bit a pixel, from one call to the next on the same data set.
+        progress: called with (images done, images of this process).
 
-    Raises UserError for an empty data set, a bad file, and an output that is not finite, naming the image.
+    Raises:
+        UserError: an empty data set, a bad file, or an output that is not finite, naming the image.
     """
     maps = predict_maps(
-        model, dataset, batch_size=batch_size, accelerator=accelerator, precision=precision, workers=workers
+        model,
+        dataset,
+        batch_size=batch_size,
+        accelerator=accelerator,
+        precision=precision,
+        workers=workers,
+        progress=progress,
     )
-    share = sum(map(len, shard_batches(len(dataset), batch_size, accelerator)))
-    rows: dict[int, metrics.Row] = {}
     with closing(maps):  # an error must not leave the model in eval mode
-        for index, probability in maps:
-            rows[index] = _score(dataset, index, probability, fast, kept_masks)
-            if progress is not None:
-                progress(len(rows), share)
-    return _gathered(rows, dataset, accelerator)
+        rows = {index: _score(dataset, index, probability, fast, mask_cache) for index, probability in maps}
+    return _gather(rows, dataset, accelerator)
 
 
 def predict_maps(
@@ -129,19 +128,15 @@ def predict_maps(
     accelerator: Accelerator | None = None,
     precision: str = "auto",
     workers: int = 2,
+    progress: Progress | None = None,
 ) -> Generator[tuple[int, ProbabilityMap], None, None]:
-    """(index, probability map float32 [S, S]) of this process's share of the data set, in order."""
-    batches = shard_batches(len(dataset), batch_size, accelerator)
-    idle = most_batches(len(dataset), batch_size, accelerator) - len(batches)
+    """Yield (index, probability map float32 [S, S]) of this process's share of the data set, in order."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    flat = [index for batch in [*batches, *[[0]] * idle] for index in batch]
-    images = prefetch(lambda index: dataset[index]["image"], flat, workers=workers, ahead=batch_size)
+    batches = iterate_batches(dataset, batch_size, accelerator=accelerator, workers=workers, progress=progress)
     with eval_mode(model):
-        for batch in batches:
-            probabilities = probability_maps(model, torch.stack([next(images) for _ in batch]), device, precision)
-            yield from zip(batch, probabilities, strict=True)
-        for _ in range(idle):
-            probability_maps(model, next(images)[None], device, precision)
+        for indices, batch in batches:
+            images = torch.stack([sample["image"] for sample in batch])
+            yield from zip(indices, probability_maps(model, images, device, precision), strict=False)
 
 
 def evaluate_baselines(
@@ -151,7 +146,7 @@ def evaluate_baselines(
     fast: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Scores]:
-    """The Scores of the maps in `baselines.BASELINES`, scored exactly as a model's, by their names."""
+    """Return the Scores of the maps in `baselines.BASELINES` by name, scored exactly as a model's."""
     rows: dict[str, dict[int, metrics.Row]] = {name: {} for name in BASELINES}
     share = [index for batch in shard_batches(len(dataset), 1, accelerator) for index in batch]
     for done, index in enumerate(share, start=1):
@@ -160,45 +155,27 @@ def evaluate_baselines(
             rows[name][index] = metrics.score_image(baseline(image), mask, fast=fast)
         if progress is not None:
             progress(done, len(share))
-    return {name: _gathered(scored, dataset, accelerator) for name, scored in rows.items()}
-
-
-def compare(model: Scores, baselines: dict[str, Scores], metric: str = "wF", seed: int = 0) -> Comparison:
-    """The paired bootstrap difference (model - baseline) to the best baseline in `metric`, one of metrics.COLUMNS.
-
-    Raises ValueError where the two were not scored on the same images.
-    """
-    with_object = model.column("area") > 0
-    if not with_object.any():
-        raise UserError("no image has an object: there is nothing to compare")
-    pick = min if metric in metrics.LOWER_IS_BETTER else max
-    best = pick(baselines, key=lambda name: baselines[name].summary[metric])
-    if baselines[best].names != model.names:
-        raise ValueError("model and baselines were scored on different images")
-    difference = bootstrap_difference(
-        model.column(metric)[with_object], baselines[best].column(metric)[with_object], seed=seed
-    )
-    return Comparison(metric, best, model.summary[metric], baselines[best].summary[metric], difference)
+    return {name: _gather(scored, dataset, accelerator) for name, scored in rows.items()}
 
 
 def _score(
-    dataset: Evaluable, index: int, probability: ProbabilityMap, fast: bool, kept_masks: KeptMasks | None
+    dataset: Evaluable, index: int, probability: ProbabilityMap, fast: bool, mask_cache: MaskCache | None
 ) -> metrics.Row:
     if not np.isfinite(probability).all():
         raise UserError(f"{dataset.names[index]}: the model's output is not finite (NaN or infinite)")
-    return metrics.score_image(probability, _mask(dataset, index, kept_masks), fast=fast)
+    return metrics.score_image(probability, _mask(dataset, index, mask_cache), fast=fast)
 
 
-def _mask(dataset: Evaluable, index: int, kept: KeptMasks | None) -> NDArray[np.bool_]:
-    if kept is None:
+def _mask(dataset: Evaluable, index: int, cache: MaskCache | None) -> NDArray[np.bool_]:
+    if cache is None:
         return dataset.original(index)[1]
-    if index not in kept:
+    if index not in cache:
         mask = dataset.original(index)[1]
-        kept[index] = np.packbits(mask), (mask.shape[0], mask.shape[1])
-    bits, (height, width) = kept[index]
+        cache[index] = np.packbits(mask), (mask.shape[0], mask.shape[1])
+    bits, (height, width) = cache[index]
     return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
 
 
-def _gathered(rows: dict[int, metrics.Row], dataset: Evaluable, accelerator: Accelerator | None) -> Scores:
+def _gather(rows: dict[int, metrics.Row], dataset: Evaluable, accelerator: Accelerator | None) -> Scores:
     table = gather_rows(rows, (len(dataset), metrics.ROW_LENGTH), accelerator)
     return Scores(table, tuple(dataset.names), metrics.summarise(table))

@@ -90,6 +90,10 @@ class Bar:
         fields = {} if text is None else {"text": text}
         self._drawn.update(self._task, advance=steps, **fields)  # type: ignore[arg-type]
 
+    def reach(self, done: int, total: int | None = None) -> None:
+        """Set the count to `done` of `total`: the callback of what reports its progress that way."""
+        self._drawn.update(self._task, completed=done, total=total)
+
     def restart(self, description: str, total: float | None = None) -> None:
         """Begins a new count under another description (the next epoch) in the same line."""
         self._drawn.reset(self._task, description=description, total=total)

@@ -1,42 +1,94 @@
-"""What every evaluation shares: batches dealt to processes, rows gathered in order, eval mode for a while.
+"""Evaluation over any number of processes: batches shared out whole, results gathered in order.
 
-Batches are cut before they are dealt, so that every sample is computed in the same batch however many processes there
-are; rows travel with their index. Two processes therefore give the numbers of one, on uneven data too, and nothing
-padded or repeated is counted.
+Batches are cut before they are shared out, so every sample is computed in the same batch however many processes there
+are, and results travel with their index. Two processes therefore give the numbers of one, on uneven data too, and no
+padded or repeated sample counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+WINDOW = 4  # batches that may be open at once while samples of equal shape are gathered
+
+Progress = Callable[[int, int], None]
+"""Called with the samples done and all samples of this process."""
+
+Sample = Mapping[str, Any]
+Row = TypeVar("Row")
+
+
+class Indexed(Protocol):
+    """A data set of samples {"image": tensor, ...}."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
 
 def shard_batches(samples: int, batch_size: int, accelerator: Accelerator | None = None) -> list[range]:
-    """This process's batches of indices: every n-th of those that a single process would compute.
+    """Return this process's batches of indices: every n-th of those that a single process would compute.
 
-    Raises UserError where there is no sample, or batch_size is below 1.
+    Raises:
+        UserError: there is no sample, or batch_size is below 1.
     """
     if samples < 1:
-        raise UserError("the data set to evaluate holds no image")
+        raise UserError("the data set to evaluate has no image")
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; at least 1 is needed", exit_code=2)
     batches = [range(start, min(start + batch_size, samples)) for start in range(0, samples, batch_size)]
     return batches if accelerator is None else batches[accelerator.process_index :: accelerator.num_processes]
 
 
+def iterate_batches(
+    dataset: Indexed,
+    batch_size: int,
+    *,
+    accelerator: Accelerator | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> Iterator[tuple[list[int], list[Sample]]]:
+    """Yield this process's batches as (indices, samples), samples of one batch having images of equal shape.
+
+    Samples are read by `workers` threads. Every process makes the same number of passes, because the passes of a
+    sharded model communicate: where another process has more batches, the first sample is yielded without an index,
+    ([], [sample]), and its result is to be dropped. `progress` is called after each batch that counts.
+    """
+    windows = shard_batches(len(dataset), WINDOW * batch_size, accelerator)
+    flat = [index for window in windows for index in window]
+    done = 0
+    samples = iter(prefetch(lambda index: (index, dataset[index]), flat, workers=workers, ahead=batch_size))
+    alone = accelerator is None or accelerator.num_processes == 1
+    passes = len(windows) if alone else most_batches(len(dataset), WINDOW * batch_size, accelerator)
+    for number in range(passes):
+        taken = islice(samples, len(windows[number]) if number < len(windows) else 0)
+        count = 0
+        for indices, batch in _group_equal_shapes(taken, batch_size):
+            yield indices, batch
+            count, done = count + 1, done + len(indices)
+            if progress is not None:
+                progress(done, len(flat))
+        if not alone:
+            assert accelerator is not None
+            most = accelerator.gather(torch.tensor([count], device=accelerator.device)).max()
+            yield from [([], [dataset[0]])] * (int(most) - count)
+
+
 def most_batches(samples: int, batch_size: int, accelerator: Accelerator | None = None) -> int:
-    """Batches of the process that got most: a sharded model communicates in every pass, so all make as many."""
+    """Return how many batches the process with the most of them gets."""
     return -(-samples // (batch_size * (1 if accelerator is None else accelerator.num_processes)))
 
 
@@ -45,7 +97,7 @@ def gather_rows(
     shape: tuple[int, int],
     accelerator: Accelerator | None = None,
 ) -> NDArray[np.float64]:
-    """float64 [samples, values] of `shape`: the rows of all processes, each known by its index, in order."""
+    """Return float64 [samples, values] of `shape`: the rows of all processes, keyed by their index, in order."""
     samples, values = shape
     table = np.array([[index, *row] for index, row in rows.items()], np.float64).reshape(-1, 1 + values)
     if accelerator is not None and accelerator.num_processes > 1:
@@ -54,14 +106,27 @@ def gather_rows(
         table = accelerator.gather(padded).cpu().numpy()
         table = table[table[:, 0] >= 0]
     table = table[np.argsort(table[:, 0])]
-    if not np.array_equal(table[:, 0], np.arange(samples)):
-        raise RuntimeError(f"{len(table)} rows were gathered for {samples} samples")
+    _check_complete(table[:, 0].astype(int).tolist(), samples)
     return np.ascontiguousarray(table[:, 1:])
+
+
+def gather(rows: Mapping[int, Row], samples: int, accelerator: Accelerator | None = None) -> list[Row]:
+    """Return the rows of all processes in order of their index, whatever they are: captions, boxes of any number.
+
+    Slower than `gather_rows`, which is for numbers of one width.
+    """
+    found = dict(rows)
+    if accelerator is not None and accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        found = dict(gather_object(list(rows.items())))
+    _check_complete(sorted(found), samples)
+    return [found[index] for index in range(samples)]
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """eval() inside, afterwards every module as it was: a backbone may keep its BatchNorm frozen while training."""
+    """Put `model` in eval mode inside, and every module as it was afterwards: some may have been frozen in eval."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -69,3 +134,21 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _group_equal_shapes(samples: Iterable[tuple[int, Sample]], limit: int) -> Iterator[tuple[list[int], list[Sample]]]:
+    """Group samples by the shape of their image, up to `limit` each; full groups come as soon as they are full."""
+    groups: dict[torch.Size, tuple[list[int], list[Sample]]] = {}
+    for index, sample in samples:
+        shape = sample["image"].shape
+        indices, batch = groups.setdefault(shape, ([], []))
+        indices.append(index)
+        batch.append(sample)
+        if len(batch) == limit:
+            yield groups.pop(shape)
+    yield from groups.values()
+
+
+def _check_complete(indices: Sequence[int], samples: int) -> None:
+    if list(indices) != list(range(samples)):
+        raise RuntimeError(f"{len(indices)} rows were gathered for {samples} samples")

@@ -1,0 +1,10 @@
+"""Options on the data set that several commands of camo-seg share."""
+
+from typing import Annotated
+
+import typer
+
+Layout = Annotated[str | None, typer.Option(help="Layout of the folder, as in camo-seg train --data.layout.")]
+Masks = Annotated[str | None, typer.Option(help="Folder of the masks of a plain folder of images.")]
+TestSet = Annotated[str | None, typer.Option(help="Test set of a bundle (CAMO, COD10K, ...); all takes all.")]
+CamOnly = Annotated[bool | None, typer.Option(help="COD10K: only the images with a camouflaged object.")]

@@ -1,0 +1,37 @@
+"""Options that the commands of all applications share: one spelling, one help text."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+MODEL_HELP = "Folder of a run or model, hub id owner/name, or the name of a shipped model."
+
+ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+ImageArguments = Annotated[
+    list[str],
+    typer.Argument(help="Images, folders, globs or file:// URLs; - reads an image or a list of names from stdin."),
+]
+
+RunOut = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run [default: runs/DATE-TIME].")]
+Resume = Annotated[Path | None, typer.Option(help="Continue the run in this folder with its own settings.")]
+ResultsOut = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for metrics.json, images.csv and report.html.")
+]
+PredictionsOut = Annotated[Path, typer.Option("--out", "-o", help="Folder for the files that are written.")]
+
+DataOption = Annotated[str | None, typer.Option("--data", "-d", help="Folder of a data set, or synthetic.")]
+DataArgument = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder of a data set, or synthetic.")]
+Split = Annotated[str, typer.Option(help="train, val or test.")]
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor computes in it), fp32, bf16 or fp16.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass.")]
+Workers = Annotated[int, typer.Option(min=0, help="Threads that read images ahead.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON line per image and write no other files.")]
+Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE|-", help="Write a CSV with a header; - to stdout.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many results; with --sort, keep the first.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")]
+Sort = Annotated[Literal["none", "name"], typer.Option(help="Order of the results.")]

@@ -28,7 +28,7 @@ def test_train_writes_everything_it_names(trained: Path) -> None:
         assert (trained / name).stat().st_size > 0, name
     metrics = json.loads((trained / "metrics.json").read_text())
     assert set(metrics["baselines"]) == {"empty map", "centre prior", "colour contrast"}
-    assert metrics["difference"]["low"] <= metrics["difference"]["mean"] <= metrics["difference"]["high"]
+    assert metrics["difference"]["low"] <= metrics["difference"]["value"] <= metrics["difference"]["high"]
     assert len(list((trained / "overlays").glob("*.png"))) >= 2
 
 
@@ -77,11 +77,13 @@ def test_predict_keeps_order_and_outlives_a_broken_file(trained: Path, tmp_path:
 
 
 def test_resume_of_a_finished_run_only_evaluates_again(trained: Path) -> None:
-    before = (trained / "metrics.json").read_text()
+    before = json.loads((trained / "metrics.json").read_text())
     result = call("camo-seg", "train", "--resume", trained)
     assert "trained to its end already" in result.stderr
     assert result.returncode == 0, result.stderr
-    assert (trained / "metrics.json").read_text() == before
+    after = json.loads((trained / "metrics.json").read_text())
+    assert {**after, "provenance": None} == {**before, "provenance": None}
+    assert after["provenance"]["run"] == str(trained)
     one_line(call("camo-seg", "train", "--resume", trained, "--train.lr", "0.1"), 2, "leave the other options out")
 
 

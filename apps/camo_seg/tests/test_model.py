@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from camo_seg.config import Config
 from camo_seg.cli.info import cost_rows, network_cost
+from camo_seg.config import Config
 from camo_seg.model.network import CamoSegmenter
 from polyscale.errors import UserError
 

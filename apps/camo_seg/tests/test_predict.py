@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,24 +227,19 @@ def test_save_and_read_back(predictor, tmp_path):
     assert result.save(tmp_path / "out") == paths  # a second run replaces the first
 
 
-def test_a_image_too_long_for_jpeg(predictor, tmp_path):
+def test_an_image_too_long_for_jpeg_is_saved_without_overlay(predictor, tmp_path):
     result = predictor(np.zeros((1, 70_000, 3), np.uint8))
-    with pytest.raises(UserError, match="too long for a JPEG overlay"):
+    assert [path.suffix for path in result.save(tmp_path)] == [".png", ".png"]
+
+
+def test_an_image_is_never_overwritten_by_its_result(predictor, tmp_path):
+    path = save(tmp_path / "x_mask.png")
+    result = replace(predictor(path), name="x")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"x_mask\.png: would be overwritten"):
         result.save(tmp_path)
-    assert len(result.save(tmp_path, overlay=False)) == 2
-
-
-def test_inputs_are_never_overwritten(predictor, tmp_path):
-    first = save(tmp_path / "a" / "x.png")
-    second = save(tmp_path / "b" / "x_mask.png")
-    before = second.read_bytes()
-    results = list(predictor.stream([first, second]))
-    with pytest.raises(UserError, match=r"x_mask\.png: is one of the inputs"):
-        results[0].save(tmp_path / "b")
-    assert second.read_bytes() == before
-    assert [path.name for path in (tmp_path / "b").iterdir()] == ["x_mask.png"]
-    results[1].save(tmp_path / "b")
-    assert second.read_bytes() == before
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_equal_stems_do_not_overwrite_each_other(predictor, tmp_path):

@@ -141,7 +141,7 @@ def test_images_left_out(tmp_path):
     dataset = greys()
     path = doubtful(tmp_path, dataset.names, {0, 7})
     result = assess(Brightness(), dataset, train=greys(80, seed=1), leave_out=path)
-    assert [(row[""], row["images"]) for row in result.rows()] == [
+    assert [(row[""], row["part"]) for row in result.rows()] == [
         (name, part) for part in ("all 60", "clean 58") for name in ("model", "mean of train", "subset name only")
     ]
     keep = ~np.isin(np.arange(60), [0, 7])
@@ -149,7 +149,7 @@ def test_images_left_out(tmp_path):
         result.clean.scores["model"].summary["SRCC"]
         == (correlations(result.scores.predicted[keep], dataset.scores[keep])["SRCC"])
     )
-    assert sum(row["images"] for row in result.subset_rows() if row["images"] == "clean 58") == 58
+    assert sum(row["images"] for row in result.subset_rows() if row["part"] == "clean 58") == 58
     assert "on clean 58" in result.verdict()
     write_results(result, tmp_path / "out")
     document = json.loads((tmp_path / "out" / "metrics.json").read_text())

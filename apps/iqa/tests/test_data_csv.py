@@ -114,7 +114,7 @@ ok = rows(12)
     ("text", "message"),
     [
         ("image,sharpness\np0.png,3\n", r"needs a column score or mos .*; it has image, sharpness"),
-        ("image,score\np0.png,3\n", r"needs a column image or path or name"),
+        ("photo,score\np0.png,3\n", r"needs a column image or path or name"),
         ("image,score\n", "holds no row below its header"),
         ("", "holds no row below its header"),
         (f"image,score\n{ok}p99.png,five\n", "score of p99.png is 'five', not a number"),

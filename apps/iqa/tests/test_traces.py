@@ -13,36 +13,36 @@ from iqa.features.traces import Traces
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return scene(np.random.default_rng(3), 192, 192)
 
 
-def tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+def tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
-def luma(picture: np.ndarray) -> Tensor:
-    return (tensor(picture) * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True) * 255
+def luma(image: np.ndarray) -> Tensor:
+    return (tensor(image) * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True) * 255
 
 
-def distorted(picture: np.ndarray, kind: str, level: int) -> np.ndarray:
-    return distort(picture, kind, level, np.random.default_rng(0))
+def distorted(image: np.ndarray, kind: str, level: int) -> np.ndarray:
+    return distort(image, kind, level, np.random.default_rng(0))
 
 
 def test_jpeg_shows_on_its_own_grid_and_not_off_it(image: np.ndarray) -> None:
     look = Traces()
-    coded = distorted(picture, "jpeg", 2)
+    coded = distorted(image, "jpeg", 2)
     on, beyond = look._vanishing(luma(coded), 8)[0].chunk(2)
-    _, natural = look._vanishing(luma(picture), 8)[0].chunk(2)
+    _, natural = look._vanishing(luma(image), 8)[0].chunk(2)
     _, moved = look._vanishing(luma(coded[3:, 3:]), 8)[0].chunk(2)
     assert beyond[4:].mean() > natural[4:].abs().mean() + 1
     assert moved[4:].mean() < beyond[4:].mean() / 2
-    assert look._vanishing(luma(distorted(picture, "jpeg", 4)), 8)[0, 4:14].mean() > on[4:].mean()
+    assert look._vanishing(luma(distorted(image, "jpeg", 4)), 8)[0, 4:14].mean() > on[4:].mean()
 
 
 def test_wavelet_codecs_leave_more_vanished_detail_at_every_level(image: np.ndarray) -> None:
-    shares = [traces._wavelets(luma(picture))[0, :12].mean()]
-    shares += [traces._wavelets(luma(distorted(picture, "jpeg2000", level)))[0, :12].mean() for level in (1, 3, 5)]
+    shares = [traces._wavelets(luma(image))[0, :12].mean()]
+    shares += [traces._wavelets(luma(distorted(image, "jpeg2000", level)))[0, :12].mean() for level in (1, 3, 5)]
     assert shares == sorted(shares)
     assert shares[1] > shares[0] + 0.2
 
@@ -58,24 +58,24 @@ def test_the_wavelet_halves_keep_the_image() -> None:
 
 @pytest.mark.parametrize("kind", ["brighten", "darken", "contrast_change", "quantise"])
 def test_a_tone_curve_leaves_gaps_in_the_histogram(image: np.ndarray, kind: str) -> None:
-    rough, gaps = traces._tone_curve(tensor(picture))[0, :6].chunk(2)
-    after, more = traces._tone_curve(tensor(distorted(picture, kind, 2)))[0, :6].chunk(2)
+    rough, gaps = traces._tone_curve(tensor(image))[0, :6].chunk(2)
+    after, more = traces._tone_curve(tensor(distorted(image, kind, 2)))[0, :6].chunk(2)
     assert (after > rough).all()
     assert (more > gaps).all()
 
 
 def test_equal_neighbours_are_those_of_enlarged_images(image: np.ndarray) -> None:
-    enlarged = picture[::2, ::2].repeat(2, 0).repeat(2, 1)
-    assert (traces._equal_neighbours(tensor(enlarged))[0, :3] > traces._equal_neighbours(tensor(picture))[0, :3]).all()
+    enlarged = image[::2, ::2].repeat(2, 0).repeat(2, 1)
+    assert (traces._equal_neighbours(tensor(enlarged))[0, :3] > traces._equal_neighbours(tensor(image))[0, :3]).all()
 
 
 def test_seams_are_straight_and_alone(image: np.ndarray) -> None:
-    moved = picture.copy()
-    moved[80:112, 40:120] = picture[10:42, 100:180]
-    before, after = traces._seams(luma(picture)), traces._seams(luma(moved))
+    moved = image.copy()
+    moved[80:112, 40:120] = image[10:42, 100:180]
+    before, after = traces._seams(luma(image)), traces._seams(luma(moved))
     assert (after[0, :3] >= before[0, :3]).all()
     assert after[0, 1] > before[0, 1]
-    grid = picture.copy()
+    grid = image.copy()
     grid[::8] = np.clip(grid[::8].astype(int) + 9, 0, 255)
     grid[1::8] = np.clip(grid[1::8].astype(int) + 9, 0, 255)
     on, off = traces._seams(luma(grid))[0, 3:]
@@ -86,7 +86,7 @@ def test_colours_that_moved_apart_have_other_slopes(image: np.ndarray) -> None:
     planes = torch.zeros(1, 3, 192, 192)
     alike = [
         traces._colour_edges(tensor(p), planes)[0, :2].mean()
-        for p in (picture, distorted(picture, "colour_shift", 2), distorted(picture, "colour_shift", 4))
+        for p in (image, distorted(image, "colour_shift", 2), distorted(image, "colour_shift", 4))
     ]
     assert alike == sorted(alike, reverse=True)
 

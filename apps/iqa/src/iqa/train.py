@@ -27,7 +27,7 @@ def train(config: Config, out: Path, *, resume: bool = False, views: Views | Non
             run.backward(objective(said, batch["score"]))
         if run.validation_due:
             scored = evaluate(run.eval_model, views.val, accelerator=run.accelerator)
-            run.eval_model.calibrate(scored.predicted, scored.truth, scored.spread)
+            run.eval_model.calibrate(scored.predicted, scored.truth, scored.spread)  # type: ignore[operator]
             metrics = dict(scored.summary)
             if views.cross is not None:
                 crossed = evaluate(run.eval_model, views.cross, accelerator=run.accelerator).summary

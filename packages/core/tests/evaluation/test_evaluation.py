@@ -28,7 +28,7 @@ def test_shares_are_the_batches_of_one_process_dealt_out(processes: int) -> None
 
 
 def test_nothing_to_deal_is_one_line() -> None:
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="has no image"):
         shard_batches(0, 3)
     with pytest.raises(UserError, match="batch_size is 0; at least 1"):
         shard_batches(3, 0)

@@ -103,7 +103,7 @@ class Assessment:
         return document | {"notes": list(self.notes)}
 
     def _labelled(self, row: dict[str, Any], part: Part) -> dict[str, Any]:
-        return row if self.clean is None else {"": row[""], "images": part.title} | row
+        return row if self.clean is None else {"": row[""], "part": part.title} | row
 
 
 def assess(

@@ -9,10 +9,8 @@ from .bootstrap import interval as interval
 from .bootstrap import mean_difference as mean_difference
 from .provenance import Stopwatch as Stopwatch
 from .provenance import provenance as provenance
-from .shard import Progress as Progress
 from .shard import eval_mode as eval_mode
 from .shard import gather as gather
 from .shard import gather_rows as gather_rows
 from .shard import iterate_batches as iterate_batches
-from .shard import most_batches as most_batches
 from .shard import shard_batches as shard_batches

@@ -213,7 +213,7 @@ class Assessment(Generic[S]):
         return page
 
     def _labelled(self, row: dict[str, Any], part: Comparison[S]) -> dict[str, Any]:
-        return row if len(self.comparisons) == 1 else {"": row[""], "images": part.title} | row
+        return row if len(self.comparisons) == 1 else {"": row[""], "part": part.title} | row
 
 
 def cells(values: Mapping[str, Any], intervals: Intervals, shown: Sequence[str]) -> dict[str, Any]:

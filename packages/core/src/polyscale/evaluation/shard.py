@@ -63,28 +63,32 @@ def iterate_batches(
 ) -> Iterator[tuple[list[int], list[Sample]]]:
     """Yield this process's batches as (indices, samples), samples of one batch having images of equal shape.
 
-    Samples are read by `workers` threads. Every process makes the same number of passes, because the passes of a
-    sharded model communicate: where another process has more batches, the first sample is yielded without an index,
-    ([], [sample]), and its result is to be dropped. `progress` is called after each batch that counts.
+    Samples are read by `workers` threads. The processes go in step, because the passes of a sharded model
+    communicate: where this process has no batch left and another has, it gets the first sample without an index,
+    ([], [sample]), whose result is to be dropped. `progress` is called after each batch that counts.
     """
     windows = shard_batches(len(dataset), WINDOW * batch_size, accelerator)
     flat = [index for window in windows for index in window]
-    done = 0
     samples = iter(prefetch(lambda index: (index, dataset[index]), flat, workers=workers, ahead=batch_size))
-    alone = accelerator is None or accelerator.num_processes == 1
-    passes = len(windows) if alone else most_batches(len(dataset), WINDOW * batch_size, accelerator)
-    for number in range(passes):
-        taken = islice(samples, len(windows[number]) if number < len(windows) else 0)
-        count = 0
-        for indices, batch in _group_equal_shapes(taken, batch_size):
-            yield indices, batch
-            count, done = count + 1, done + len(indices)
-            if progress is not None:
-                progress(done, len(flat))
-        if not alone:
-            assert accelerator is not None
-            most = accelerator.gather(torch.tensor([count], device=accelerator.device)).max()
-            yield from [([], [dataset[0]])] * (int(most) - count)
+    batches = (batch for window in windows for batch in _group_equal_shapes(islice(samples, len(window)), batch_size))
+    done = 0
+    while True:
+        found = next(batches, None)
+        if not _any_process(found is not None, accelerator):
+            return
+        if found is None:
+            yield [], [dataset[0]]
+            continue
+        yield found
+        done += len(found[0])
+        if progress is not None:
+            progress(done, len(flat))
+
+
+def _any_process(here: bool, accelerator: Accelerator | None) -> bool:
+    if accelerator is None or accelerator.num_processes == 1:
+        return here
+    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
 
 
 def most_batches(samples: int, batch_size: int, accelerator: Accelerator | None = None) -> int:

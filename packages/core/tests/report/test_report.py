@@ -182,6 +182,18 @@ def test_report_of_large_photographs_stays_small() -> None:
     assert len(report.html()) < 5 * 200_000
 
 
+@pytest.mark.parametrize("shape", [(300, 400, 3), (481, 321, 3), (64, 2000, 3), (9, 7, 3), (300, 400)])
+def test_noise_is_drawn(shape: tuple[int, ...]) -> None:
+    # Pillow's optimize=True ends in "broken data stream" where a JPEG is larger than the buffer that it guesses
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    report = Report("r")
+    report.images([(noise, "n")], columns=1)
+    (image,) = (attrs for tag, attrs in Page(report.html()).tags if tag == "img")
+    drawn = Image.open(io.BytesIO(base64.b64decode(str(image["src"]).split(",")[1])))
+    drawn.load()
+    assert drawn.size == (min(shape[1], 1280), round(shape[0] * min(1, 1280 / shape[1])))
+
+
 def test_save_is_whole_or_nothing_and_survives_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = Report("café – 图像", "name from a broken disk: \udcff\x00")
     path = report.save(tmp_path / "new" / "report.html")

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -209,7 +210,7 @@ class Assessment(Generic[S]):
         if self.notes:
             page.text("\n".join(self.notes))
         if self.provenance:
-            page.table(self.provenance)
+            page.table(_readable(self.provenance), "What these numbers were made with.")
         return page
 
     def _labelled(self, row: dict[str, Any], part: Comparison[S]) -> dict[str, Any]:
@@ -227,6 +228,16 @@ def cells(values: Mapping[str, Any], intervals: Intervals, shown: Sequence[str])
             found = intervals[name]
             row[f"{name} 95 %"] = None if found is None else f"[{found.low:.3f}, {found.high:.3f}]"
     return row
+
+
+def _readable(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of `evaluation.provenance` for people: the date without its T, seconds with their unit."""
+    shown = dict(provenance)
+    if "date" in shown:
+        shown["date"] = datetime.fromisoformat(shown["date"]).strftime("%Y-%m-%d %H:%M:%S, UTC%z")
+    if "seconds" in shown:
+        shown["seconds"] = f"{shown['seconds']:.1f} s of evaluation"
+    return shown
 
 
 def _known(value: float | None) -> float | None:

@@ -6,8 +6,11 @@ Nothing here imports more than the standard library.
 import contextlib
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+
+JOINERS = "\u200c\u200d"  # of emoji and of several scripts
 
 
 class UserError(ValueError):
@@ -18,8 +21,27 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.exit_code = exit_code
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, with everything that a terminal would obey (escapes, bidirectional marks) spelt out.
+
+    File names and files may hold any character, and a terminal that meets an escape sequence moves, recolours or
+    runs what it says.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, text.replace("\r\n", " ")))
+
+
+def _visible(letter: str) -> str:
+    if letter in "\n\t":
+        return " "
+    kind = unicodedata.category(letter)
+    hidden = kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and letter not in JOINERS)
+    return letter.encode("unicode_escape", "surrogatepass").decode() if hidden else letter
 
 
 def first_line(error: BaseException) -> str:

@@ -97,7 +97,7 @@ def test_arguments_that_give_no_file_may_be_told_apart_from_the_others(folder):
         ("empty", "empty: the folder holds no .jpg, .png file (subfolders were not searched)"),
         ("", "an empty path was given"),
         ("x" * 300, "x" * 300 + ": no such file or folder"),
-        ("a\0b", "a\0b: no such file or folder"),
+        ("a\0b", "a\\x00b: no such file or folder"),
     ],
 )
 def test_missing_inputs_are_named(folder, path, message):

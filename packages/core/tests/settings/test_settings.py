@@ -189,7 +189,7 @@ def test_wrong_option_values(overrides, message):
         (b"seed: \xff\xfe\n", "config.yaml: is not a UTF-8 text file"),
         (b"seed: \x00\n", "config.yaml: is not YAML text (special characters are not allowed)"),
         ("[" * 700, "config.yaml: is nested too deeply"),
-        ("model: &m\n  neck: *m\n", "config.yaml: model.neck.neck: no such key"),
+        ("model: &m\n  neck: *m\n", "config.yaml: line 1: more than 20,000 values, aliases counted"),
     ],
 )
 def test_wrong_files(text, message, tmp_path):
@@ -197,7 +197,7 @@ def test_wrong_files(text, message, tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    for file, message in ((tmp_path / "no.yaml", "no such file"), (tmp_path, "is a folder, not a YAML file")):
+    for file, message in ((tmp_path / "no.yaml", "no such file"), (tmp_path, "is a folder, not a file")):
         with pytest.raises(UserError, match=message) as caught:
             resolve(Config, file=file)
         assert str(caught.value).startswith(str(file))
@@ -276,7 +276,7 @@ STRANGE = {
     "optim.clip": None,
     "model.weights": Path("a: b #c.pt"),
     "optim.groups": ["1e-4", "010", "true", "~", "", "it's", "ünï", "a\nb", "1:30", "- x"],
-    "optim.extra": {"1e3": float("inf"), "no": 1.0},
+    "optim.extra": {"1e3": 1e300, "no": 1.0},
     "model.scales": (),
     "seed": -7,
     "amp": False,

@@ -119,7 +119,7 @@ def _fail(message: str, code: int) -> NoReturn:
 def _original(error: UserError) -> str:
     """The message; a worker of torch's DataLoader wraps its traceback around it."""
     text = str(error)
-    return text.rpartition("UserError: ")[2] if text.startswith("Caught UserError in ") else text
+    return text.rpartition("UserError: ")[2].strip() if text.startswith("Caught UserError in ") else text
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

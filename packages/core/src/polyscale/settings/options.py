@@ -6,7 +6,7 @@ given stays None and does not take part in the merge. Only public Typer API is u
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -25,14 +25,28 @@ OFF = "no__"  # begins the parameter of an option that switches off
 
 
 def configured(
-    tree: type[Settings], presets: Mapping[str, Preset] = NO_PRESETS, default_preset: str | None = None
+    tree: type[Settings],
+    presets: Mapping[str, Preset] = NO_PRESETS,
+    default_preset: str | None = None,
+    *,
+    sections: Container[str] | None = None,
 ) -> Callable[[Command], Command]:
-    """Decorator: `def train(config: Tree, <typer parameters>)` becomes a command with an option per value of the tree.
+    """Decorate `def train(config: Tree, <typer parameters>)`: a command with an option per value of the tree.
 
     The function is called with the resolved, frozen tree (see `resolve` for the order of the layers) and its own
-    parameters. Put it below `@app.command()`. Raises TypeError where no parameter is annotated with the tree, and
-    UserError where the default preset is wrong.
+    parameters. Put it below `@app.command()`.
+
+    Args:
+        tree: the class of the settings; one parameter of the function is annotated with it.
+        presets: the named starting points.
+        default_preset: one of their names.
+        sections: top-level sections (or values) that the command uses; only they become options. All by default.
+
+    Raises:
+        TypeError: no parameter is annotated with the tree.
+        UserError: the default preset is wrong.
     """
+    fields = [(key, field) for key, field in leaves(tree) if sections is None or key.partition(".")[0] in sections]
     shown = resolve(tree, presets=presets, default_preset=default_preset)
 
     def decorate(function: Command) -> Command:
@@ -40,7 +54,7 @@ def configured(
         name = next((parameter.name for parameter in own if parameter.annotation is tree), None)
         if name is None:
             raise TypeError(f"{function.__name__} needs a parameter annotated with {tree.__name__}")
-        keys = {key.replace(".", "__"): key for key, _ in leaves(tree)}
+        keys = {key.replace(".", "__"): key for key, _ in fields}
 
         @functools.wraps(function)
         def command(*, preset: str | None = None, config: Path | None = None, **given: Any) -> Any:
@@ -52,7 +66,7 @@ def configured(
         parameters = [parameter for parameter in parameters if parameter.name != name]
         parameters += [_preset_option(presets, default_preset), _config_option()]
         panels = _panels(tree)
-        for key, field in leaves(tree):
+        for key, field in fields:
             parameters += _options(key, field, shown, panels[key.rpartition(".")[0]])
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -62,7 +76,7 @@ def configured(
 
 
 def _overrides(keys: Mapping[str, str], given: dict[str, Any]) -> dict[str, Any]:
-    """Takes the tree's options out of the command's arguments, as {dotted key: value} of those that were given."""
+    """Take the tree's options out of the command's arguments, as {dotted key: value} of those that were given."""
     overrides = {key: given.pop(name) for name, key in keys.items()}
     for name, key in keys.items():
         if given.pop(OFF + name, None):
@@ -85,7 +99,7 @@ def _config_option() -> inspect.Parameter:
 
 
 def _options(key: str, field: FieldInfo, shown: Settings, panel: str) -> Iterator[inspect.Parameter]:
-    """The option of one value; a switch has a second one, --no-..., that is told in the first one's help."""
+    """Yield the option of one value; a switch has a second one, --no-..., named in the first one's help."""
     kind, optional = without_none(field.annotation)
     switch = kind is bool and not optional
     default = value_text(functools.reduce(getattr, key.split("."), shown))
@@ -128,7 +142,7 @@ def _completion(words: Iterable[object]) -> Callable[[str], list[str]]:
 
 
 def _panels(tree: type[Settings], prefix: str = "") -> dict[str, str]:
-    """The title of each section's help panel, keyed by the section's dotted name."""
+    """Return the title of each section's help panel, keyed by the section's dotted name."""
     panels = {"": GENERAL} if not prefix else {}
     for name, field in tree.model_fields.items():
         if is_section(field):

@@ -1,9 +1,11 @@
 """Reading settings from YAML files and from single command-line values.
 
 YAML is read by its 1.2 core rules instead of PyYAML's 1.1: `1e-4` is a number, `no`, `on` and `1:30` are text, `010`
-is ten. A key given twice is an error, not the last one silently.
+is ten. A key given twice is an error. A file from a stranger is bounded in bytes and in values, aliases counted as
+often as they are used, so that no alias bomb is ever unfolded.
 """
 
+import itertools
 import re
 import types
 from pathlib import Path
@@ -11,11 +13,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from polyscale.errors import UserError
+from polyscale.errors import UserError, foreign, read_bounded
+
+MAX_BYTES = 1 << 18  # PyYAML reads about 100 kB a second
+MAX_VALUES = 20_000
+MAX_INT = 2**63
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the YAML 1.2 core scalars and without duplicate keys."""
+    """SafeLoader with the YAML 1.2 core scalars, without duplicate keys, bounded."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
@@ -32,8 +38,41 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, fault, key_node.start_mark)
         return super().construct_mapping(node, deep)
 
+    composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.composed += 1
+        if self.composed > MAX_VALUES:
+            mark = self.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, f"more than {MAX_VALUES:,} values", mark)
+        return super().compose_node(parent, index)
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        waiting = [] if node is None else [node]
+        for count in itertools.count():
+            if not waiting:
+                return node
+            if count > MAX_VALUES:  # an alias within its own anchor never ends
+                fault = f"more than {MAX_VALUES:,} values, aliases counted"
+                raise yaml.constructor.ConstructorError(None, None, fault, node.start_mark)  # type: ignore[union-attr]
+            here = waiting.pop()
+            if isinstance(here, yaml.MappingNode):
+                waiting += [part for pair in here.value for part in pair]
+            elif isinstance(here, yaml.SequenceNode):
+                waiting += here.value
+        raise AssertionError("unreachable: counting does not end")
+
     def construct_decimal(self, node: yaml.ScalarNode) -> int:
-        return int(node.value)
+        value = int(node.value) if len(node.value) < 30 else MAX_INT
+        if abs(value) >= MAX_INT:
+            raise yaml.constructor.ConstructorError(None, None, "a whole number beyond 64 bits", node.start_mark)
+        return value
+
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        if any(letter < " " and letter not in "\t\n" for letter in node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a control character in a text", node.start_mark)
+        return str(node.value)
 
 
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$")
@@ -45,28 +84,34 @@ for _tag, _pattern, _first in (
     ("merge", re.compile(r"<<$"), ["<"]),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_decimal)
+_Loader.yaml_constructors = {  # the other tags (timestamp, binary, set, omap) have no place in settings
+    None: yaml.SafeLoader.construct_undefined,
+    "tag:yaml.org,2002:int": _Loader.construct_decimal,
+    "tag:yaml.org,2002:str": _Loader.construct_text,
+    **{
+        f"tag:yaml.org,2002:{tag}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{tag}"]
+        for tag in ("null", "bool", "float", "seq", "map")
+    },
+}
 
 
 def read_yaml(path: str | Path) -> dict[Any, Any]:
-    """The mapping in a YAML file; {} for an empty one.
+    """Return the mapping in a YAML file; {} for an empty one.
 
-    Raises UserError naming the file (exit code 2) where it cannot be read, is not YAML or is not a mapping.
+    Raises:
+        UserError: (exit code 2) the file cannot be read, is larger than MAX_BYTES, is not YAML, is no mapping, or
+            holds what settings do not have.
     """
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file", exit_code=2) from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder, not a YAML file", exit_code=2) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})", exit_code=2) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not a UTF-8 text file", exit_code=2) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: {_fault(error)}", exit_code=2) from None
-    except RecursionError:
-        raise UserError(f"{path}: is nested too deeply", exit_code=2) from None
+    text = read_bounded(path, MAX_BYTES, exit_code=2)
+    with foreign(path, "YAML", exit_code=2):
+        try:
+            content = yaml.load(text.decode("utf-8-sig"), _Loader)
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: is not a UTF-8 text file", exit_code=2) from None
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: {_describe(error)}", exit_code=2) from None
+        except RecursionError:
+            raise UserError(f"{path}: is nested too deeply", exit_code=2) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -75,8 +120,8 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
     return content
 
 
-def _fault(error: yaml.YAMLError) -> str:
-    """PyYAML's multi-line message as one line with the line number."""
+def _describe(error: yaml.YAMLError) -> str:
+    """Return PyYAML's multi-line message as one line with the line number."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:
         return f"is not YAML text ({getattr(error, 'reason', 'unreadable')})"
@@ -87,7 +132,7 @@ def _fault(error: yaml.YAMLError) -> str:
 
 
 def parse_value(text: str, annotation: Any) -> Any:
-    """One command-line value as a Python value for pydantic to check: "none", "0.5,1,1.5", or a YAML scalar.
+    """Parse one command-line value ("none", "0.5,1,1.5", a YAML scalar) for pydantic to check.
 
     A sequence is split at commas (numbers at spaces too); text, paths and numbers are left to pydantic; a union or a
     mapping is read as YAML (`{a: 1}`).
@@ -107,12 +152,12 @@ def parse_value(text: str, annotation: Any) -> Any:
         return text
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
 def without_none(annotation: Any) -> tuple[Any, bool]:
-    """(the type without None, whether None was allowed)."""
+    """Return the type without None, and whether None was allowed."""
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation, False
     members = [member for member in get_args(annotation) if member is not type(None)]
@@ -121,12 +166,12 @@ def without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def choices(annotation: Any) -> tuple[Any, ...]:
-    """The values of a Literal, else nothing."""
+    """Return the values of a Literal; () for another type."""
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def show(value: object) -> str:
-    """A value as the user wrote it, short enough for one line."""
+    """Format a value as the user wrote it, short enough for one line."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     text = value if isinstance(value, str) and value and not any(map(str.isspace, value)) else repr(value)

@@ -5,6 +5,7 @@ key and the file at fault. Values are checked once, by pydantic, on the merged t
 """
 
 import difflib
+import functools
 import re
 import types
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from polyscale import __version__
 from polyscale.errors import UserError
-from polyscale.settings.reading import parse_value, read_yaml, show
+from polyscale.settings.reading import MAX_INT, parse_value, read_yaml, show
 
 
 class Settings(BaseModel):
@@ -26,7 +28,9 @@ class Settings(BaseModel):
     Prefer tuples to lists: a frozen section does not freeze a list inside it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class Preset(NamedTuple):
@@ -49,16 +53,17 @@ WORDS = {
     "missing": "is missing",
 }
 Tree = TypeVar("Tree", bound=Settings)
+VERSION = "polyscale"  # key of a settings file: the version that wrote it
 NO_PRESETS: Mapping[str, Preset] = types.MappingProxyType({})
 
 
 def is_section(field: FieldInfo) -> bool:
-    """Whether the field is a nested section rather than a value."""
+    """Return whether the field is a nested section and not a value."""
     return isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
 
 
 def leaves(tree: type[Settings], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every value of the tree as (dotted key, field), in the order of definition, sections depth first."""
+    """Yield every value of the tree as (dotted key, field), in the order of definition, sections depth first."""
     for name, field in tree.model_fields.items():
         if is_section(field):
             yield from leaves(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
@@ -75,13 +80,22 @@ def resolve(
     presets: Mapping[str, Preset] = NO_PRESETS,
     default_preset: str | None = None,
 ) -> Tree:
-    """The tree made of defaults < preset < YAML file < overrides.
+    """Build the tree from defaults < preset < YAML file < overrides.
 
-    The preset is the first of: `preset`, the file's own `preset:` entry, `default_preset`. Overrides are keyed by
-    dotted names ("optim.lr"); a string is read as the command line reads it ("0.5,1,1.5", "none").
+    Args:
+        tree: the class of the settings.
+        preset: a name in `presets` or a Preset; without it the file's own `preset:` entry, else `default_preset`.
+        file: a YAML file.
+        overrides: keyed by dotted names ("optim.lr"); a string is read as the command line reads it ("0.5,1,1.5").
+        presets: the named starting points.
+        default_preset: one of their names.
 
-    Raises UserError (exit code 2), one line naming the key, for an unknown preset or key, a wrong type or range;
-    for an unreadable file too.
+    Returns:
+        The frozen, checked tree.
+
+    Raises:
+        UserError: (exit code 2) an unreadable file, an unknown preset or key, a wrong type or range; one line names
+            the file and the key.
     """
     given: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -91,6 +105,7 @@ def resolve(
         origin.update(dict.fromkeys(layer, source))
 
     content = read_yaml(file) if file is not None else {}
+    _check_version(content.pop(VERSION, None), f"{file}: {VERSION}: ")
     named = content.pop("preset", None) if "preset" not in tree.model_fields else None
     chosen, name = _choose(preset, named, f"{file}: ", default_preset, presets)
     if chosen is not None:
@@ -98,9 +113,25 @@ def resolve(
     add(flatten(tree, content, f"{file}: "), f"{file}: ")
     add(_parsed(tree, overrides or {}), "")
     try:
-        return tree.model_validate(_nested(given))
+        config = tree.model_validate(_nested(given))
     except ValidationError as error:
         raise UserError(_one_line(tree, error.errors(), origin), exit_code=2) from None
+    for key in given:
+        value = functools.reduce(getattr, key.split("."), config)
+        if isinstance(value, int) and abs(value) >= MAX_INT:
+            raise UserError(f"{origin[key]}{key}: should be within 64 bits, got {show(value)}", exit_code=2)
+    return config
+
+
+def _check_version(written: Any, source: str) -> None:
+    """Refuse settings that a newer polyscale wrote; files without a version are older."""
+    if written is None:
+        return
+    if not isinstance(written, str) or not re.match(r"\d+\.\d+", written):
+        raise UserError(f'{source}should be a version such as "{__version__}", got {show(written)}', exit_code=2)
+    newer, own = ([int(part) for part in re.findall(r"\d{1,9}", text)[:2]] for text in (written, __version__))
+    if newer > own:
+        raise UserError(f"{source}written by {show(written)}, this is {__version__}: upgrade polyscale", exit_code=2)
 
 
 def _choose(
@@ -118,11 +149,11 @@ def _choose(
 
 
 def flatten(tree: type[Settings], layer: Mapping[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as {dotted key: value}; UserError for a key that the tree does not have."""
+    """Flatten a nested mapping to {dotted key: value}; UserError for a key that the tree does not have."""
     flat: dict[str, Any] = {}
     for name, value in layer.items():
         field = tree.model_fields.get(name) if isinstance(name, str) else None
-        key = f"{prefix}{name}"
+        key = f"{prefix}{name if field else show(name)}"
         if field is None:
             raise UserError(f"{source}{key}: no such key{_suggestion(tree, name, prefix)}", exit_code=2)
         if not is_section(field):
@@ -136,7 +167,7 @@ def flatten(tree: type[Settings], layer: Mapping[str, Any], source: str, prefix:
 
 
 def _suggestion(tree: type[Settings], name: object, prefix: str = "") -> str:
-    """What the misspelt key may have meant: a neighbour, or the same name in another section."""
+    """Suggest what a misspelt key may have meant: a neighbour, or the same name in another section."""
     keys = [key for key, _ in leaves(tree, prefix)]
     if str(name) in keys:
         return " (nest it: one line per section, indented)"
@@ -171,7 +202,7 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(tree: type[Settings], errors: list[ErrorDetails], origin: Mapping[str, str]) -> str:
-    """The first fault in one line; a union reports one error per member, which are joined by "or"."""
+    """Format the first fault in one line; a union reports one error per member, joined by "or"."""
     first = errors[0]
     key, rest = _locate(first["loc"], origin)
     same = [error for error in errors if _locate(error["loc"], origin)[0] == key]
@@ -186,7 +217,7 @@ def _one_line(tree: type[Settings], errors: list[ErrorDetails], origin: Mapping[
 
 
 def _locate(loc: tuple[int | str, ...], origin: Mapping[str, str]) -> tuple[str, tuple[int | str, ...]]:
-    """The dotted key at fault and what follows it in pydantic's location (item numbers, names of union members)."""
+    """Return the dotted key at fault and what follows it in pydantic's location (item numbers, union members)."""
     for length in range(1, len(loc) + 1):
         key = ".".join(str(part) for part in loc[:length])
         if key in origin:
@@ -195,7 +226,7 @@ def _locate(loc: tuple[int | str, ...], origin: Mapping[str, str]) -> tuple[str,
 
 
 def _text(error: ErrorDetails) -> str:
-    """Pydantic's message as "should be ...", in the words of a settings file."""
+    """Return pydantic's message as "should be ...", in the words of a settings file."""
     if error["type"] in WORDS:
         return WORDS[error["type"]]
     text = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -10,8 +10,9 @@ import annotated_types
 import yaml
 from pydantic.fields import FieldInfo
 
+from polyscale import __version__
 from polyscale.settings.reading import FLOAT, choices, without_none
-from polyscale.settings.tree import Settings, is_section
+from polyscale.settings.tree import VERSION, Settings, is_section
 
 BOUNDS = (
     (annotated_types.Gt, "gt", ">"),
@@ -31,8 +32,16 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456
 
 
 def to_yaml(config: Settings, *, commented: bool = False) -> str:
-    """Every value of the tree as YAML that resolves back to an equal tree; `commented` adds each field's help."""
-    return "\n".join(_lines(config, "", commented)) + "\n"
+    """Write every value of the tree as YAML that resolves back to an equal tree.
+
+    Args:
+        config: the settings.
+        commented: add each field's help and range.
+
+    Returns:
+        The text of a file, with the version of polyscale as its first entry.
+    """
+    return "\n".join([f'{VERSION}: "{__version__}"', *_lines(config, "", commented)]) + "\n"
 
 
 def _lines(section: Settings, indent: str, commented: bool) -> Iterator[str]:
@@ -52,7 +61,7 @@ def _lines(section: Settings, indent: str, commented: bool) -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """A value in the types YAML and JSON know: paths as text, tuples and sets as lists, sections as mappings."""
+    """Convert a value to the types of YAML and JSON: paths to text, tuples and sets to lists, sections to mappings."""
     if isinstance(value, Settings):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, Mapping):
@@ -65,21 +74,22 @@ def plain(value: Any) -> Any:
 
 
 def schema(tree: type[Settings]) -> dict[str, Any]:
-    """The JSON schema of a settings file (for editors), with the `preset` entry a file may have."""
+    """Return the JSON schema of a settings file (for editors), with the `preset` entry that a file may have."""
     document = tree.model_json_schema()
     about = {"type": "string", "description": "Named settings to start from."}
-    document["properties"] = {"preset": about} | document["properties"]
+    written = {"type": "string", "description": "Version of polyscale that wrote the file."}
+    document["properties"] = {"preset": about, VERSION: written} | document["properties"]
     return document
 
 
 def headline(section: type[Settings]) -> str:
-    """The first line of a section's docstring, without its full stop."""
+    """Return the first line of a section's docstring, without its full stop."""
     text = vars(section).get("__doc__") or ""
     return text.strip().partition("\n")[0].rstrip(".")
 
 
 def type_text(annotation: Any) -> str:
-    """The kind of value an option takes: int, float, text, path, a|b, float,float,..., and |none where allowed."""
+    """Describe the value an option takes: int, float, text, path, a|b, float,float,..., and |none if allowed."""
     kind, optional = without_none(annotation)
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
@@ -101,7 +111,7 @@ def type_text(annotation: Any) -> str:
 
 
 def range_text(field: FieldInfo) -> str:
-    """The allowed range in words ("> 0", "0 to 1", "multiple of 32"), empty where any value goes."""
+    """Describe the allowed range ("> 0", "0 to 1", "multiple of 32"); empty if any value is allowed."""
     kind, _ = without_none(field.annotation)
     metadata = [*field.metadata]
     for part in (kind, *get_args(kind)):
@@ -115,7 +125,7 @@ def range_text(field: FieldInfo) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A value as one would type it on the command line: 0.5,1.0,1.5 or none or true."""
+    """Format a value as typed on the command line: 0.5,1.0,1.5 or none or true."""
     value = plain(value)
     if value is None or isinstance(value, bool):
         return str(value).lower()

@@ -1,4 +1,4 @@
-"""tools/new_app.py in a copy of the workspace: what it lays out is entered everywhere, lints, and works at once."""
+"""tools/new_app.py in a copy of the workspace: the new application is in every list, lints, and works at once."""
 
 import importlib.util
 import os
@@ -13,6 +13,7 @@ import pytest
 import test_readme
 from product import ROOT
 
+pytest.importorskip("ruff")  # in the group lint
 NAME, COMMAND, ABOUT = "zebra_count", "zebra-count", "Counting zebras (a test's stand-in)"
 # Its own tests, then its command as the console entry point runs it: one process, as torch takes seconds to import.
 TESTS_AND_TRAIN = f"""
@@ -34,10 +35,10 @@ def python(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-def copied(root: Path) -> Path:
-    """What the tool reads and edits, and the manifests of the members."""
+def copy_workspace(root: Path) -> Path:
+    """Copy what the tool reads and edits, and the manifests of the members."""
     manifests = [path.relative_to(ROOT) for path in ROOT.glob("*/*/pyproject.toml")]
-    for file in (Path("pyproject.toml"), Path("README.md"), Path("tools/new_app.py"), *manifests):
+    for file in (*map(Path, ("pyproject.toml", "README.md", "LICENSE", "tools/new_app.py")), *manifests):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, root / file)
     shutil.copytree(ROOT / "tools/templates", root / "tools/templates", ignore=shutil.ignore_patterns("__pycache__"))
@@ -45,7 +46,7 @@ def copied(root: Path) -> Path:
 
 
 def create(root: Path, name: str, about: str) -> int:
-    """The copy's tool, in this process; its exit code."""
+    """Run the copy's tool in this process and return its exit code."""
     spec = importlib.util.spec_from_file_location("new_app", root / "tools/new_app.py")
     assert spec is not None
     assert spec.loader is not None
@@ -55,14 +56,14 @@ def create(root: Path, name: str, about: str) -> int:
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
-    """Every file and its content, without what Python keeps for itself."""
+    """Return every file and its content, without bytecode."""
     files = (p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     return {str(p.relative_to(root)): p.read_bytes() for p in files}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = copied(tmp_path_factory.mktemp("workspace"))
+    root = copy_workspace(tmp_path_factory.mktemp("workspace"))
     done = python(root, "tools/new_app.py", NAME, ABOUT)
     assert done.returncode == 0, done.stderr
     assert f"uv run {COMMAND} train" in done.stdout
@@ -73,9 +74,10 @@ def test_it_is_in_every_list_of_the_root(made: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(test_readme, "ROOT", made)
     test_readme.test_every_member_is_in_each_list_of_the_root()
     before, after = (tomllib.loads((root / "pyproject.toml").read_text("utf-8")) for root in (ROOT, made))
-    for section, key in (("mypy", "files"), ("mypy", "mypy_path"), ("importlinter", "root_packages")):
-        assert len(after["tool"][section][key]) == len(before["tool"][section][key]) + 1, key
-    assert NAME in after["tool"]["ruff"]["lint"]["isort"]["known-first-party"]
+    for tool in ("ruff", "mypy"):  # their paths are globs
+        assert after["tool"][tool] == before["tool"][tool]
+    contracts = after["tool"]["importlinter"]["contracts"]
+    assert [NAME in contract.get("containers", ()) for contract in contracts] == [False, True, False, False]
     manifest = tomllib.loads((made / f"apps/{NAME}/pyproject.toml").read_text("utf-8"))
     assert manifest["project"]["scripts"] == {COMMAND: f"{NAME}.cli:main"}
 
@@ -118,7 +120,7 @@ def test_help_is_instant(made: Path) -> None:
 
 
 def test_a_long_name_and_line_lint_too(tmp_path: Path) -> None:
-    root, name = copied(tmp_path), "a_name_of_24_letters_abc"
+    root, name = copy_workspace(tmp_path), "a_name_of_24_letters_abc"
     assert create(root, name, "x" * 80) == 0
     assert python(root, "-m", "ruff", "check", "--no-cache", f"apps/{name}").stdout == "All checks passed!\n"
     assert create(root, "second", "Another one") == 0
@@ -149,7 +151,7 @@ def test_a_long_name_and_line_lint_too(tmp_path: Path) -> None:
 def test_what_cannot_be_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, about: str, word: str
 ) -> None:
-    root = copied(tmp_path)
+    root = copy_workspace(tmp_path)
     before = snapshot(root)
     assert create(root, name, about) == 2
     stderr = capsys.readouterr().err
@@ -161,10 +163,10 @@ def test_what_cannot_be_is_one_line(
 def test_a_root_without_its_marks_is_refused_untouched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file, old, word in (
         ("pyproject.toml", "# apps: 2 of 3", "apps: 2 of 3"),
-        ("pyproject.toml", "mypy_path = [", "mypy_path"),
+        ("pyproject.toml", "containers = [", "containers"),
         ("README.md", "| application |", "| application |"),
     ):
-        root = copied(tmp_path / word.strip("| ").replace(": ", "_"))
+        root = copy_workspace(tmp_path / word.strip("| ").replace(": ", "_"))
         (root / file).write_text((root / file).read_text("utf-8").replace(old, "x"), "utf-8")
         before = snapshot(root)
         assert create(root, NAME, ABOUT) == 2

@@ -1,4 +1,4 @@
-"""Every command line on the pages is one that its program takes: subcommand, options and values, without running it.
+"""Every command line on the pages is one that its program accepts: subcommand, options and values, without running it.
 
 A page shows a command in an indented or fenced line, with a remark three spaces or a # behind, or in a `span`;
 `a|b` stands for either word, a lone capital N for a number, ... for anything. Settings may also stand alone in a span
@@ -6,18 +6,19 @@ A page shows a command in an indented or fenced line, with a remark three spaces
 """
 
 import importlib
+import inspect
 import itertools
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import typer
 from product import ROOT, application
 
-from polyscale.settings.options import _overrides
-from polyscale.settings.tree import leaves, resolve
+from polyscale.settings import Settings, configured
+from polyscale.settings.tree import leaves
 
 SKIPPED = {".venv", "runs", "node_modules", "templates"}
 PAGES = [page for page in sorted(ROOT.rglob("*.md")) if not SKIPPED & set(page.relative_to(ROOT).parts)]
@@ -40,7 +41,7 @@ def lines(text: str) -> Iterator[str]:
 
 def command(line: str) -> list[str]:
     """The line's words where it calls one of the programs, a script of ours or a setting alone, else none of them."""
-    line = line.removeprefix("uv run ")
+    line = re.sub(r"^uv run (--group \w+ )?", "", line)
     module = re.fullmatch(r"(?:accelerate launch|python) .*-m (\w+) (.*)", line)
     if module:
         line = " ".join([*(name for name, package in PROGRAMS.items() if package == module[1]), module[2]])
@@ -71,9 +72,19 @@ def take(program: str, words: list[str]) -> None:
         return
     if "preset" in given:
         config = importlib.import_module(f"{PROGRAMS[program]}.config")
-        keys = {key.replace(".", "__"): key for key, _ in leaves(config.Config)}
-        overrides = _overrides(keys, {name: given.get(name) for name in (*keys, *given)})
-        resolve(config.Config, given["preset"], overrides=overrides, presets=config.PRESETS, default_preset="nano")
+        resolve = configured(config.Config, config.PRESETS, "nano")(_returns(config.Config))
+        options = {name: given.get(name) for name in inspect.signature(resolve).parameters}
+        resolve(**options | {"config": None})  # the page's YAML file is not there
+
+
+def _returns(tree: type[Settings]) -> Callable[..., Settings]:
+    """Return a command without options of its own, which returns its settings."""
+
+    def command(settings: Settings) -> Settings:
+        return settings
+
+    command.__annotations__["settings"] = tree
+    return command
 
 
 def refused(program: str, words: list[str]) -> str:

@@ -39,6 +39,7 @@ def test_every_member_is_in_each_list_of_the_root() -> None:
         assert any(d.startswith(f"{name} @") for d in root["project"]["dependencies"]), name
         assert root["tool"]["uv"]["sources"][name] == {"workspace": True}
     assert folders < set(root["tool"]["importlinter"]["root_packages"])
+    assert folders == set(root["tool"]["importlinter"]["contracts"][1]["containers"])
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -73,7 +73,9 @@ def _peak(config: Config, batch: int, train: bool) -> float:
 
 def _passes(config: Config, batch: int, train: bool) -> float:
     side = _side(config, batch)
-    model = side.run.train(train)
+    model = side.run
+    assert isinstance(model, torch.nn.Module)
+    model.train(train)
     for _ in range(3):
         with torch.set_grad_enabled(train):
             logits = model(*side.arguments)

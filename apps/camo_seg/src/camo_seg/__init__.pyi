@@ -4,3 +4,5 @@ from .data.open import open_split as open_split
 from .model.network import CamoSegmenter as CamoSegmenter
 from .predict import Prediction as Prediction
 from .predict import Predictor as Predictor
+
+__version__: str

@@ -8,3 +8,5 @@ from .data.open import open_split as open_split
 from .model.network import QualityNet as QualityNet
 from .predict import Prediction as Prediction
 from .predict import Predictor as Predictor
+
+__version__: str

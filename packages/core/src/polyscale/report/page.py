@@ -225,7 +225,7 @@ def _picture(array: np.ndarray, caption: str, wide: int) -> str:
     buffer = io.BytesIO()
     if image.mode == "L":  # masks and maps: flat areas, where PNG is both exact and small
         image.save(buffer, "PNG", optimize=True)
-    else:  # full colour resolution, or thin coloured outlines smear; optimize=True fails on noise ("broken data stream")
+    else:  # full colour resolution, or thin coloured outlines smear; optimize=True fails on noise
         image.save(buffer, "JPEG", quality=88, subsampling=0)
     kind = "png" if image.mode == "L" else "jpeg"
     data = base64.b64encode(buffer.getvalue()).decode("ascii")

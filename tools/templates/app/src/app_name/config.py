@@ -9,12 +9,12 @@ from polyscale.training.options import TrainSettings
 class DataSettings(Settings):
     """Which images to learn from."""
 
+    path: str = "synthetic"
+    """Folder of a data set; synthetic is the embedded, generated one."""
     train_images: int = Field(256, ge=1)
-    """Training images to generate."""
+    """Training images to generate for the synthetic set."""
     eval_images: int = Field(64, ge=1)
-    """Images in each of the validation and test splits."""
-    contrast: float = Field(0.3, gt=0, le=1)
-    """How much brighter than its ground a disc is, on the scale of the images, [0, 1]."""
+    """Images in each of the synthetic validation and test splits."""
 
 
 class ModelSettings(Settings):
@@ -34,7 +34,7 @@ class LossSettings(Settings):
     """The parts of the training loss and their weights."""
 
     dice: float = Field(1.0, ge=0)
-    """Weight of the per-image Dice loss beside the cross-entropy."""
+    """Weight of the per-image Dice loss next to the cross-entropy."""
 
 
 class Config(Settings):

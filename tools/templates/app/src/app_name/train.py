@@ -4,7 +4,8 @@ from pathlib import Path
 
 from app_name.build import build_model, build_set
 from app_name.config import Config
-from app_name.evaluate import evaluate, probabilities
+from app_name.evaluation.evaluate import evaluate
+from app_name.evaluation.metrics import METRIC
 from app_name.objective import Objective
 from polyscale.settings import to_yaml
 from polyscale.training import Run, param_groups
@@ -21,6 +22,6 @@ def train(config: Config, out: Path, *, resume: bool = False) -> Run:
         for batch in run.steps(train_set):
             run.backward(objective(model(batch["image"]), batch["mask"]))
         if run.validation_due:
-            scores = evaluate(probabilities(run.eval_model), val_set, accelerator=run.accelerator)
-            run.validate(scores, best="IoU")
+            scores = evaluate(run.eval_model, val_set, accelerator=run.accelerator)
+            run.validate(scores.summary, best=METRIC)
     return run

@@ -1,5 +1,1 @@
-"""Data sets of app-name: the embedded synthetic discs; one more file here for each format."""
-
-from .synthetic import Discs
-
-__all__ = ["Discs"]
+"""Data sets: synthetic.py is the embedded default, formats/ has one file per format."""

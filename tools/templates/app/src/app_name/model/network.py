@@ -1,5 +1,7 @@
 """The network: a hierarchical backbone, its levels fused to one map, a head that gives one logit per pixel."""
 
+from pathlib import Path
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,11 +13,16 @@ from polyscale.models.weights import Pretrained
 class Segmenter(Pretrained):
     """Foreground logits.
 
-    forward: images [B, 3, H, W], RGB in [0, 1], any H and W -> logits [B, 1, H, W].
-
-    backbone: any hierarchical timm model; width: channels of the fused map; image_size: side in pixels that it is
-    trained and used at.
+    Args:
+        backbone: any hierarchical timm model.
+        width: channels of the fused map.
+        image_size: side in pixels that it is trained and used at.
+        pretrained: start from timm's weights.
     """
+
+    shipped = Path(__file__).parents[1] / "weights"
+    title = "APP_ABOUT"
+    task = "image-segmentation"
 
     def __init__(
         self, backbone: str = "test_resnet", width: int = 32, image_size: int = 64, pretrained: bool = False
@@ -29,6 +36,7 @@ class Segmenter(Pretrained):
         )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Map images [B, 3, H, W], RGB in [0, 1], any H and W, to logits [B, 1, H, W]."""
         features = self.backbone(self.backbone.normalise(images))
         logits: Tensor = self.head(self.fusion(features))
         return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,34 @@
+"""`app-name eval`."""
+
+from app_name.config import Config
+from polyscale.commands.types import AsJson, BatchSize, DataOption, ModelArgument, Precision, ResultsOut, Split
+from polyscale.settings import resolve_for
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataOption = None,
+    split: Split = "test",
+    batch_size: BatchSize = 8,
+    precision: Precision = "auto",
+    out: ResultsOut = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model next to trivial baselines, by default on the data set of the run MODEL."""
+    from accelerate import Accelerator
+
+    from app_name.build import build_set
+    from app_name.evaluation.assess import assess, write_report
+    from app_name.model import Segmenter
+    from polyscale.commands.bodies import check_folder, show_assessment
+
+    if out is not None:
+        check_folder(out)
+    accelerator = Accelerator()
+    network = Segmenter.from_pretrained(model).to(accelerator.device)
+    dataset = build_set(resolve_for(Config, model, {"path": data}), split, network.input_size)
+    result = assess(
+        network, dataset, weights=model, accelerator=accelerator, batch_size=batch_size, precision=precision
+    )
+    if accelerator.is_main_process:
+        show_assessment(result, out, lambda folder: write_report(result, folder, network, dataset), as_json=as_json)

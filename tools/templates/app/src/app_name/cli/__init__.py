@@ -1,4 +1,4 @@
-"""The command app-name: one file per command; torch is imported inside them, so that --help is instant."""
+"""The command app-name: one file per command, which imports torch inside, so that --help is instant."""
 
 from app_name.cli.data import data
 from app_name.cli.evaluate import evaluate

@@ -1,11 +1,11 @@
-"""The metrics of camouflaged object detection, computed by pysodmetrics with the field's conventions.
+"""Metrics of camouflaged object detection by the field's protocol, from images to the summary of a data set.
 
 Per image: the probability map is resized bilinearly to the mask's own size (the mask is never resized), stretched to
-[0, 1] by its minimum and maximum, and quantised to uint8; the mask is `GT > 128`. Then S (Fan, ICCV 2017), weighted F
-(Margolin, CVPR 2014, beta^2 = 1), E (Fan, IJCAI 2018), F (beta^2 = .3), MAE and IoU. E and F are curves over 256
-thresholds: their mean and maximum are taken on the mean curve of the set, as the toolbox does, not per image.
+[0, 1] by its minimum and maximum, and quantised to uint8; the mask is `GT > 128`. Then S, weighted F (beta^2 = 1),
+E, F (beta^2 = .3), MAE and IoU (see measures.py). E and F are curves over 256 thresholds: their mean and maximum are
+taken on the mean curve of the set, not per image.
 
-What the conventions imply: a perfect map gets E_mean .997 and F_mean .996 or so (threshold 0 marks everything), an
+What the protocol implies: a perfect map gets E_mean .997 and F_mean .996 or so (threshold 0 marks everything), an
 all-zero map S of about .47; IoU is of the stretched map at > .5, per image, then averaged. An image whose mask is
 empty (NonCAM of COD10K-v3) is scored without the stretch, which would blow up a nearly empty map, and reported apart.
 
@@ -18,8 +18,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from py_sod_metrics import MAE, Emeasure, FmeasureHandler, FmeasureV2, IOUHandler, Smeasure, WeightedFmeasure
 
+from camo_seg.evaluation import measures
 from polyscale.data.images import resize_map
 
 Row = NDArray[np.float64]
@@ -37,7 +37,10 @@ LOWER_IS_BETTER = frozenset({"MAE", "empty_MAE", "empty_area"})
 
 
 def prepare(probability: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The uint8 map that is scored: resized to the mask, stretched to [0, 1] unless the mask is empty, times 255."""
+    """Return the uint8 map that is scored.
+
+    It has the size of the mask, is stretched to [0, 1] unless the mask is empty, and multiplied by 255.
+    """
     resized = resize_map(probability, (mask.shape[0], mask.shape[1])).astype(np.float64)
     low, high = resized.min(), resized.max()
     if mask.any() and high > low:
@@ -46,46 +49,43 @@ def prepare(probability: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArr
 
 
 def score_image(probability: NDArray[np.floating], mask: NDArray[np.bool_], *, fast: bool = False) -> Row:
-    """The scores of one image: float64 [ROW_LENGTH] = COLUMNS, the E curve, the F curve.
+    """Score one image.
 
-    `probability`: floating point [h, w] of any size with values in [0, 1]; `mask`: bool [H, W]. `area` is the mask's
-    share of the image, `predicted_area` the share that the unstretched map puts above .5. The curves run from the
-    highest threshold to the lowest. `fast` computes S, wF, MAE, IoU only and leaves the rest of E and F NaN: at
-    321 x 481 that is 28 ms instead of 40 ms, of which weighted F is 24 (its distance transform and its indexing).
+    Args:
+        probability: floating point [h, w] of any size, values in [0, 1].
+        mask: bool [H, W].
+        fast: Compute S, wF, MAE and IoU only and leave E and F NaN.
 
-    Raises ValueError for a wrong shape or type and for values that are not in [0, 1].
+    Returns:
+        float64 [ROW_LENGTH]: COLUMNS, the E curve, the F curve. `area` is the mask's share of the image,
+        `predicted_area` the share of the unstretched map above .5. The curves run from the highest threshold to the
+        lowest.
+
+    Raises:
+        ValueError: a wrong shape or type, or values that are not in [0, 1].
     """
     _check(probability, mask)
     scored = prepare(probability, mask)
-    # pysodmetrics would stretch every map, each metric again; the map is stretched already or must not be
-    normal = scored / 255
+    counts = measures.count_levels(scored, mask)
     row = np.full(ROW_LENGTH, np.nan)
-    row[COLUMNS.index("area")] = mask.mean()
-    row[COLUMNS.index("predicted_area")] = np.mean(probability > 0.5)
-
-    structure, weighted, absolute = Smeasure(), WeightedFmeasure(), MAE()
-    handlers = {"iou": IOUHandler(with_dynamic=False, with_adaptive=False, with_binary=True)}
+    scores = {
+        "S": measures.s_measure(counts),
+        "wF": measures.weighted_f(scored, mask),
+        "MAE": measures.mean_absolute_error(counts),
+        "IoU": measures.iou(counts),
+        "area": float(mask.mean()),
+        "predicted_area": float(np.mean(probability > 0.5)),
+    }
     if not fast:
-        handlers["f"] = FmeasureHandler(with_dynamic=True, with_adaptive=True)
-    counted = FmeasureV2(handlers)
-    for metric in (structure, weighted, absolute, counted):
-        metric.step(normal, mask, normalize=False)
-    row[: len(_FAST)] = structure.sms[0], weighted.weighted_fms[0], absolute.maes[0], handlers["iou"].binary_results[0]
-    if not fast:
-        aligned = Emeasure()
-        aligned.step(normal, mask, normalize=False)
-        row[COLUMNS.index("E_adp")] = aligned.adaptive_ems[0]
-        row[COLUMNS.index("F_adp")] = handlers["f"].adaptive_results[0]
-        row[_E_CURVE] = aligned.changeable_ems[0]
-        if mask.size == 1:  # E divides by N - 1 + eps
-            row[_E_CURVE] *= np.spacing(1)
-            row[COLUMNS.index("E_adp")] *= np.spacing(1)
-        row[_F_CURVE] = handlers["f"].dynamic_results[0]
+        scores["E_adp"], row[_E_CURVE] = measures.e_measure(counts)
+        scores["F_adp"], row[_F_CURVE] = measures.f_measure(counts)
+    for name, score in scores.items():
+        row[COLUMNS.index(name)] = score
     return row
 
 
 def summarise(rows: NDArray[np.float64]) -> dict[str, float]:
-    """The set's metrics from its rows [N, ROW_LENGTH]; the order of the rows does not matter, to the last bit.
+    """Summarise a data set from its rows [N, ROW_LENGTH]; their order does not matter, to the last bit.
 
     Keys: S, wF, MAE, IoU, E_mean, E_max, E_adp, F_mean, F_max, F_adp, wF_small, wF_medium, wF_large (objects below
     1 %, 1 to 5 %, from 5 % of the image) and images: all over images with an object. Images without one add empty_MAE,
@@ -113,7 +113,7 @@ def summarise(rows: NDArray[np.float64]) -> dict[str, float]:
 
 
 def column(rows: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """One of COLUMNS out of rows [N, ROW_LENGTH]: float64 [N]."""
+    """Return one of COLUMNS out of rows [N, ROW_LENGTH]: float64 [N]."""
     return rows[:, COLUMNS.index(name)]
 
 
@@ -133,9 +133,10 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def _check(probability: NDArray[np.floating], mask: NDArray[np.bool_]) -> None:
     if probability.ndim != 2 or not np.issubdtype(probability.dtype, np.floating) or probability.size == 0:
-        raise ValueError(f"probability is {probability.dtype} {probability.shape}; a floating point [h, w] is needed")
+        got = f"{probability.dtype} {list(probability.shape)}"
+        raise ValueError(f"probability must be floating point [h, w], got {got}")
     if mask.ndim != 2 or mask.dtype != np.bool_ or mask.size == 0:
-        raise ValueError(f"mask is {mask.dtype} {mask.shape}; a bool [H, W] is needed")
+        raise ValueError(f"mask must be bool [H, W], got {mask.dtype} {list(mask.shape)}")
     low, high = float(probability.min()), float(probability.max())
     if not (low >= 0 and high <= 1):  # NaN fails as well
-        raise ValueError(f"probability holds values from {low:.3g} to {high:.3g}; [0, 1] is needed")
+        raise ValueError(f"probability must be in [0, 1], got values from {low:.3g} to {high:.3g}")

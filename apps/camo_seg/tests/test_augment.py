@@ -1,6 +1,7 @@
 """Image and mask move together, the mask stays binary, and torch's global generator decides everything."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from camo_seg.data.augment import CamoAugment, RandomWarp
 
 
-def _sample(size=48):
+def _sample(size: int = 48) -> tuple[Any, ...]:
     """A bright square and a dot on black, and the mask of the two."""
     mask = torch.zeros(1, size, size, dtype=torch.uint8)
     mask[:, 10:26, 20:40] = 1
@@ -20,7 +21,7 @@ def _sample(size=48):
 GEOMETRY = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
 
 
-def test_image_and_mask_move_together():
+def test_image_and_mask_move_together() -> None:
     augment = CamoAugment(**GEOMETRY, rotation=40, zoom=0.4, vertical=0.5)
     image, mask = _sample()
     torch.manual_seed(0)
@@ -37,7 +38,7 @@ def test_image_and_mask_move_together():
     assert moved == 20
 
 
-def test_a_certain_flip_is_exactly_a_flip():
+def test_a_certain_flip_is_exactly_a_flip() -> None:
     augment = CamoAugment(**GEOMETRY, flip=1.0, rotation=0, zoom=1.0)
     image, mask = _sample()
     new_image, new_mask = augment(image, mask)
@@ -45,14 +46,14 @@ def test_a_certain_flip_is_exactly_a_flip():
     assert torch.equal(new_mask, mask.flip(-1))
 
 
-def test_nothing_changes_at_zero_strength():
+def test_nothing_changes_at_zero_strength() -> None:
     image, mask = _sample()
     new_image, new_mask = CamoAugment(**GEOMETRY, flip=0, rotation=0, zoom=1)(image, mask)
     assert torch.equal(new_image, image)
     assert torch.equal(new_mask, mask)
 
 
-def test_colours_change_the_image_only():
+def test_colours_change_the_image_only() -> None:
     augment = CamoAugment(
         flip=0, rotation=0, zoom=1, brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5, grey=0.5, blur=0.5
     )
@@ -64,7 +65,7 @@ def test_colours_change_the_image_only():
     assert torch.equal(new_mask, mask)
 
 
-def test_only_torchs_global_generator_is_used():
+def test_only_torchs_global_generator_is_used() -> None:
     augment = CamoAugment(hue=0.1, grey=0.3, blur=0.3)
     image, mask = _sample()
     torch.manual_seed(7)
@@ -81,7 +82,7 @@ def test_only_torchs_global_generator_is_used():
     assert not torch.equal(first[0], augment(image, mask)[0])
 
 
-def test_turned_corners_are_mirrored_not_black():
+def test_turned_corners_are_mirrored_not_black() -> None:
     image = torch.full((3, 40, 40), 200, dtype=torch.uint8)
     mask = torch.ones(1, 40, 40, dtype=torch.uint8)
     torch.manual_seed(0)
@@ -91,7 +92,7 @@ def test_turned_corners_are_mirrored_not_black():
         assert new_mask.min() == 1
 
 
-def test_a_crop_enlarges_by_its_share_of_the_area():
+def test_a_crop_enlarges_by_its_share_of_the_area() -> None:
     torch.manual_seed(0)
     areas = [float(torch.linalg.det(RandomWarp(rotation=90, zoom=0.25).matrix()[:, :2])) for _ in range(400)]
     assert 0.24 < min(areas) < 0.29  # output pixel area in the input: the share of the area that is kept
@@ -99,7 +100,7 @@ def test_a_crop_enlarges_by_its_share_of_the_area():
     assert abs(np.mean(areas) - 0.62) < 0.04
 
 
-def test_crops_that_lose_the_object_are_drawn_again():
+def test_crops_that_lose_the_object_are_drawn_again() -> None:
     mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
     mask[:, :5, :5] = 1
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
@@ -122,6 +123,6 @@ def test_crops_that_lose_the_object_are_drawn_again():
         ("contrast", 2, r"contrast must lie in \[0, 1\]"),
     ],
 )
-def test_strengths_out_of_range_are_named(argument, value, message):
+def test_strengths_out_of_range_are_named(argument: str, value: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CamoAugment(**{argument: value})

@@ -1,5 +1,8 @@
 """The benchmarks by their real layouts, rebuilt here with a handful of tiny images."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,21 +16,21 @@ CAM = "COD10K-CAM-1-Aquatic-1-BatFish-{}"
 NON = "COD10K-NonCAM-5-Background-0-Background-{}"
 
 
-def put(path, empty=True):
+def put(path: Path, empty: bool = True) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((6, 8), np.uint8)
     pixels[:2] = 0 if empty else 255
     Image.fromarray(pixels).save(path)
 
 
-def fill(images, masks, stems, empty=False):
+def fill(images: Any, masks: Any, stems: Any, empty: bool = False) -> None:
     for stem in stems:
         put(images / f"{stem}.jpg")
         put(masks / f"{stem}.png", empty)
 
 
 @pytest.fixture
-def cod10k(tmp_path):
+def cod10k(tmp_path: Path) -> Path:
     root = tmp_path / "COD10K-v3"
     for split, first in (("Train", 0), ("Test", 100)):
         fill(root / split / "Image", root / split / "GT_Object", [CAM.format(first + i) for i in range(20)])
@@ -36,7 +39,7 @@ def cod10k(tmp_path):
     return root
 
 
-def test_cod10k_without_noncam_by_default(cod10k):
+def test_cod10k_without_noncam_by_default(cod10k: Path) -> None:
     parts = {split: open_split(cod10k, split, size=4) for split in ("train", "val", "test")}
     assert {split: len(part) for split, part in parts.items()} == {"train": 17, "val": 3, "test": 20}
     assert not any("NonCAM" in name for part in parts.values() for name in part.names)
@@ -46,7 +49,7 @@ def test_cod10k_without_noncam_by_default(cod10k):
     assert "COD10K test: 20 pairs found, the published set has 2026" in notes
 
 
-def test_cod10k_whole(cod10k):
+def test_cod10k_whole(cod10k: Path) -> None:
     part = open_split(cod10k, "test", size=4, cam_only=False)
     assert len(part) == 25
     empty = [index for index, name in enumerate(part.names) if "NonCAM" in name]
@@ -54,7 +57,7 @@ def test_cod10k_whole(cod10k):
     assert "COD10K test: 25 pairs found, the published set has 4000" in "\n".join(part.notes)
 
 
-def test_cod10k_is_found_one_folder_down_and_its_twins_are_noted(cod10k):
+def test_cod10k_is_found_one_folder_down_and_its_twins_are_noted(cod10k: Path) -> None:
     fill(cod10k / "Train" / "Image", cod10k / "Train" / "GT_Object", ["COD10K-CAM-1-Aquatic-3-Crab-32"])
     fill(cod10k / "Test" / "Image", cod10k / "Test" / "GT_Object", [CAM.format(0)])
     listing = list_folder(cod10k.parent)
@@ -64,7 +67,7 @@ def test_cod10k_is_found_one_folder_down_and_its_twins_are_noted(cod10k):
     assert f"1 names lie in both train and test, first {CAM.format(0)}" in notes
 
 
-def test_stray_files_of_a_benchmark_are_left_out_and_noted(cod10k):
+def test_stray_files_of_a_benchmark_are_left_out_and_noted(cod10k: Path) -> None:
     put(cod10k / "Test" / "Image" / "Thumbs.jpg")
     (cod10k / "Test" / "Image" / "Thumbs.db").write_text("x")
     part = open_split(cod10k, "test", size=4)
@@ -72,7 +75,7 @@ def test_stray_files_of_a_benchmark_are_left_out_and_noted(cod10k):
     assert any("1 files without a mask are left out, first Thumbs.jpg" in note for note in part.notes)
 
 
-def test_camo_has_one_folder_of_masks(tmp_path):
+def test_camo_has_one_folder_of_masks(tmp_path: Path) -> None:
     root = tmp_path / "CAMO-V.1.0-CVIU2019"
     for split, numbers in (("Train", range(1, 21)), ("Test", range(1001, 1006))):
         fill(root / "Images" / split, root / "GT", [f"camourflage_{number:05d}" for number in numbers])
@@ -96,7 +99,7 @@ def test_camo_has_one_folder_of_masks(tmp_path):
         ("COD10K", [CAM.format(1), CAM.format(2)], "COD10K"),
     ],
 )
-def test_sets_for_testing_only(tmp_path, folder, stems, title):
+def test_sets_for_testing_only(tmp_path: Path, folder: str, stems: list[Any], title: str) -> None:
     root = tmp_path / folder
     fill(root / "Imgs", root / "GT", stems)
     put(root / "Instance" / "1.png")
@@ -107,7 +110,7 @@ def test_sets_for_testing_only(tmp_path, folder, stems, title):
         open_split(root, "train", size=4)
 
 
-def test_any_pair_can_be_opened_as_a_test_set(tmp_path):
+def test_any_pair_can_be_opened_as_a_test_set(tmp_path: Path) -> None:
     fill(tmp_path / "images", tmp_path / "masks", ["a", "b", "c"])
     part = open_split(tmp_path, "test", size=4, layout="test")
     assert part.names == ["a", "b", "c"]
@@ -119,12 +122,12 @@ def test_any_pair_can_be_opened_as_a_test_set(tmp_path):
     assert part.names == ["a", "b", "c"]
 
 
-def test_the_settings_know_every_layout():
+def test_the_settings_know_every_layout() -> None:
     assert set(LAYOUT_NAMES) == {"auto", "pairs", *LAYOUTS}
 
 
 @pytest.fixture
-def bundle(tmp_path):
+def bundle(tmp_path: Path) -> Path:
     root = tmp_path / "bundle"
     train = [CAM.format(i) for i in range(12)] + [f"camourflage_{i:05d}" for i in range(8)]
     fill(root / "TrainDataset" / "Imgs", root / "TrainDataset" / "GT", train)
@@ -139,7 +142,7 @@ def bundle(tmp_path):
     return root
 
 
-def test_the_bundle_keeps_its_test_sets_apart(bundle):
+def test_the_bundle_keeps_its_test_sets_apart(bundle: Path) -> None:
     assert len(open_split(bundle, "train", size=4)) == 17
     assert len(open_split(bundle, "val", size=4)) == 3
     every = open_split(bundle, "test", size=4)
@@ -157,26 +160,26 @@ def test_the_bundle_keeps_its_test_sets_apart(bundle):
     assert error.value.exit_code == 2
 
 
-def test_the_test_half_alone(bundle):
+def test_the_test_half_alone(bundle: Path) -> None:
     assert len(open_split(bundle / "TestDataset", "test", size=4)) == 7
     assert len(open_split(bundle / "TestDataset" / "NC4K", "test", size=4)) == 3
     with pytest.raises(UserError, match="no train split here"):
         open_split(bundle / "TestDataset", "train", size=4)
 
 
-def test_a_set_that_is_no_bundle_has_no_test_sets(cod10k):
+def test_a_set_that_is_no_bundle_has_no_test_sets(cod10k: Path) -> None:
     with pytest.raises(UserError, match="no test set CAMO here; accepted: none, COD10K is one set"):
         open_split(cod10k, "test", size=4, test_set="CAMO")
 
 
-def test_a_layout_can_be_forced(cod10k):
+def test_a_layout_can_be_forced(cod10k: Path) -> None:
     part = open_split(cod10k, "test", size=4, layout="pairs")
     assert len(part) == 25  # as any folder pair: nothing is known of NonCAM
     with pytest.raises(UserError, match="needs a folder of images"):
         open_split(cod10k, "test", size=4, layout="nc4k")
 
 
-def test_published_counts_bring_no_note(tmp_path):
+def test_published_counts_bring_no_note(tmp_path: Path) -> None:
     root = tmp_path / "CHAMELEON"
     fill(root / "Image", root / "Mask", [f"animal-{i}" for i in range(1, 77)])
     assert open_split(root, "test", size=4).notes == ["CHAMELEON: every image here is in the test split"]

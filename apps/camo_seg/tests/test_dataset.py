@@ -1,6 +1,7 @@
 """CamoSet: what a sample is, resizing, the cache, and its way through worker processes."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +14,18 @@ from polyscale.errors import UserError
 class Counting:
     """A source of distinct images that counts how often each is read."""
 
-    def __init__(self, count, side=16):
+    def __init__(self, count: int, side: int = 16) -> None:
         self.names = [f"n{index}" for index in range(count)]
         self.side, self.reads = side, [0] * count
 
-    def read(self, index):
+    def read(self, index: int) -> Sample:
         self.reads[index] += 1
         mask = np.zeros((self.side, self.side), bool)
         mask[: 4 + index] = True
         return Sample(np.full((self.side, self.side, 3), 10 * index, np.uint8), mask)
 
 
-def test_a_sample_is_scaled_to_the_network():
+def test_a_sample_is_scaled_to_the_network() -> None:
     part = open_split("synthetic", "val", size=48, counts=(1, 4, 1), native_size=96)
     assert len(part) == 4
     assert part.title == "synthetic/val"
@@ -42,7 +43,7 @@ def test_a_sample_is_scaled_to_the_network():
     assert abs(float(sample["image"].mean()) * 255 - image.mean()) < 2
 
 
-def test_indices_are_those_of_a_sequence():
+def test_indices_are_those_of_a_sequence() -> None:
     part = CamoSet(Counting(3), 8, "counting/train")
     assert part[-1]["index"] == 2
     assert torch.equal(part[-1]["image"], part[2]["image"])
@@ -50,7 +51,7 @@ def test_indices_are_those_of_a_sequence():
         part[3]
 
 
-def test_the_cache_reads_once_within_its_budget_and_changes_nothing():
+def test_the_cache_reads_once_within_its_budget_and_changes_nothing() -> None:
     source = Counting(5)
     part = CamoSet(source, 8, "counting/train", cache_bytes=3 * 4 * 8 * 8)
     plain = CamoSet(Counting(5), 8, "counting/train", cache=False)
@@ -63,7 +64,7 @@ def test_the_cache_reads_once_within_its_budget_and_changes_nothing():
     assert part[0]["image"].max() == 0
 
 
-def test_preload_fills_the_cache_and_reports():
+def test_preload_fills_the_cache_and_reports() -> None:
     source, seen = Counting(4), []
     part = CamoSet(source, 8, "counting/train")
     part.preload(lambda done, total: seen.append((done, total)))
@@ -72,10 +73,10 @@ def test_preload_fills_the_cache_and_reports():
     assert source.reads == [1, 1, 1, 1]
 
 
-def test_augmentation_sees_the_network_size_and_leaves_the_cache_alone():
+def test_augmentation_sees_the_network_size_and_leaves_the_cache_alone() -> None:
     shapes = []
 
-    def invert(image, mask):
+    def invert(image: Any, mask: np.ndarray) -> tuple[Any, ...]:
         shapes.append((tuple(image.shape), image.dtype, tuple(mask.shape), mask.dtype))
         return type(image)(255 - image), mask
 
@@ -86,7 +87,7 @@ def test_augmentation_sees_the_network_size_and_leaves_the_cache_alone():
     assert type(part[1]["image"]) is torch.Tensor
 
 
-def test_it_survives_pickling_without_its_cache():
+def test_it_survives_pickling_without_its_cache() -> None:
     part = open_split("synthetic", "train", size=32, counts=(50, 1, 1), native_size=32)
     part.preload()
     content = pickle.dumps(part)
@@ -96,7 +97,7 @@ def test_it_survives_pickling_without_its_cache():
     assert copy.names == part.names
 
 
-def test_workers_deliver_what_one_process_does():
+def test_workers_deliver_what_one_process_does() -> None:
     part = open_split("synthetic", "train", size=32, counts=(6, 1, 1), native_size=32)
     loader = torch.utils.data.DataLoader(part, batch_size=3, num_workers=2)
     batches = list(loader)
@@ -105,7 +106,7 @@ def test_workers_deliver_what_one_process_does():
     assert batches[0]["mask"].shape == (3, 1, 32, 32)
 
 
-def test_masks_shrink_by_cover_and_never_to_nothing():
+def test_masks_shrink_by_cover_and_never_to_nothing() -> None:
     mask = np.zeros((64, 64), bool)
     mask[16:48, 8:24] = True
     small = network_mask(mask, 16)
@@ -120,7 +121,7 @@ def test_masks_shrink_by_cover_and_never_to_nothing():
     assert network_mask(np.ones((5, 9), bool), 16).sum() == 256
 
 
-def test_images_shrink_antialiased():
+def test_images_shrink_antialiased() -> None:
     stripes = np.zeros((66, 66, 3), np.uint8)
     stripes[:, ::3] = 255  # period 3 at a third of the size: plain sampling would give 0 or 255
     small = network_image(stripes, 22)
@@ -131,6 +132,6 @@ def test_images_shrink_antialiased():
     assert network_image(stripes[:1, :1], 8).shape == (3, 8, 8)
 
 
-def test_an_impossible_size_is_refused():
+def test_an_impossible_size_is_refused() -> None:
     with pytest.raises(UserError, match="positive number of pixels, given 0"):
         CamoSet(Counting(1), 0, "counting/train")

@@ -1,6 +1,8 @@
 """Evaluation: the rows a hand-made loop gives, the same from two processes, baselines beside, clear errors."""
 
 import multiprocessing
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +23,11 @@ from polyscale.testing.ranks import run_ranks
 class Discs:
     """A source of discs of different sizes on noise; the image of index `empty` has none."""
 
-    def __init__(self, count, empty=None):
+    def __init__(self, count: int, empty: Any = None) -> None:
         self.names = [f"disc_{i}" for i in range(count)]
         self.empty = empty
 
-    def read(self, index):
+    def read(self, index: int) -> Sample:
         rng = np.random.default_rng(index)
         height, width = 24 + 3 * index, 40 - index
         y, x = np.mgrid[:height, :width]
@@ -40,7 +42,7 @@ class Tiny(nn.Module):
 
     input_size = 32
 
-    def __init__(self, seed=0):
+    def __init__(self, seed: int = 0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.first, self.norm, self.last = (
@@ -52,15 +54,15 @@ class Tiny(nn.Module):
             nn.init.normal_(parameter, std=0.5, generator=generator)
         nn.init.ones_(self.norm.weight)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.last(torch.relu(self.norm(self.first(images))))
 
 
-def discs(count=7, empty=None):
+def discs(count: int = 7, empty: Any = None) -> CamoSet:
     return CamoSet(Discs(count, empty), 32, "discs")
 
 
-def test_scores_are_those_of_a_loop_by_hand():
+def test_scores_are_those_of_a_loop_by_hand() -> None:
     dataset, model = discs(), Tiny()
     scores = evaluate(model, dataset, batch_size=3, precision="fp32")
     model.eval()
@@ -73,12 +75,12 @@ def test_scores_are_those_of_a_loop_by_hand():
     assert len({float(value) for value in scores.column("wF")}) == 7
 
 
-def test_batch_size_does_not_matter():
+def test_batch_size_does_not_matter() -> None:
     wide, narrow = (evaluate(Tiny(), discs(), batch_size=size, precision="fp32") for size in (7, 1))
     np.testing.assert_allclose(wide.rows, narrow.rows, atol=5e-4)
 
 
-def test_mask_cache_give_the_same_scores_without_reading_again():
+def test_mask_cache_give_the_same_scores_without_reading_again() -> None:
     dataset, kept = discs(), {}
     first = evaluate(Tiny(), dataset, mask_cache=kept)
     dataset.original = None  # not to be called any more
@@ -87,7 +89,7 @@ def test_mask_cache_give_the_same_scores_without_reading_again():
     np.testing.assert_array_equal(first.rows, evaluate(Tiny(), discs()).rows)
 
 
-def test_training_modes_are_left_as_they_were():
+def test_training_modes_are_left_as_they_were() -> None:
     model = Tiny().train()
     model.norm.eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -97,18 +99,18 @@ def test_training_modes_are_left_as_they_were():
 
 
 class Diverged(Tiny):
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return super().forward(images) * float("nan")
 
 
-def test_output_that_is_not_finite_names_the_image_and_restores_the_mode():
+def test_output_that_is_not_finite_names_the_image_and_restores_the_mode() -> None:
     model = Diverged().train()
     with pytest.raises(UserError, match="disc_0: the model's output is not finite"):
         evaluate(model, discs(3))
     assert model.training
 
 
-def test_empty_data_set_and_bad_batch_size():
+def test_empty_data_set_and_bad_batch_size() -> None:
     with pytest.raises(UserError, match="has no image"):
         evaluate(Tiny(), discs(0))
     with pytest.raises(UserError, match="has no image"):
@@ -117,25 +119,25 @@ def test_empty_data_set_and_bad_batch_size():
         evaluate(Tiny(), discs(1), batch_size=0)
 
 
-def test_progress_counts_images():
+def test_progress_counts_images() -> None:
     seen = []
     evaluate(Tiny(), discs(5), batch_size=2, fast=True, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_empty_masks_are_apart_and_not_ranked():
+def test_empty_masks_are_apart_and_not_ranked() -> None:
     scores = evaluate(Tiny(), discs(4, empty=2), fast=True)
     assert (scores.summary["images"], scores.summary["empty_images"]) == (3, 1)
     assert sorted(scores.rank()) == [0, 1, 3]
 
 
-def ranking(values, name="wF"):
+def ranking(values: Any, name: str = "wF") -> Any:
     rows = np.full((len(values), ROW_LENGTH), 0.5)
     rows[:, ("S", "wF", "MAE").index(name)] = values
     return evaluation.Scores(rows, tuple(map(str, range(len(values)))), summarise(rows))
 
 
-def test_examples_worst_median_best():
+def test_examples_worst_median_best() -> None:
     scores = ranking([0.5, 0.1, 0.9, 0.3, 0.7])
     assert scores.rank() == [1, 3, 0, 4, 2]
     assert scores.examples(2) == {"worst": [1, 3], "median": [3, 0], "best": [2, 4]}
@@ -143,13 +145,13 @@ def test_examples_worst_median_best():
     assert ranking([0.5, 0.1, 0.9], "MAE").rank("MAE") == [2, 0, 1]
 
 
-def test_per_image_leaves_out_what_was_not_computed():
+def test_per_image_leaves_out_what_was_not_computed() -> None:
     entry = evaluate(Tiny(), discs(1), fast=True).per_sample()[0]
     assert set(entry) == {"name", "S", "wF", "MAE", "IoU", "area", "predicted_area"}
     assert entry["name"] == "disc_0"
 
 
-def test_baselines_are_scored_as_a_model_is():
+def test_baselines_are_scored_as_a_model_is() -> None:
     dataset = discs(4)
     baselines = evaluate_baselines(dataset)
     mask = dataset.original(1).mask
@@ -158,7 +160,7 @@ def test_baselines_are_scored_as_a_model_is():
     assert baselines["colour contrast"].summary["wF"] > baselines["empty map"].summary["wF"]  # bright discs
 
 
-def test_comparison_takes_the_best_baseline_and_only_images_with_an_object():
+def test_comparison_takes_the_best_baseline_and_only_images_with_an_object() -> None:
     good, middle, bad = ranking([0.9, 0.8, 0.7]), ranking([0.4, 0.5, 0.6]), ranking([0.1, 0.1, 0.1])
     result = compare(good, {"bad": bad, "middle": middle})
     assert (result.best, result.scores["model"].summary["wF"]) == ("middle", pytest.approx(0.8))
@@ -170,7 +172,7 @@ def test_comparison_takes_the_best_baseline_and_only_images_with_an_object():
     assert compare(low, {"low": low, "high": high}, "MAE").best == "low"
 
 
-def test_comparison_refuses_other_images():
+def test_comparison_refuses_other_images() -> None:
     with pytest.raises(ValueError, match="different images"):
         compare(ranking([0.1, 0.2]), {"other": ranking([0.1, 0.2, 0.3])})
 
@@ -180,19 +182,19 @@ class Ranks:
 
     device = torch.device("cpu")
 
-    def __init__(self, index, count):
+    def __init__(self, index: int, count: int) -> None:
         self.process_index, self.num_processes, self.passes = index, count, 0
 
-    def reduce(self, tensor):
+    def reduce(self, tensor: torch.Tensor) -> Any:
         self.passes += 1
         return tensor + (self.passes == 1)
 
 
-def test_every_process_makes_the_same_number_of_passes():
+def test_every_process_makes_the_same_number_of_passes() -> None:
     calls = []
 
     class Counting(Tiny):
-        def forward(self, images):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
             calls.append(len(images))
             return super().forward(images)
 
@@ -200,7 +202,7 @@ def test_every_process_makes_the_same_number_of_passes():
     assert (indices, calls) == ([], [1])
 
 
-def evaluate_as_rank(folder, rank):
+def evaluate_as_rank(folder: Path, rank: int) -> None:
     """One rank of an evaluation on uneven data; its rows go to a file."""
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
@@ -209,7 +211,7 @@ def evaluate_as_rank(folder, rank):
     accelerator.end_training()
 
 
-def rows_of(accelerator, wrapped):
+def rows_of(accelerator: Any, wrapped: Any) -> Any:
     settings = {"accelerator": accelerator, "precision": "fp32"}
     rows = {
         "uneven": evaluate(Tiny(), discs(7), batch_size=2, **settings).rows,
@@ -220,7 +222,7 @@ def rows_of(accelerator, wrapped):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-def test_two_processes_give_exactly_the_rows_of_one(tmp_path):
+def test_two_processes_give_exactly_the_rows_of_one(tmp_path: Path) -> None:
     wait = run_ranks(evaluate_as_rank, 2, tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,5 +1,7 @@
 """The embedded scenes: reproducible, of the promised sizes, camouflaged against the obvious cues."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -11,17 +13,17 @@ from polyscale.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def scenes() -> list[np.ndarray]:
     return [synthetic_sample(index, "test") for index in range(40)]
 
 
-def _ring(mask):
+def _ring(mask: np.ndarray) -> Any:
     """Pixels 3 to 12 outside the mask: beyond its soft border."""
     away = ndimage.distance_transform_edt(~mask)
     return (away > 2) & (away <= 12)
 
 
-def test_a_sample_depends_on_seed_split_index_and_size_alone():
+def test_a_sample_depends_on_seed_split_index_and_size_alone() -> None:
     first = synthetic_sample(3, "train", 5)
     np.random.seed(1)  # noqa: NPY002 - nothing may draw from the global generator
     again = synthetic_sample(3, "train", 5)
@@ -31,7 +33,7 @@ def test_a_sample_depends_on_seed_split_index_and_size_alone():
         assert not np.array_equal(first.image, other.image)
 
 
-def test_images_are_whole_and_masks_follow_the_stated_areas(scenes):
+def test_images_are_whole_and_masks_follow_the_stated_areas(scenes: list[np.ndarray]) -> None:
     for image, mask in scenes:
         assert image.shape == (256, 256, 3)
         assert image.dtype == np.uint8
@@ -46,7 +48,7 @@ def test_images_are_whole_and_masks_follow_the_stated_areas(scenes):
     assert (areas > 0.05).sum() >= 12
 
 
-def test_animals_have_the_colours_of_their_surroundings(scenes):
+def test_animals_have_the_colours_of_their_surroundings(scenes: list[np.ndarray]) -> None:
     overlaps, offsets = [], []
     for image, mask in scenes:
         inside, around = (image[m].astype(int) for m in (mask, _ring(mask)))
@@ -57,7 +59,7 @@ def test_animals_have_the_colours_of_their_surroundings(scenes):
     assert np.median(offsets) < 16  # of 255
 
 
-def test_neither_contrast_nor_place_gives_them_away(scenes):
+def test_neither_contrast_nor_place_gives_them_away(scenes: list[np.ndarray]) -> None:
     py_sod_metrics = pytest.importorskip("py_sod_metrics")
     line = np.linspace(-1, 1, 256)
     centre = np.exp(-(line[None] ** 2 + line[:, None] ** 2) / 0.32)
@@ -71,7 +73,7 @@ def test_neither_contrast_nor_place_gives_them_away(scenes):
 
 
 @pytest.mark.parametrize("size", [64, 97, 320])
-def test_other_sizes_keep_the_look(size):
+def test_other_sizes_keep_the_look(size: int) -> None:
     for index in range(4):
         image, mask = synthetic_sample(index, "train", size=size)
         assert image.shape == (size, size, 3)
@@ -79,7 +81,7 @@ def test_other_sizes_keep_the_look(size):
         assert image.std() > 6
 
 
-def test_source_names_and_refuses_what_cannot_be_drawn():
+def test_source_names_and_refuses_what_cannot_be_drawn() -> None:
     source = SyntheticSource("val", 3, seed=2, size=64)
     assert source.names == ["synthetic_val_00000", "synthetic_val_00001", "synthetic_val_00002"]
     assert np.array_equal(source.read(1).image, synthetic_sample(1, "val", 2, 64).image)
@@ -90,7 +92,7 @@ def test_source_names_and_refuses_what_cannot_be_drawn():
 
 
 @pytest.mark.parametrize(("wavelength", "stretch"), [(8, 0), (24, 0), (10, 8)])
-def test_noise_has_unit_deviation_at_its_wavelength(wavelength, stretch):
+def test_noise_has_unit_deviation_at_its_wavelength(wavelength: int, stretch: int) -> None:
     field = noise(np.random.default_rng(0), 128, wavelength, octaves=0.3, angle=0.0, stretch=stretch)
     assert abs(field.mean()) < 0.01
     assert abs(field.std() - 1) < 0.1
@@ -102,7 +104,7 @@ def test_noise_has_unit_deviation_at_its_wavelength(wavelength, stretch):
     assert across > 2.5 if stretch else 0.8 < across < 1.25
 
 
-def test_cells_are_constant_patches_with_centres():
+def test_cells_are_constant_patches_with_centres() -> None:
     own, distance, across = cells(np.random.default_rng(0), 96, 12, 1.5, 0.3, 0.5)
     assert own.shape == distance.shape == across.shape == (96, 96)
     assert 40 < len(np.unique(own)) < 140  # 64 cells of 12 pixels, and those that reach in
@@ -113,7 +115,7 @@ def test_cells_are_constant_patches_with_centres():
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_every_family_fills_the_image_with_its_palette(family):
+def test_every_family_fills_the_image_with_its_palette(family: str) -> None:
     rng = np.random.default_rng(1)
     table = palette_table(rng, "moss")
     texture = material(rng, 96, family, table)
@@ -123,14 +125,14 @@ def test_every_family_fills_the_image_with_its_palette(family):
     assert min(quarters) > 5
 
 
-def test_palettes_run_from_dark_to_light():
+def test_palettes_run_from_dark_to_light() -> None:
     for name in PALETTES:
         brightness = palette_table(np.random.default_rng(0), name).astype(int).sum(1)
         assert (np.diff(brightness) >= 0).all(), name
 
 
 @pytest.mark.parametrize("kind", list(ANIMALS))
-def test_silhouettes_have_the_area_asked_for_and_measure_distance(kind):
+def test_silhouettes_have_the_area_asked_for_and_measure_distance(kind: str) -> None:
     rng = np.random.default_rng(0)
     for area in (0.004, 0.05):
         distance = silhouette(rng, kind, area, 256, margin=8)
@@ -142,7 +144,7 @@ def test_silhouettes_have_the_area_asked_for_and_measure_distance(kind):
         assert 0.65 < np.hypot(down, right)[near].mean() < 1.2  # a pixel of distance per pixel of way
 
 
-def test_a_silhouette_that_would_not_fit_is_made_smaller():
+def test_a_silhouette_that_would_not_fit_is_made_smaller() -> None:
     distance = silhouette(np.random.default_rng(0), "snake", 0.5, 64)
     assert max(distance.shape) <= 64
     assert (distance < 0).any()

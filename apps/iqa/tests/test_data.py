@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from iqa.data.listing import Entry
 from polyscale.errors import UserError
 
 
-def noise(seed, height=20, width=30):
+def noise(seed: int, height: int = 20, width: int = 30) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def files(folder: Path, count=6, **size):
+def files(folder: Path, count: int = 6, **size: Any) -> FileSource:
     """A set of noise images with scores 0, 1, ... on a scale of 0 to 10."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
@@ -38,13 +39,13 @@ def files(folder: Path, count=6, **size):
         (10**6, 1, (262144, 1)),
     ],
 )
-def test_network_size_keeps_the_aspect_and_bounds_the_area(height, width, expected):
+def test_network_size_keeps_the_aspect_and_bounds_the_area(height: int, width: int, expected: tuple[int, ...]) -> None:
     found = network_size(height, width, 512)
     assert found == expected
     assert found[0] * found[1] <= 512 * 512
 
 
-def test_network_image_never_enlarges_and_shrinks_without_aliasing():
+def test_network_image_never_enlarges_and_shrinks_without_aliasing() -> None:
     image = noise(0, 40, 60)
     assert torch.equal(network_image(image, 64), torch.from_numpy(image).permute(2, 0, 1))
     stripes = np.zeros((64, 64, 3), np.uint8)
@@ -54,7 +55,7 @@ def test_network_image_never_enlarges_and_shrinks_without_aliasing():
     assert (small - 127.5)[:, :, 2:-2].abs().max() < 8  # picking single columns gives 0 or 255
 
 
-def test_large_files_are_read_at_a_part_of_their_size_with_the_same_outcome(tmp_path):
+def test_large_files_are_read_at_a_part_of_their_size_with_the_same_outcome(tmp_path: Path) -> None:
     smooth = np.asarray(Image.fromarray(noise(3, 12, 16)).resize((1600, 1200), Image.Resampling.BICUBIC))
     Image.fromarray(smooth).save(tmp_path / "large.jpg", quality=95)
     fast = read_network_image(tmp_path / "large.jpg", 64)
@@ -63,7 +64,7 @@ def test_large_files_are_read_at_a_part_of_their_size_with_the_same_outcome(tmp_
     assert (fast.float() - whole.float()).abs().mean() < 1
 
 
-def test_a_sample_is_the_image_and_its_share_of_the_scale(tmp_path):
+def test_a_sample_is_the_image_and_its_share_of_the_scale(tmp_path: Path) -> None:
     part = QualitySet(files(tmp_path), 512, "set/train")
     sample = part[3]
     assert torch.equal(sample["image"], torch.from_numpy(noise(3)).permute(2, 0, 1) / 255)
@@ -78,7 +79,7 @@ def test_a_sample_is_the_image_and_its_share_of_the_scale(tmp_path):
         part[6]
 
 
-def test_the_cache_keeps_images_up_to_its_bound_and_does_not_travel(tmp_path):
+def test_the_cache_keeps_images_up_to_its_bound_and_does_not_travel(tmp_path: Path) -> None:
     source = files(tmp_path)
     part = QualitySet(source, 512, "set", cache_bytes=3 * 20 * 30 * 3)
     part.preload()
@@ -93,7 +94,7 @@ def test_the_cache_keeps_images_up_to_its_bound_and_does_not_travel(tmp_path):
     assert not any(_readable(QualitySet(source, 512, "set", cache=False), index) for index in kept)
 
 
-def _readable(part, index):
+def _readable(part: str, index: int) -> bool:
     try:
         part[index]
     except UserError:
@@ -101,14 +102,14 @@ def _readable(part, index):
     return True
 
 
-def test_worker_processes_give_the_same_samples(tmp_path):
+def test_worker_processes_give_the_same_samples(tmp_path: Path) -> None:
     part = QualitySet(files(tmp_path), 16, "set")
     loader = torch.utils.data.DataLoader(part, batch_size=None, num_workers=2, multiprocessing_context="fork")
     for index, sample in enumerate(loader):
         assert torch.equal(sample["image"], part[index]["image"])
 
 
-def test_random_crops_follow_torchs_generator_and_mirror_what_is_too_small():
+def test_random_crops_follow_torchs_generator_and_mirror_what_is_too_small() -> None:
     image = torch.from_numpy(noise(1)).permute(2, 0, 1)
     torch.manual_seed(5)
     first = [random_crop(image, 16) for _ in range(8)]
@@ -123,13 +124,13 @@ def test_random_crops_follow_torchs_generator_and_mirror_what_is_too_small():
     assert torch.equal(random_crop(image[:, :, :20], 20), image[:, :, :20])
 
 
-def test_a_crop_reaches_every_border():
+def test_a_crop_reaches_every_border() -> None:
     image = torch.arange(5 * 7).reshape(1, 5, 7)
     seen = torch.cat([random_crop(image, 4).flatten() for _ in range(200)])
     assert set(seen.tolist()) == set(range(35))
 
 
-def test_the_synthetic_set_opens_by_its_name():
+def test_the_synthetic_set_opens_by_its_name() -> None:
     part = open_split("synthetic", "val", size=48, counts=(4, 3, 2), native_size=64)
     assert len(part) == 3
     assert part.title == "synthetic/val"
@@ -158,7 +159,9 @@ def test_the_synthetic_set_opens_by_its_name():
         ("image.png", {}, "a data set is a folder or a CSV file"),
     ],
 )
-def test_wrong_paths_and_settings_are_one_line(tmp_path, path, settings, message):
+def test_wrong_paths_and_settings_are_one_line(
+    tmp_path: Path, path: str, settings: dict[str, Any], message: str
+) -> None:
     (tmp_path / "empty").mkdir()
     Image.fromarray(noise(0)).save(tmp_path / "image.png")
     with pytest.raises(UserError, match=message):

@@ -1,6 +1,7 @@
 """Any CSV of images and scores: its columns, scale, direction and split, and what is refused before training."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from iqa.data.duplicates import difference_hash, groups_of, near_pairs
 from polyscale.errors import UserError
 
 
-def picture(path: Path, seed: int = 0, **options) -> None:
+def picture(path: Path, seed: int = 0, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), np.uint8)
     Image.fromarray(coarse).resize((60, 48), Image.Resampling.BICUBIC).save(path, **options)
@@ -28,13 +29,13 @@ def written(root: Path, text: str, name: str = "scores.csv", folder: str = "") -
     return root / name
 
 
-def rows(count, more="", start=0):
+def rows(count: int, more: str = "", start: int = 0) -> Any:
     return "".join(f"p{i}.png,{i % 5 + 1}{more}\n" for i in range(start, start + count))
 
 
 @pytest.mark.parametrize("header", ["image,score", "path,mos", "Name,MOS", "file,rating", "img_name,mos_quality"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_columns_and_delimiters(tmp_path, header, delimiter):
+def test_columns_and_delimiters(tmp_path: Path, header: str, delimiter: str) -> None:
     table = written(tmp_path, f"{header}\n{rows(20)}".replace(",", delimiter))
     part = open_split(table, "train", size=32)
     assert (len(part), part.low, part.high) == (13, 1, 5)
@@ -43,7 +44,7 @@ def test_columns_and_delimiters(tmp_path, header, delimiter):
     assert open_split(tmp_path, "train", size=32).names == part.names  # the only table of the folder
 
 
-def test_a_scale_and_a_direction_can_be_given(tmp_path):
+def test_a_scale_and_a_direction_can_be_given(tmp_path: Path) -> None:
     table = written(tmp_path, f"image,score\n{rows(20)}")
     part = open_split(table, "all", size=32, scale=(0, 10), lower_better=True)
     assert (part.low, part.high) == (0, 10)
@@ -55,7 +56,7 @@ def test_a_scale_and_a_direction_can_be_given(tmp_path):
     assert open_split(dmos, "all", size=32, lower_better=True).scores[0] == 5
 
 
-def test_split_subset_and_reference_columns(tmp_path):
+def test_split_subset_and_reference_columns(tmp_path: Path) -> None:
     lines = [f"p{i}.png,{i},{word},s{i % 2}" for i, word in enumerate(["train", "Training", "valid", "test", "2", "1"])]
     table = written(tmp_path, "image,score,split,subset\n" + "\n".join(lines))
     listing = list_folder(table)
@@ -73,7 +74,7 @@ def test_split_subset_and_reference_columns(tmp_path):
     assert sum(map(len, references)) == len(set.union(*references)) == 10
 
 
-def test_pyiqas_meta_info(tmp_path):
+def test_pyiqas_meta_info(tmp_path: Path) -> None:
     words = ["train"] * 14 + ["val"] * 6
     lines = [f"p{i}.png,{20 + i},1.5,{word},{word}" for i, word in enumerate(words)]
     header = "name,mos,std,ratio802_seed123_split_01,ratio802_seed123_split_02\n"
@@ -89,7 +90,7 @@ def test_pyiqas_meta_info(tmp_path):
     assert not any("is taken" in note for note in list_folder(table).notes)
 
 
-def test_tables_called_after_the_splits(tmp_path):
+def test_tables_called_after_the_splits(tmp_path: Path) -> None:
     written(tmp_path, f"image,score\n{rows(6)}", "train.csv")
     written(tmp_path, f"image,score\n{rows(3, start=6)}", "test.csv")
     (tmp_path / "notes.csv").write_text("anything\n1\n")
@@ -100,7 +101,7 @@ def test_tables_called_after_the_splits(tmp_path):
     }
 
 
-def test_images_may_lie_elsewhere(tmp_path):
+def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     table = written(tmp_path / "tables", f"image,score\n{rows(5)}", folder="../images")
     with pytest.raises(UserError, match="5 of 5 images are not in"):
         open_split(table, "all", size=32)
@@ -129,7 +130,7 @@ ok = rows(12)
         (f"image,score\n{ok}lost.jpg,3\n", r"scores.csv: 1 of 13 images are not in .*: lost.jpg"),
     ],
 )
-def test_what_is_wrong_is_said_before_any_image_is_opened(tmp_path, text, message):
+def test_what_is_wrong_is_said_before_any_image_is_opened(tmp_path: Path, text: str, message: str) -> None:
     table = written(tmp_path, text)
     for path in tmp_path.glob("*.png"):
         path.write_bytes(b"never opened")
@@ -137,13 +138,13 @@ def test_what_is_wrong_is_said_before_any_image_is_opened(tmp_path, text, messag
         open_split(table, "train", size=32, **({} if "every" in message else {"scale": (0, 10)}))
 
 
-def test_scores_outside_the_scale_are_refused(tmp_path):
+def test_scores_outside_the_scale_are_refused(tmp_path: Path) -> None:
     table = written(tmp_path, f"image,score\n{rows(20)}")
     with pytest.raises(UserError, match=r"8 scores outside the scale 0 to 3: p3.png \(4\), p4.png \(5\)"):
         open_split(table, "train", size=32, scale=(0, 3))
 
 
-def test_a_file_under_two_names_and_several_tables_are_refused(tmp_path):
+def test_a_file_under_two_names_and_several_tables_are_refused(tmp_path: Path) -> None:
     table = written(tmp_path, "image,score\np0.png,1\n./p0.png,2\np1.png,3\n")
     with pytest.raises(UserError, match=r"1 file listed under several names: p0.png"):
         open_split(table, "all", size=32)
@@ -152,7 +153,7 @@ def test_a_file_under_two_names_and_several_tables_are_refused(tmp_path):
         open_split(tmp_path, "all", size=32)
 
 
-def test_a_copy_in_the_test_split_is_noted_when_the_set_is_opened(tmp_path):
+def test_a_copy_in_the_test_split_is_noted_when_the_set_is_opened(tmp_path: Path) -> None:
     text = "".join(f"p{i}.png,{i % 5},{'test' if i > 8 else 'train'}\n" for i in range(12))
     table = written(tmp_path, f"image,score,split\n{text}")
     assert not any("byte for byte" in note for note in open_split(table, "test", size=32).notes)
@@ -161,7 +162,7 @@ def test_a_copy_in_the_test_split_is_noted_when_the_set_is_opened(tmp_path):
     assert "1 image of test, byte for byte in train or val too: p10.png" in notes
 
 
-def test_hashes_know_a_image_again_and_join_chains(tmp_path):
+def test_hashes_know_a_image_again_and_join_chains(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 1)
     image = Image.open(tmp_path / "a.png")
     image.save(tmp_path / "a.jpg", quality=60)
@@ -178,7 +179,7 @@ def test_hashes_know_a_image_again_and_join_chains(tmp_path):
     assert groups[0] == groups[1] == groups[2] != groups[3]
 
 
-def test_check_finds_nothing_wrong_with_a_sound_set(tmp_path):
+def test_check_finds_nothing_wrong_with_a_sound_set(tmp_path: Path) -> None:
     table = written(tmp_path, f"image,score\n{rows(20)}")
     done = []
     assert check(table, progress=lambda *state: done.append(state), scale=(0, 5)) == []
@@ -189,7 +190,7 @@ def test_check_finds_nothing_wrong_with_a_sound_set(tmp_path):
     assert "cannot be trained on" in only_test.line()
 
 
-def test_check_reads_every_image_and_compares_the_splits(tmp_path):
+def test_check_reads_every_image_and_compares_the_splits(tmp_path: Path) -> None:
     text = "".join(f"p{i}.png,{i % 5},{'test' if i > 8 else 'train'}\n" for i in range(14))
     table = written(tmp_path, f"image,score,split\n{text}")
     original = Image.open(tmp_path / "p2.png")
@@ -211,7 +212,7 @@ def test_check_reads_every_image_and_compares_the_splits(tmp_path):
     assert "p1.png: empty file" in first.names[1]
 
 
-def test_check_lists_what_training_would_refuse(tmp_path):
+def test_check_lists_what_training_would_refuse(tmp_path: Path) -> None:
     table = written(tmp_path, f"image,score\n{rows(20)}p3.png,4\np99.png,\n")
     found = check(table, scale=(0, 4))
     assert [finding.level for finding in found[:3]] == ["error"] * 3
@@ -220,10 +221,10 @@ def test_check_lists_what_training_would_refuse(tmp_path):
         check("synthetic")
 
 
-def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch):
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = written(tmp_path, f"image,score\n{rows(20)}")
 
-    def refused(folder):
+    def refused(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder))
 
     monkeypatch.setattr("iqa.data.formats.files.os.scandir", refused)
@@ -232,7 +233,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch):
             wanted(table)
 
 
-def test_folders_and_files_may_differ_in_their_capitals(tmp_path):
+def test_folders_and_files_may_differ_in_their_capitals(tmp_path: Path) -> None:
     table = tmp_path / "scores.csv"
     table.write_text("path,score\nIMG/A.PNG,1\nImg/b.png,2\n")
     picture(tmp_path / "img" / "a.png", 1)

@@ -3,6 +3,7 @@
 import csv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,24 +21,24 @@ def picture(path: Path, seed: int = 0) -> None:
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (18, 24, 3), np.uint8)).save(path)
 
 
-def pictures(folder, names):
+def pictures(folder: Path, names: Any) -> None:
     for seed, name in enumerate(names):
         picture(folder / name, seed)
 
 
-def table(path: Path, header: str, rows) -> None:
+def table(path: Path, header: str, rows: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
         csv.writer(stream).writerows([header.split(","), *rows])
 
 
-def scores(root, split, **settings):
+def scores(root: Path, split: str, **settings: Any) -> dict[Any, Any]:
     part = open_split(root, split, size=32, **settings)
     part[0]
     return dict(zip(part.names, part.scores.tolist(), strict=True))
 
 
-def sizes(root, **settings):
+def sizes(root: Path, **settings: Any) -> dict[Any, Any]:
     return {split: len(part) for split, part in list_folder(root, **settings).splits.items()}
 
 
@@ -45,13 +46,13 @@ KONIQ_NAMES = [f"{n}.jpg" for n in (10004473376, 10007357496, 10007903636, 10009
 KONIQ_HEADER = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD"
 
 
-def koniq_sets(root, mos=(77.38, 68.73, 78.63, 77.24)):
+def koniq_sets(root: Path, mos: tuple[float, ...] = (77.38, 68.73, 78.63, 77.24)) -> None:
     words = ("training", "test", "training", "validation")
     rows = [[n, 0, 0, 0.24, 0.7, 0.06, 105, m, 0.5, w] for n, m, w in zip(KONIQ_NAMES, mos, words, strict=True)]
     table(root / "koniq10k_distributions_sets.csv", f"{KONIQ_HEADER},set", rows)
 
 
-def test_koniq_official_split_and_scale(tmp_path):
+def test_koniq_official_split_and_scale(tmp_path: Path) -> None:
     koniq_sets(tmp_path)
     pictures(tmp_path / "512x384", KONIQ_NAMES)
     assert sizes(tmp_path) == {"train": 2, "test": 1, "val": 1}
@@ -61,7 +62,7 @@ def test_koniq_official_split_and_scale(tmp_path):
     assert part.notes == ["4 images found, the published set has 10,073"]
 
 
-def test_koniq_the_other_table_has_mos_of_1_to_5_beside_zscore(tmp_path):
+def test_koniq_the_other_table_has_mos_of_1_to_5_beside_zscore(tmp_path: Path) -> None:
     rows = [[n, 0, 0, 25, 73, 7, 105, 3.8, 0.5, z] for n, z in zip(KONIQ_NAMES, (77.4, 68.7, 78.6, 77.2), strict=True)]
     other = tmp_path / "koniq10k_scores_and_distributions.csv"
     table(other, f"{KONIQ_HEADER},MOS_zscore", rows)
@@ -76,7 +77,7 @@ def test_koniq_the_other_table_has_mos_of_1_to_5_beside_zscore(tmp_path):
     assert sizes(tmp_path) == {"train": 2, "test": 1, "val": 1}
 
 
-def test_koniq_folder_of_images_can_be_chosen(tmp_path):
+def test_koniq_folder_of_images_can_be_chosen(tmp_path: Path) -> None:
     koniq_sets(tmp_path)
     pictures(tmp_path / "512x384", KONIQ_NAMES)
     pictures(tmp_path / "1024x768", KONIQ_NAMES)
@@ -85,7 +86,7 @@ def test_koniq_folder_of_images_can_be_chosen(tmp_path):
     assert {entry.image.parent.name for entry in chosen.entries()} == {"1024x768"}
 
 
-def workbook(path: Path, lines, sheet="Sheet1", at=(1, "A")) -> None:
+def workbook(path: Path, lines: Any, sheet: str = "Sheet1", at: tuple[int, str] = (1, "A")) -> None:
     """A minimal .xlsx: texts shared, numbers plain, the first cell at row and column `at`."""
     texts: list[str] = []
     rows = []
@@ -121,7 +122,7 @@ def workbook(path: Path, lines, sheet="Sheet1", at=(1, "A")) -> None:
         book.writestr("xl/sharedStrings.xml", f"<sst {main}>{shared}</sst>")
 
 
-def test_xlsx_cells_by_place_and_sheet(tmp_path):
+def test_xlsx_cells_by_place_and_sheet(tmp_path: Path) -> None:
     workbook(tmp_path / "a.xlsx", [["name", "MOS"], ["x.jpg", 3.5], [None, 2]], at=(3, "Y"))
     assert read_xlsx(tmp_path / "a.xlsx") == [
         [""] * 24 + ["name", "MOS"],
@@ -139,7 +140,7 @@ SPAQ_NAMES = [f"{n:05d}.jpg" for n in range(1, 21)]
 
 
 @pytest.mark.parametrize("form", ["xlsx", "csv", "fork"])
-def test_spaq_without_official_split(tmp_path, form):
+def test_spaq_without_official_split(tmp_path: Path, form: str) -> None:
     header = ["Image name", "MOS", "Brightness", "Colorfulness", "Contrast", "Noisiness", "Sharpness"]
     rows = [[name, 40.0 + i, 50, 50, 50, 50, 50] for i, name in enumerate(SPAQ_NAMES)]
     if form == "xlsx":
@@ -159,7 +160,7 @@ def test_spaq_without_official_split(tmp_path, form):
     assert part.names != open_split(tmp_path, "test", size=32, seed=1).names
 
 
-def kept_whole(root, **settings):
+def kept_whole(root: Path, **settings: Any) -> Any:
     """Splits share no reference; gives the listing."""
     listing = list_folder(root, val_fraction=0.2, **settings)
     groups = {split: {entry.reference for entry in part} for split, part in listing.splits.items()}
@@ -169,7 +170,7 @@ def kept_whole(root, **settings):
     return listing
 
 
-def test_kadid_is_cut_by_reference_and_its_dmos_stays(tmp_path):
+def test_kadid_is_cut_by_reference_and_its_dmos_stays(tmp_path: Path) -> None:
     names = [f"I{ref:02d}_{kind:02d}_{level:02d}.png" for ref in range(1, 11) for kind in (1, 25) for level in (1, 5)]
     table(tmp_path / "dmos.csv", "dist_img,ref_img,dmos,var", [[n, f"{n[:3]}.png", 4.57, 0.5] for n in names])
     pictures(tmp_path / "images", names)
@@ -179,7 +180,7 @@ def test_kadid_is_cut_by_reference_and_its_dmos_stays(tmp_path):
     assert {entry.subset for entry in listing.entries()} == {"gaussian blur", "contrast change"}
 
 
-def test_tid2013_whatever_the_capitals(tmp_path):
+def test_tid2013_whatever_the_capitals(tmp_path: Path) -> None:
     names = [f"I{ref:02d}_{kind:02d}_{level}.bmp" for ref in range(1, 11) for kind in (8, 24) for level in (1, 2)]
     lines = [f"{5.5 + i / 100:.5f} {name}" for i, name in enumerate(names)]
     (tmp_path / "mos_with_names.txt").write_text("\n".join(lines) + "\n")
@@ -199,7 +200,7 @@ CSIQ = [("AWGN", "noise"), ("BLUR", "blur"), ("contrast", "contrast"), ("jpeg200
 
 
 @pytest.mark.parametrize("form", ["label", "xlsx"])
-def test_csiq_dmos_is_turned(tmp_path, form):
+def test_csiq_dmos_is_turned(tmp_path: Path, form: str) -> None:
     references = ["1600", "aerial_city", "boston", "bridge", "child_swimming"]
     rated = [(ref, file, word, level) for ref in references for file, word in CSIQ for level in (1, 2)]
     names = [f"{ref}.{file}.{level}.png" for ref, file, _, level in rated]
@@ -219,14 +220,14 @@ def test_csiq_dmos_is_turned(tmp_path, form):
     assert any("scores are turned" in note for note in listing.notes)
 
 
-def cells(words):
+def cells(words: Any) -> Any:
     """A MATLAB cell array of one row."""
     array = np.empty((1, len(words)), object)
     array[0, :] = words
     return array
 
 
-def test_live_drops_the_copies_of_references_and_turns_dmos(tmp_path):
+def test_live_drops_the_copies_of_references_and_turns_dmos(tmp_path: Path) -> None:
     count = sum(number for _, number in LIVE_FOLDERS)
     copies = np.zeros((1, count))
     copies[0, :-60] = 1  # the last 60 of fastfading are rated
@@ -245,7 +246,7 @@ def test_live_drops_the_copies_of_references_and_turns_dmos(tmp_path):
         list_folder(tmp_path)
 
 
-def test_live_challenge_without_its_seven_practice_images(tmp_path):
+def test_live_challenge_without_its_seven_practice_images(tmp_path: Path) -> None:
     names = [f"t{i}.bmp" for i in range(1, 8)] + [f"{i}.JPG" for i in range(3, 23)]
     column = np.empty((len(names), 1), object)
     column[:, 0] = names
@@ -269,7 +270,7 @@ def _made(path: Path) -> Path:
     return path
 
 
-def test_flive_split_from_its_three_label_files(tmp_path):
+def test_flive_split_from_its_three_label_files(tmp_path: Path) -> None:
     names = [f"voc_emotic_ava/p{i}.jpg" for i in range(7)]
     table(tmp_path / "labels_image.csv", "name,mos", [[n, 70 + i] for i, n in enumerate(names)])
     pictures(tmp_path / "database", names)
@@ -283,7 +284,7 @@ def test_flive_split_from_its_three_label_files(tmp_path):
     assert {entry.subset for entry in listing.entries()} == {"voc_emotic_ava"}
 
 
-def test_agiqa_keeps_prompts_together(tmp_path):
+def test_agiqa_keeps_prompts_together(tmp_path: Path) -> None:
     names = [f"{model}_normal_{i:03d}.jpg" for i in range(10) for model in ("AttnGAN", "midjourney")]
     header = "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align"
     rows = [[n, f"a cat, number {i // 2}", "", "", "", 1.5, 0.3, 2, 0.1] for i, n in enumerate(names)]
@@ -297,7 +298,7 @@ def test_agiqa_keeps_prompts_together(tmp_path):
 BIQ_TRAIN = [f"ss0{1 + i % 3} ({i}).jpg" for i in range(30)]
 
 
-def biq2021(root, copies=()):
+def biq2021(root: Path, copies: tuple[()] = ()) -> None:
     """30 training and 3 test images; `copies` (i, j): image j is image i, saved again."""
     table(
         root / "Train (Images and MOS).csv", "Image Name,MOS,,", [[n, i / 30, "", ""] for i, n in enumerate(BIQ_TRAIN)]
@@ -308,7 +309,7 @@ def biq2021(root, copies=()):
         Image.open(root / "Images" / BIQ_TRAIN[source]).save(root / "Images" / BIQ_TRAIN[target], quality=90)
 
 
-def test_biq2021_official_test_and_subsets(tmp_path):
+def test_biq2021_official_test_and_subsets(tmp_path: Path) -> None:
     biq2021(tmp_path)
     (tmp_path / "Images" / BIQ_TRAIN[4]).rename(tmp_path / "Images" / BIQ_TRAIN[4].replace("jpg", "JPG"))
     assert sizes(tmp_path) == {"train": 26, "test": 3, "val": 4}
@@ -318,7 +319,7 @@ def test_biq2021_official_test_and_subsets(tmp_path):
     assert set(part.names) | set(open_split(tmp_path, "val", size=32).names) == set(BIQ_TRAIN)
 
 
-def test_biq2021_validation_takes_near_duplicates_along(tmp_path):
+def test_biq2021_validation_takes_near_duplicates_along(tmp_path: Path) -> None:
     biq2021(tmp_path / "plain")
     plain = list_folder(tmp_path / "plain").splits
     inside, outside = plain["val"][0].name, plain["train"][0].name
@@ -332,14 +333,14 @@ def test_biq2021_validation_takes_near_duplicates_along(tmp_path):
     assert any("1 image changed sides" in note for note in listing.notes)
 
 
-def test_the_only_folder_of_an_unzipped_archive_is_looked_into(tmp_path):
+def test_the_only_folder_of_an_unzipped_archive_is_looked_into(tmp_path: Path) -> None:
     koniq_sets(tmp_path / "koniq10k")
     pictures(tmp_path / "koniq10k" / "512x384", KONIQ_NAMES)
     assert open_split(tmp_path, "test", size=32).title == "KonIQ-10k/test"
     assert open_split(tmp_path, "test", size=32, layout="koniq").title == "KonIQ-10k/test"
 
 
-def test_missing_images_are_named_and_counted(tmp_path):
+def test_missing_images_are_named_and_counted(tmp_path: Path) -> None:
     names = [f"I01_01_{i:02d}.png" for i in range(1, 16)]
     table(tmp_path / "dmos.csv", "dist_img,ref_img,dmos,var", [[n, "I01.png", 3, 1] for n in names])
     pictures(tmp_path / "images", names[:2])

@@ -1,5 +1,7 @@
 """Distortions: every kind at every level, any size, from one seed; each level stronger than the one before."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -11,18 +13,18 @@ from polyscale.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def scenes() -> list[np.ndarray]:
     return [scene(np.random.default_rng([11, i]), 160, 192) for i in range(4)]
 
 
-def change(one, other):
+def change(one: Any, other: Any) -> Any:
     """Mean absolute difference, and that of slightly blurred images, which noise and dither do not hide."""
     smooth = [ndimage.uniform_filter(p.astype(np.float32), (5, 5, 1)) for p in (one, other)]
     return np.abs(one.astype(np.float32) - other).mean() + np.abs(smooth[0] - smooth[1]).mean()
 
 
 @pytest.mark.parametrize("kind", DISTORTIONS)
-def test_every_level_is_stronger_than_the_one_before(kind, scenes):
+def test_every_level_is_stronger_than_the_one_before(kind: str, scenes: list[np.ndarray]) -> None:
     """On each scene by itself for kinds that change every pixel, on the mean for those that draw places."""
     changes = []
     for i, picture in enumerate(scenes):
@@ -38,7 +40,7 @@ def test_every_level_is_stronger_than_the_one_before(kind, scenes):
 
 
 @pytest.mark.parametrize("kind", DISTORTIONS)
-def test_any_size_keeps_its_shape_and_the_seed_decides(kind):
+def test_any_size_keeps_its_shape_and_the_seed_decides(kind: str) -> None:
     for shape in ((1, 1), (2, 3), (7, 300), (300, 7), (33, 65)):
         picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
         for level in (1, 5):
@@ -49,14 +51,14 @@ def test_any_size_keeps_its_shape_and_the_seed_decides(kind):
 
 
 @pytest.mark.parametrize("kind", DISTORTIONS)
-def test_grey_black_and_white_images_and_views_are_taken(kind):
+def test_grey_black_and_white_images_and_views_are_taken(kind: str) -> None:
     ramp = np.repeat(np.linspace(0, 255, 48).astype(np.uint8)[None, :, None], 40, 0)
     for picture in (np.repeat(ramp, 3, 2), np.zeros((40, 48, 3), np.uint8), np.full((40, 48, 3), 255, np.uint8)):
         picture.flags.writeable = False
         assert distort(picture[::-1, ::2], kind, 3, np.random.default_rng(0)).shape == (40, 24, 3)
 
 
-def test_levels_differ_in_strength_alone():
+def test_levels_differ_in_strength_alone() -> None:
     """The noise of level 5 is that of level 1 scaled: one seed, one realisation."""
     grey = np.full((64, 64, 3), 128, np.uint8)
     weak, strong = (
@@ -69,12 +71,12 @@ def test_levels_differ_in_strength_alone():
     assert not (less & ~more).any()
 
 
-def test_there_are_the_25_kinds_of_kadid_and_the_chains_of_a_camera():
+def test_there_are_the_25_kinds_of_kadid_and_the_chains_of_a_camera() -> None:
     assert len(DISTORTIONS) >= 30
     assert all(len(strengths) == 5 and list(strengths) == sorted(strengths) for strengths in LEVELS.values())
 
 
-def test_wrong_arguments_are_named():
+def test_wrong_arguments_are_named() -> None:
     picture, rng = np.zeros((8, 8, 3), np.uint8), np.random.default_rng(0)
     with pytest.raises(UserError, match=r"no distortion 'haze'.*gaussian_blur"):
         distort(picture, "haze", 1, rng)
@@ -86,7 +88,7 @@ def test_wrong_arguments_are_named():
             distort(wrong, "jpeg", 1, rng)
 
 
-def test_blurs_keep_the_mean_and_match_scipy():
+def test_blurs_keep_the_mean_and_match_scipy() -> None:
     picture = np.random.default_rng(1).random((40, 56, 3)).astype(np.float32)
     kernel = disc(3.4)
     assert kernel.sum() == pytest.approx(1, abs=1e-5)
@@ -101,11 +103,11 @@ def test_blurs_keep_the_mean_and_match_scipy():
     assert np.abs(both[1] - small).max() < 1e-5
 
 
-def test_linear_light_and_back_changes_nothing():
+def test_linear_light_and_back_changes_nothing() -> None:
     every = np.arange(256, dtype=np.uint8)
     assert np.array_equal(from_linear(LINEAR.take(every)), every)
 
 
-def test_a_side_beyond_the_codecs_goes_in_pieces():
+def test_a_side_beyond_the_codecs_goes_in_pieces() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (2, 17000, 3), np.uint8)
     assert distort(picture, "webp", 1, np.random.default_rng(0)).shape == picture.shape

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,13 +24,13 @@ class Pooled(nn.Module):
 
     low, high, input_size = 0.0, 100.0, 512
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
         self.write = nn.Linear(8, 8 * 9)
 
-    def score_with_spread(self, images):
+    def score_with_spread(self, images: torch.Tensor) -> tuple[Any, ...]:
         stage = self.first(F.avg_pool2d(images, 2, ceil_mode=True)).relu()
         grid = F.adaptive_avg_pool2d(stage, 3).flatten(2)
         last = self.second(stage).relu()
@@ -39,12 +40,12 @@ class Pooled(nn.Module):
 
 
 @pytest.mark.parametrize(("size", "cells"), [((7, 7), 7), ((9, 4), 2), ((13, 29), 8), ((2, 3), 7), ((5, 1), 1)])
-def test_pools_as_matrix_products(size, cells):
+def test_pools_as_matrix_products(size: tuple[int, ...], cells: int) -> None:
     x = torch.rand(2, 3, *size)
     torch.testing.assert_close(adaptive_mean(x, [cells, cells]), F.adaptive_avg_pool2d(x, cells))
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(UserError, match=r'export needs onnx: pip install "polyscale-iqa\[onnx\]"'):
         export_onnx(Pooled(), tmp_path / "a.onnx")
@@ -97,11 +98,11 @@ class Measured(nn.Module):
 
     low, high, input_size = 0.0, 100.0, 512
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.frequencies = BlockFrequencies()
 
-    def score_with_spread(self, images):
+    def score_with_spread(self, images: torch.Tensor) -> tuple[Any, ...]:
         luma = images.mean(1, keepdim=True)
         parts = [statistics._noise(luma), statistics._blocks(luma), binary_patterns(luma), traces._seams(luma)]
         numbers = torch.cat([*parts, self.frequencies(luma), traces._tone_curve(images)], 1)
@@ -128,7 +129,7 @@ def test_the_network_itself_of_any_size(tmp_path: Path) -> None:
 
 
 class OneSize(Pooled):
-    def score_with_spread(self, images):
+    def score_with_spread(self, images: torch.Tensor) -> tuple[Any, ...]:
         grid = (images * torch.ones(200, 264)).mean((1, 2, 3))
         return grid, grid
 

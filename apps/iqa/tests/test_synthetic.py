@@ -1,5 +1,7 @@
 """The embedded data set: reproducible, splits apart, labels by level, images with the statistics of photographs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -12,15 +14,15 @@ from polyscale.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def scenes() -> list[np.ndarray]:
     return [scene(np.random.default_rng([2, i]), 128, 128) for i in range(24)]
 
 
-def grey(picture):
+def grey(picture: Any) -> Any:
     return picture @ np.array([0.299, 0.587, 0.114])
 
 
-def test_a_sample_depends_on_seed_split_index_and_side_alone():
+def test_a_sample_depends_on_seed_split_index_and_side_alone() -> None:
     source = SyntheticSource("train", 12, 5, 64)
     first = source.read(9)
     source.read(2)
@@ -33,7 +35,7 @@ def test_a_sample_depends_on_seed_split_index_and_side_alone():
         assert not np.array_equal(first, other.read(9))
 
 
-def test_labels_are_in_range_and_follow_the_level():
+def test_labels_are_in_range_and_follow_the_level() -> None:
     source = SyntheticSource("train", 800, 0, 64)
     assert (source.low, source.high) == (0, 100)
     assert len(set(source.names)) == len(source) == 800
@@ -49,7 +51,7 @@ def test_labels_are_in_range_and_follow_the_level():
         assert len(set(scores[[subset == kind for subset in source.subsets]])) >= 4
 
 
-def test_a_scene_has_several_distortions_and_splits_share_none():
+def test_a_scene_has_several_distortions_and_splits_share_none() -> None:
     sources = {split: SyntheticSource(split, 64, 0, 48) for split in ("train", "val", "test")}
     references = {split: set(source.references) for split, source in sources.items()}
     assert all(len(r) == 64 // PER_SCENE for r in references.values())
@@ -63,7 +65,7 @@ def test_a_scene_has_several_distortions_and_splits_share_none():
         assert len(kinds) >= 5, split
 
 
-def test_wrong_sizes_are_refused():
+def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(UserError, match="at least one image"):
         SyntheticSource("val", 0)
     with pytest.raises(UserError, match="at least 32 pixels"):
@@ -73,14 +75,14 @@ def test_wrong_sizes_are_refused():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (7, 300), (200, 33), (64, 64)])
-def test_scenes_of_any_size(shape):
+def test_scenes_of_any_size(shape: tuple[int, ...]) -> None:
     for i in range(2 * len(WORLDS)):
         picture = scene(np.random.default_rng(i), *shape)
         assert picture.shape == (*shape, 3)
         assert picture.dtype == np.uint8
 
 
-def test_scenes_have_the_statistics_of_photographs(scenes):
+def test_scenes_have_the_statistics_of_photographs(scenes: list[np.ndarray]) -> None:
     """Spectra fall with the square of the frequency, MSCN coefficients are bell-shaped, exposure uses the range.
 
     The limits lie well around what the 24 photos of the Kodak suite have.
@@ -107,13 +109,13 @@ def test_scenes_have_the_statistics_of_photographs(scenes):
     assert max((picture > 250).mean() for picture in scenes) < 0.35
 
 
-def test_scenes_differ(scenes):
+def test_scenes_differ(scenes: list[np.ndarray]) -> None:
     small = np.array([picture[::16, ::16].ravel() for picture in scenes], float)
     distance = np.abs(small[:, None] - small[None]).mean(-1)
     assert distance[~np.eye(len(small), dtype=bool)].min() > 10
 
 
-def test_textures_have_unit_deviation_and_the_stated_slope():
+def test_textures_have_unit_deviation_and_the_stated_slope() -> None:
     rng = np.random.default_rng(0)
     radius = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128))
     band = (radius > 1 / 32) & (radius < 1 / 3)
@@ -127,7 +129,7 @@ def test_textures_have_unit_deviation_and_the_stated_slope():
     assert max(slopes) < -0.5
 
 
-def test_a_chain_departs_further_from_the_image_at_every_level(scenes):
+def test_a_chain_departs_further_from_the_image_at_every_level(scenes: list[np.ndarray]) -> None:
     rng = np.random.default_rng(4)
     further = []
     for i in range(60):
@@ -139,7 +141,7 @@ def test_a_chain_departs_further_from_the_image_at_every_level(scenes):
     assert np.mean(further) > 0.95
 
 
-def test_a_chain_is_seeded_shrunk_and_of_one_size(scenes):
+def test_a_chain_is_seeded_shrunk_and_of_one_size(scenes: list[np.ndarray]) -> None:
     sizes = set()
     for seed in range(20):
         first, again = (ordered_chain(scenes[0][:, :100], np.random.default_rng(seed)) for _ in range(2))

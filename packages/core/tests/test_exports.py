@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ ROOMS = (blocks, losses, models, training, evaluation, inference, report)
 
 
 @pytest.mark.parametrize("package", [polyscale, *ROOMS], ids=lambda p: p.__name__)
-def test_every_public_name_resolves(package) -> None:
+def test_every_public_name_resolves(package: Any) -> None:
     for name in package.__all__:
         value = getattr(package, name)
         assert value.__doc__, f"{name} has no docstring"

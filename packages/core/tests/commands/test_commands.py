@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import typer
@@ -16,7 +17,7 @@ from polyscale.errors import UserError
 app = application("demo", "A demo.", distribution="polyscale")
 
 
-def raised(error: BaseException):
+def raised(error: BaseException) -> None:
     raise error
 
 
@@ -30,7 +31,7 @@ class Broken:
     def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> None:
         raise UserError("a.png: cannot be read")
 
 
@@ -67,7 +68,7 @@ def stop() -> None:
     """Nothing."""
 
 
-def call(*args: str):
+def call(*args: str) -> Any:
     return CliRunner().invoke(app, list(args))
 
 
@@ -91,7 +92,7 @@ def call(*args: str):
         ("quiet", 0, ""),
     ],
 )
-def test_endings(kind, code, message):
+def test_endings(kind: str, code: int, message: str) -> None:
     result = call("go", kind)
     assert (result.exit_code, result.stdout) == (code, "")
     assert result.stderr.startswith(message)
@@ -101,7 +102,7 @@ def test_endings(kind, code, message):
 @pytest.mark.parametrize(
     ("kind", "error"), [("bug", RuntimeError), ("value", ValueError), ("missing", FileNotFoundError)]
 )
-def test_a_bug_is_not_hidden(kind, error):
+def test_a_bug_is_not_hidden(kind: str, error: Any) -> None:
     assert type(call("go", kind).exception) is error
 
 
@@ -114,7 +115,7 @@ def test_a_bug_is_not_hidden(kind, error):
         (["go", "quiet", "--number", "x"], "error: Invalid value for '--number': "),
     ],
 )
-def test_wrong_usage_is_one_line_with_a_suggestion(args, message):
+def test_wrong_usage_is_one_line_with_a_suggestion(args: list[str], message: str) -> None:
     result = call(*args)
     assert result.exit_code == 2
     assert result.stderr.startswith(message)
@@ -122,7 +123,7 @@ def test_wrong_usage_is_one_line_with_a_suggestion(args, message):
     assert result.stdout == ""
 
 
-def test_no_arguments_show_the_help_and_exit_2():
+def test_no_arguments_show_the_help_and_exit_2() -> None:
     result = call()
     assert result.exit_code == 2
     assert "Ends in the given way." in result.stdout
@@ -130,7 +131,7 @@ def test_no_arguments_show_the_help_and_exit_2():
     assert call("--help").exit_code == call("-h").exit_code == call("stop", "-h").exit_code == 0
 
 
-def test_version_is_the_distributions():
+def test_version_is_the_distributions() -> None:
     from importlib import metadata
 
     result = call("--version")
@@ -155,12 +156,12 @@ def main(): run(app)
 """
 
 
-def start(code: str, **named) -> subprocess.Popen:
+def start(code: str, **named: Any) -> subprocess.Popen:
     code = f"{SCRIPT}\nsys.argv[0] = 'demo'\n{code}"
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_processes_end_as_promised():
+def test_processes_end_as_promised() -> None:
     pipe = start("sys.argv[1:] = ['many']; main()")
     bug = start("sys.argv[1:] = ['bug']; main()")
     interrupted = start("sys.argv[1:] = ['interrupted']; main()")
@@ -177,6 +178,6 @@ def test_processes_end_as_promised():
     assert interrupted.returncode == 130
 
 
-def test_public_names():
+def test_public_names() -> None:
     assert {"application", "run", "gather_inputs", "keep_heap", "note", "progress", "table"} <= set(commands.__all__)
     assert all(hasattr(commands, name) for name in commands.__all__)

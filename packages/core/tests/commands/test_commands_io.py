@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from polyscale.errors import UserError
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [
         "img10.png",
         "img2.PNG",
@@ -34,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def names(*paths, **named) -> list[str]:
+def names(*paths: object, **named: Any) -> list[str]:
     return [str(path) for path in gather_inputs(paths, [".png", ".jpg"], **named)]
 
 
@@ -52,35 +53,35 @@ def names(*paths, **named) -> list[str]:
         ([], []),
     ],
 )
-def test_inputs(folder, paths, expected):
+def test_inputs(folder: Path, paths: list[Any], expected: list[Any]) -> None:
     assert names(*paths) == expected
 
 
-def test_inputs_of_subfolders_and_absolute_paths(folder):
+def test_inputs_of_subfolders_and_absolute_paths(folder: Path) -> None:
     assert names(".", recursive=True) == ["b/c/img3.jpg", "b/img1.png", "img2.PNG", "img10.png"]
     assert names(f"{folder}/b") == [f"{folder}/b/img1.png"]
     assert names(f"{folder}/*.PNG") == [f"{folder}/img2.PNG"]
     assert names(Path("img10.png")) == ["img10.png"]
 
 
-def test_a_file_named_like_a_glob_is_a_file(folder):
+def test_a_file_named_like_a_glob_is_a_file(folder: Path) -> None:
     (folder / "a[1].png").touch()
     assert names("a[1].png") == ["a[1].png"]
 
 
-def test_a_link_is_a_file_of_its_own(folder):
+def test_a_link_is_a_file_of_its_own(folder: Path) -> None:
     (folder / "link.png").symlink_to(folder / "img10.png")
     assert names("link.png", "img10.png") == ["link.png", "img10.png"]
 
 
-def test_inputs_from_standard_input(folder, monkeypatch):
+def test_inputs_from_standard_input(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("img10.png\n\nb\r\n"))
     assert names("img2.PNG", "-") == ["img2.PNG", "img10.png", "b/img1.png"]
     with pytest.raises(UserError, match="standard input names no file"):
         names("-")
 
 
-def test_arguments_that_give_no_file_may_be_told_apart_from_the_others(folder):
+def test_arguments_that_give_no_file_may_be_told_apart_from_the_others(folder: Path) -> None:
     refused = []
     assert names("no.png", "img10.png", "empty", "*.gif", refused=refused.append) == ["img10.png"]
     assert [str(error).partition(":")[0] for error in refused] == ["no.png", "empty", "*.gif"]
@@ -100,7 +101,7 @@ def test_arguments_that_give_no_file_may_be_told_apart_from_the_others(folder):
         ("a\0b", "a\\x00b: no such file or folder"),
     ],
 )
-def test_missing_inputs_are_named(folder, path, message):
+def test_missing_inputs_are_named(folder: Path, path: str, message: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(UserError) as caught:
         names("img10.png", path)
@@ -108,7 +109,7 @@ def test_missing_inputs_are_named(folder, path, message):
     assert caught.value.exit_code == 1
 
 
-def test_table_aligns_numbers_and_cuts_nothing_off(capsys):
+def test_table_aligns_numbers_and_cuts_nothing_off(capsys: pytest.CaptureFixture[str]) -> None:
     table([{"model": "a" * 90, "wF": 0.51234, "n": 3}, {"model": "[b]", "wF": None, "extra": "x"}], "Results", digits=3)
     out, err = capsys.readouterr()
     lines = [line.rstrip() for line in out.splitlines() if line.strip()]
@@ -120,7 +121,7 @@ def test_table_aligns_numbers_and_cuts_nothing_off(capsys):
     assert err == ""
 
 
-def test_json_is_one_valid_line(capsys):
+def test_json_is_one_valid_line(capsys: pytest.CaptureFixture[str]) -> None:
     document = {
         "wF": np.float32(0.5),
         "nan": math.nan,
@@ -135,12 +136,12 @@ def test_json_is_one_valid_line(capsys):
     assert json.loads(out) == {"wF": 0.5, "nan": None, "path": "ü\udcff", "1": [[0, 1], [None]], "none": None}
 
 
-def test_notes_go_to_stderr_as_they_are(capsys):
+def test_notes_go_to_stderr_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     note("[bold]see[/bold] " + "x" * 200)
     assert capsys.readouterr() == ("", "[bold]see[/bold] " + "x" * 200 + "\n")
 
 
-def test_only_the_main_process_speaks(capsys, monkeypatch):
+def test_only_the_main_process_speaks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     note("x")
     print_json({})
@@ -151,7 +152,7 @@ def test_only_the_main_process_speaks(capsys, monkeypatch):
     assert capsys.readouterr().err == "x\n"
 
 
-def test_progress_is_silent_without_a_terminal(capsys):
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("train", total=3) as bar:
         bar.advance(text="loss 1")
         print("data")
@@ -159,7 +160,7 @@ def test_progress_is_silent_without_a_terminal(capsys):
     assert capsys.readouterr() == ("data\n", "a note\n")
 
 
-def test_progress_draws_on_a_terminal(monkeypatch, capsys):
+def test_progress_draws_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
     drawn = io.StringIO()
@@ -199,7 +200,7 @@ def glibc() -> bool:
 
 
 @pytest.mark.skipif(not glibc(), reason="only glibc hands the heap back")
-def test_kept_heap_is_not_faulted_in_again():
+def test_kept_heap_is_not_faulted_in_again() -> None:
     def faults(**env: str) -> list[str]:
         clean = {
             key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_", "POLYSCALE"))
@@ -218,7 +219,7 @@ def unknown_name(name: str) -> str:
     raise ValueError("unrecognized configuration name")
 
 
-def test_heap_is_left_alone_where_asked_or_unknown(monkeypatch):
+def test_heap_is_left_alone_where_asked_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYSCALE_KEEP_HEAP", "1")
     for name, value in (("POLYSCALE_KEEP_HEAP", "0"), ("MALLOC_TOP_PAD_", "0"), ("GLIBC_TUNABLES", "glibc.malloc.x=1")):
         with monkeypatch.context() as patch:

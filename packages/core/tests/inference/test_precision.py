@@ -1,6 +1,9 @@
 """Precision: bf16 only where the processor has it, and errors that say what to use instead."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,13 +17,13 @@ GRAVITON = "processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n"
 
 
 @pytest.fixture
-def fresh_cache():
+def fresh_cache() -> Iterator[None]:
     precision.cpu_has_bf16.cache_clear()
     yield
     precision.cpu_has_bf16.cache_clear()
 
 
-def without_capabilities(monkeypatch, tmp_path, text):
+def without_capabilities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     cpuinfo = tmp_path / "cpuinfo"
     if text is not None:
@@ -31,7 +34,9 @@ def without_capabilities(monkeypatch, tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "expected"), [(XEON_CASCADE_LAKE, False), (XEON_SAPPHIRE, True), (GRAVITON, True), (None, False)]
 )
-def test_flags_of_the_system_decide_where_torch_does_not_say(fresh_cache, monkeypatch, tmp_path, text, expected):
+def test_flags_of_the_system_decide_where_torch_does_not_say(
+    fresh_cache: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, expected: bool
+) -> None:
     without_capabilities(monkeypatch, tmp_path, text)
     assert precision.cpu_has_bf16() is expected
     dtype = precision.resolve_precision("auto", "cpu")
@@ -47,25 +52,27 @@ def test_flags_of_the_system_decide_where_torch_does_not_say(fresh_cache, monkey
         ({"neon": True, "bf16": True}, True),
     ],
 )
-def test_torch_capabilities_decide_first(fresh_cache, monkeypatch, capabilities, expected):
+def test_torch_capabilities_decide_first(
+    fresh_cache: None, monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, Any], expected: bool
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert precision.cpu_has_bf16() is expected
 
 
-def test_this_processor_agrees_with_the_system(fresh_cache):
+def test_this_processor_agrees_with_the_system(fresh_cache: None) -> None:
     if not precision._CPUINFO.is_file():
         pytest.skip("no /proc/cpuinfo here")
     flags = precision._cpuinfo_flags(precision._CPUINFO.read_text())
     assert precision.cpu_has_bf16() is bool(flags & set(precision._CPU_BF16))
 
 
-def test_explicit_precisions():
+def test_explicit_precisions() -> None:
     assert precision.resolve_precision("fp32", "cpu") is None
     assert precision.resolve_precision("bf16", "cpu") is torch.bfloat16
     assert isinstance(precision.autocast("fp32", "cpu"), nullcontext)
 
 
-def test_autocast_changes_the_type_of_a_product():
+def test_autocast_changes_the_type_of_a_product() -> None:
     x = torch.ones(2, 2)
     with precision.autocast("bf16", "cpu"):
         assert (x @ x).dtype is torch.bfloat16
@@ -74,13 +81,13 @@ def test_autocast_changes_the_type_of_a_product():
 
 
 @pytest.mark.parametrize(("name", "says"), [("fp16", "fp16 needs a CUDA device"), ("half", "'half' is none of auto")])
-def test_what_cannot_be_done_is_a_usage_error(name, says):
+def test_what_cannot_be_done_is_a_usage_error(name: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         precision.resolve_precision(name, "cpu")
     assert caught.value.exit_code == 2
 
 
-def test_gpu_rules_without_a_gpu(monkeypatch):
+def test_gpu_rules_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert precision.resolve_precision("auto", "cuda") is None
@@ -91,7 +98,7 @@ def test_gpu_rules_without_a_gpu(monkeypatch):
     assert precision.resolve_precision("auto", "cuda") is torch.bfloat16
 
 
-def test_auto_device_takes_what_is_there(monkeypatch):
+def test_auto_device_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert precision.resolve_device("auto").type == "cuda"
@@ -104,6 +111,6 @@ def test_auto_device_takes_what_is_there(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "says"), [("gpu", "'gpu' is none of auto, cpu"), ("meta", "has no meta")])
-def test_devices_that_are_not_there(name, says):
+def test_devices_that_are_not_there(name: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         precision.resolve_device(name)

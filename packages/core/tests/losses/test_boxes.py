@@ -1,6 +1,8 @@
 """Box losses: equal to torchvision on proper boxes, finite with gradient where the plain formulas break."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_focal_gradient_is_finite_for_saturated_logits() -> None:
     ],
 )
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-def test_equal_to_torchvision_on_proper_boxes(ours, theirs, reduction: str) -> None:
+def test_equal_to_torchvision_on_proper_boxes(ours: Any, theirs: Any, reduction: str) -> None:
     boxes, targets = random_boxes(200, 1).requires_grad_(), random_boxes(200, 2)
     mine, reference = ours(boxes, targets, reduction=reduction), theirs(boxes, targets, reduction=reduction)
     torch.testing.assert_close(mine, reference)
@@ -105,7 +107,9 @@ DEGENERATE = {
 @pytest.mark.parametrize("loss", OVERLAP_LOSSES)
 @pytest.mark.parametrize("case", DEGENERATE)
 @pytest.mark.parametrize("target", [[2.0, 2, 6, 8], [2.0, 2, 2, 2], [2.0, 5, 6, 5]])
-def test_finite_value_and_bounded_gradient_at_degenerate_boxes(loss, case: str, target: list[float]) -> None:
+def test_finite_value_and_bounded_gradient_at_degenerate_boxes(
+    loss: Callable[..., torch.Tensor], case: str, target: list[float]
+) -> None:
     boxes = torch.tensor([DEGENERATE[case]], requires_grad=True)
     value = loss(boxes, torch.tensor([target]))
     (gradient,) = torch.autograd.grad(value.sum(), boxes)
@@ -116,7 +120,7 @@ def test_finite_value_and_bounded_gradient_at_degenerate_boxes(loss, case: str, 
 
 @pytest.mark.parametrize("loss", OVERLAP_LOSSES)
 @pytest.mark.parametrize("case", ["zero height", "zero width", "point"])
-def test_flat_boxes_still_learn(loss, case: str) -> None:
+def test_flat_boxes_still_learn(loss: Callable[..., torch.Tensor], case: str) -> None:
     """A flat box inside its target must get a gradient that moves it (IoU, GIoU) or it never recovers."""
     boxes = torch.tensor([DEGENERATE[case]], requires_grad=True)
     (gradient,) = torch.autograd.grad(loss(boxes, torch.tensor([[2.0, 2, 6, 8]])).sum(), boxes)
@@ -141,7 +145,7 @@ def test_inverted_box_is_not_rewarded() -> None:
 
 
 @pytest.mark.parametrize("loss", OVERLAP_LOSSES)
-def test_no_boxes(loss) -> None:
+def test_no_boxes(loss: Callable[..., torch.Tensor]) -> None:
     boxes = torch.zeros(0, 4, requires_grad=True)
     for reduction in ("mean", "sum"):
         value = loss(boxes, torch.zeros(0, 4), reduction=reduction)
@@ -150,7 +154,9 @@ def test_no_boxes(loss) -> None:
 
 
 @pytest.mark.parametrize("loss", [loss for loss in OVERLAP_LOSSES if loss is not box.ciou_loss])
-def test_gradcheck(loss) -> None:  # CIoU holds alpha constant, so its gradient is not its slope: torchvision's above
+def test_gradcheck(
+    loss: Callable[..., torch.Tensor],
+) -> None:  # CIoU holds alpha constant, so its gradient is not its slope: torchvision's above
     boxes, targets = random_boxes(6, 5, torch.float64), random_boxes(6, 6, torch.float64)
     assert torch.autograd.gradcheck(loss, (boxes.requires_grad_(), targets.requires_grad_()))
 
@@ -162,7 +168,7 @@ def test_gradcheck_focal() -> None:
 
 
 @pytest.mark.parametrize("loss", OVERLAP_LOSSES)
-def test_half_precision_is_computed_in_float32(loss) -> None:
+def test_half_precision_is_computed_in_float32(loss: Callable[..., torch.Tensor]) -> None:
     boxes, targets = (random_boxes(20, seed, size=900).bfloat16() for seed in (7, 8))
     with torch.autocast("cpu", torch.bfloat16):
         value = loss(boxes, targets)
@@ -180,7 +186,7 @@ def test_focal_autocast() -> None:
 
 
 @pytest.mark.parametrize("loss", OVERLAP_LOSSES)
-def test_compiles_without_graph_break(loss) -> None:
+def test_compiles_without_graph_break(loss: Callable[..., torch.Tensor]) -> None:
     boxes, targets = random_boxes(5, 9), random_boxes(5, 10)
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(boxes, targets), loss(boxes, targets))
@@ -200,6 +206,6 @@ def test_compiles_without_graph_break(loss) -> None:
         (lambda: box.focal_loss(torch.zeros(3), torch.zeros(3), gamma=-1), "gamma: -1 given"),
     ],
 )
-def test_bad_input(call, message: str) -> None:
+def test_bad_input(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,6 +1,8 @@
 """Set prediction: equal to transformers' Deformable DETR matcher and loss, and clear where that stays silent."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -218,6 +220,6 @@ def bad_target(**changes: Tensor) -> list[dict[str, Tensor]]:
         ),
     ],
 )
-def test_bad_input(call, message: str) -> None:
+def test_bad_input(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,6 +1,8 @@
 """Quality losses: the published formulas where those are sound, and bounded gradients where they are not."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +92,7 @@ def test_equal_scores_are_pulled_towards_the_targets(value: float, p: float, q: 
 
 
 @pytest.mark.parametrize("loss", [norm_in_norm_loss, lambda s, t: ranking_loss(s, t, 5)])
-def test_equal_targets_one_image_and_none_give_zero_with_a_graph(loss) -> None:
+def test_equal_targets_one_image_and_none_give_zero_with_a_graph(loss: Callable[..., torch.Tensor]) -> None:
     for scores, targets in ((noisy(5), torch.full((8,), 3.3)), (noisy(5)[:1], MOS[:1]), (noisy(5)[:0], MOS[:0])):
         scores.requires_grad_()
         value = loss(scores, targets)
@@ -107,7 +109,7 @@ def test_equal_targets_one_image_and_none_give_zero_with_a_graph(loss) -> None:
         lambda s, t: ranking_loss(s, t, 5.0),
     ],
 )
-def test_gradcheck_autocast_and_compile(loss) -> None:
+def test_gradcheck_autocast_and_compile(loss: Callable[..., torch.Tensor]) -> None:
     targets = MOS.double()
     assert torch.autograd.gradcheck(lambda s: loss(s, targets), (noisy(6, torch.float64).requires_grad_(),))
     half = noisy(6).bfloat16()
@@ -148,6 +150,6 @@ def test_both_losses_train_a_linear_model() -> None:
         (lambda: norm_in_norm_loss(MOS, MOS, q=0), "q: 0 given"),
     ],
 )
-def test_bad_input(call, message: str) -> None:
+def test_bad_input(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,6 +1,7 @@
 """Segmentation losses against independent formulas, and where libraries go wrong: empty masks, batches, autocast."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -29,7 +30,9 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_right_is_near_zero_and_wrong_is_large(loss, pair) -> None:
+def test_right_is_near_zero_and_wrong_is_large(
+    loss: Callable[..., torch.Tensor], pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     target = pair[1]
     right, wrong = loss(40 * (target - 0.5), target), loss(-40 * (target - 0.5), target)
     assert right < 1e-3
@@ -37,7 +40,9 @@ def test_right_is_near_zero_and_wrong_is_large(loss, pair) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_images_count_alike_whatever_the_batch(loss, pair) -> None:
+def test_images_count_alike_whatever_the_batch(
+    loss: Callable[..., torch.Tensor], pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     logits, target = pair
     per_image = loss(logits, target, reduction="none")
     assert per_image.shape == (2,)
@@ -47,7 +52,7 @@ def test_images_count_alike_whatever_the_batch(loss, pair) -> None:
 
 
 @pytest.mark.parametrize("loss", [dice_loss, iou_loss, structure_loss])
-def test_a_prediction_on_an_empty_mask_costs(loss) -> None:
+def test_a_prediction_on_an_empty_mask_costs(loss: Callable[..., torch.Tensor]) -> None:
     target = torch.zeros(1, 1, 16, 16)
     assert loss(torch.full_like(target, -20), target) < 1e-3
     assert loss(torch.full_like(target, 20), target) > 0.9
@@ -61,7 +66,7 @@ def test_dice_and_iou_by_hand() -> None:
     assert iou_loss(logits, target, smooth=0).item() == pytest.approx(1 - 1 / 3)
 
 
-def test_structure_loss_by_hand(pair) -> None:
+def test_structure_loss_by_hand(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """The published formula, pixel by pixel, with a window that counts padding as background."""
     logits, target = pair
     total = 0.0
@@ -112,7 +117,9 @@ def test_box_mean_keeps_float32_precision_on_large_soft_masks() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradients_and_half_precision(loss, pair) -> None:
+def test_gradients_and_half_precision(
+    loss: Callable[..., torch.Tensor], pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     logits, target = (t[:, :, :6, :6].double() for t in pair)
     assert torch.autograd.gradcheck(lambda x: loss(x, target), logits.requires_grad_())
     assert loss(pair[0].bfloat16() * 100, pair[1].bfloat16()).dtype == torch.float32
@@ -120,7 +127,9 @@ def test_gradients_and_half_precision(loss, pair) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_wrong_shapes_and_reductions_are_named(loss, pair) -> None:
+def test_wrong_shapes_and_reductions_are_named(
+    loss: Callable[..., torch.Tensor], pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     logits, target = pair
     with pytest.raises(ValueError, match=r"logits, target: need the same shape"):
         loss(logits, target[:1])
@@ -133,7 +142,9 @@ def test_wrong_shapes_and_reductions_are_named(loss, pair) -> None:
 
 
 @pytest.mark.parametrize("weights", [(0.5, 1.0, 0.5), (0.3, 1.0, 0.7), (0.7, 1.0, 0.3), (1.0, 1.0, 1.0)])
-def test_scale_aware_loss_applies_its_weights(weights, pair) -> None:
+def test_scale_aware_loss_applies_its_weights(
+    weights: tuple[float, ...], pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     _, target = pair
     predictions = [torch.full((2, 1, s, s), v) for s, v in ((6, 0.0), (12, 1.0), (18, -1.0))]
     total, parts = ScaleAwareLoss(scale_weights=weights)(predictions, target, bce_loss)
@@ -142,7 +153,7 @@ def test_scale_aware_loss_applies_its_weights(weights, pair) -> None:
     assert [parts[f"scale_{i}"].item() for i in range(3)] == pytest.approx(single, rel=1e-5)
 
 
-def test_scale_aware_loss_skips_weight_zero_and_checks(pair) -> None:
+def test_scale_aware_loss_skips_weight_zero_and_checks(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     _, target = pair
     predictions = [torch.zeros(2, 1, 6, 6, requires_grad=True) for _ in range(2)]
     total, parts = ScaleAwareLoss((0.0, 2.0))(predictions, target, bce_loss)

@@ -1,6 +1,8 @@
 """Size-aware weights: the seed's numbers exactly, and the normalised form that keeps the balance of a loss."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -98,6 +100,6 @@ def test_half_precision_and_gradcheck() -> None:
         (lambda: size_aware_iou_loss(torch.zeros(1, 4), torch.zeros(2, 4)), "targets: shape"),
     ],
 )
-def test_bad_input(call, message: str) -> None:
+def test_bad_input(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -2,7 +2,7 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
@@ -82,7 +82,9 @@ PRESETS = {
 }
 
 
-def make(preset=None, overrides=None, text=None, tmp_path=None, **named):
+def make(
+    preset: Any = None, overrides: Any = None, text: str | None = None, tmp_path: Path | None = None, **named: Any
+) -> Any:
     file = None
     if text is not None:
         file = tmp_path / "config.yaml"
@@ -90,7 +92,7 @@ def make(preset=None, overrides=None, text=None, tmp_path=None, **named):
     return resolve(Config, preset, file, overrides, presets=PRESETS, **named)
 
 
-def fault(*args, **named) -> str:
+def fault(*args: object, **named: Any) -> str:
     with pytest.raises(UserError) as caught:
         make(*args, **named)
     message = str(caught.value)
@@ -101,7 +103,7 @@ def fault(*args, **named) -> str:
     return message
 
 
-def test_each_layer_wins_over_the_one_before(tmp_path):
+def test_each_layer_wins_over_the_one_before(tmp_path: Path) -> None:
     assert make().optim.lr == 1e-3
     assert make("nano").optim.lr == 2e-3
     text = "optim:\n  lr: 0.003\n"
@@ -112,7 +114,7 @@ def test_each_layer_wins_over_the_one_before(tmp_path):
     assert config.model.scales == (0.5, 1.0, 1.5), "the other defaults stay"
 
 
-def test_yaml_may_name_its_preset_and_the_argument_wins(tmp_path):
+def test_yaml_may_name_its_preset_and_the_argument_wins(tmp_path: Path) -> None:
     text = "preset: base\n"
     assert make(text=text, tmp_path=tmp_path, default_preset="nano").model.size == 384
     assert make("nano", text=text, tmp_path=tmp_path).model.size == 192
@@ -120,11 +122,11 @@ def test_yaml_may_name_its_preset_and_the_argument_wins(tmp_path):
     assert make(Preset({"seed": 5}, "own")).seed == 5
 
 
-def test_overrides_take_python_values_too():
+def test_overrides_take_python_values_too() -> None:
     assert make(overrides={"model.scales": (1.0,), "model.neck.heads": 4}).model.scales == (1.0,)
 
 
-def test_tree_is_frozen():
+def test_tree_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         make().optim.lr = 3
 
@@ -155,7 +157,7 @@ def test_tree_is_frozen():
         ({"name": 5}, "name: should be text, got 5"),
     ],
 )
-def test_wrong_option_values(overrides, message):
+def test_wrong_option_values(overrides: dict[str, Any], message: str) -> None:
     assert fault(overrides=overrides) == message
 
 
@@ -192,11 +194,11 @@ def test_wrong_option_values(overrides, message):
         ("model: &m\n  neck: *m\n", "config.yaml: line 1: more than 20,000 values, aliases counted"),
     ],
 )
-def test_wrong_files(text, message, tmp_path):
+def test_wrong_files(text: str | bytes, message: str, tmp_path: Path) -> None:
     assert fault(text=text, tmp_path=tmp_path).startswith(message)
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for file, message in ((tmp_path / "no.yaml", "no such file"), (tmp_path, "is a folder, not a file")):
         with pytest.raises(UserError, match=message) as caught:
             resolve(Config, file=file)
@@ -205,7 +207,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_yaml("x" * 5000)
 
 
-def test_wrong_presets():
+def test_wrong_presets() -> None:
     assert fault("nan") == "preset: no such preset nan (choose from: nano, base, typo, range)"
     assert fault("typo") == "preset typo: modle: no such key (did you mean model?)"
     assert fault("range") == "preset range: optim.lr: should be greater than 0, got 0"
@@ -213,7 +215,7 @@ def test_wrong_presets():
         resolve(Config, "nano")
 
 
-def test_yaml_follows_the_1_2_core_rules(tmp_path):
+def test_yaml_follows_the_1_2_core_rules(tmp_path: Path) -> None:
     text = "seed: 010\nname: no\nema: off\noptim: {lr: 1e-4, betas: [.5, 9E-1]}\n"
     config = make(text=text, tmp_path=tmp_path)
     assert (config.seed, config.name, config.ema, config.optim.lr) == (10, "no", False, 1e-4)
@@ -225,11 +227,11 @@ def test_yaml_follows_the_1_2_core_rules(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "optim:\n  # lr: 3\n", b"\xef\xbb\xbfseed: 0\n", "{}"])
-def test_empty_files_and_sections_change_nothing(text, tmp_path):
+def test_empty_files_and_sections_change_nothing(text: str | bytes, tmp_path: Path) -> None:
     assert make(text=text, tmp_path=tmp_path) == Config()
 
 
-def test_anchors_and_merges_work(tmp_path):
+def test_anchors_and_merges_work(tmp_path: Path) -> None:
     text = "model: &m {size: 64, neck: &n {heads: 2}}\noptim: {extra: {<<: {a: 1}, b: 2}}\n"
     config = make(text=text, tmp_path=tmp_path)
     assert config.model.neck.heads == 2
@@ -262,7 +264,7 @@ def test_anchors_and_merges_work(tmp_path):
         ("seed", "-3", -3),
     ],
 )
-def test_option_text_becomes_the_value(key, text, value):
+def test_option_text_becomes_the_value(key: str, text: str, value: Any) -> None:
     found = make(overrides={key: text})
     for name in key.split("."):
         found = getattr(found, name)
@@ -285,7 +287,7 @@ STRANGE = {
 
 @pytest.mark.parametrize("commented", [False, True])
 @pytest.mark.parametrize("overrides", [{}, STRANGE])
-def test_yaml_round_trip(overrides, commented, tmp_path):
+def test_yaml_round_trip(overrides: Any, commented: bool, tmp_path: Path) -> None:
     config = make("base", overrides)
     text = to_yaml(config, commented=commented)
     file = tmp_path / "config.yaml"
@@ -295,7 +297,7 @@ def test_yaml_round_trip(overrides, commented, tmp_path):
         assert yaml.safe_load(text)["model"]["scales"] == [0.5, 1.0, 1.5]
 
 
-def test_every_string_survives_a_round_trip(tmp_path):
+def test_every_string_survives_a_round_trip(tmp_path: Path) -> None:
     for text in [
         "1e5",
         ".5",
@@ -318,14 +320,14 @@ def test_every_string_survives_a_round_trip(tmp_path):
         assert resolve(Config, file=tmp_path / "c.yaml").name == text
 
 
-def test_commented_yaml_carries_help_and_ranges():
+def test_commented_yaml_carries_help_and_ranges() -> None:
     text = to_yaml(Config(), commented=True)
     assert "# The network\nmodel:\n  # Scales of the input.\n  scales: [0.5, 1.0, 1.5]\n" in text
     assert "  # Side of the input in pixels. (32 to 1024, multiple of 32)\n  size: 352\n" in text
     assert "  # Peak learning rate. (> 0)\n  lr: 0.001\n" in text
 
 
-def test_schema_describes_the_file():
+def test_schema_describes_the_file() -> None:
     document = schema(Config)
     assert document["properties"]["preset"]["type"] == "string"
     assert document["additionalProperties"] is False
@@ -333,7 +335,7 @@ def test_schema_describes_the_file():
     assert document["$defs"]["Optim"]["properties"]["lr"]["description"] == "Peak learning rate."
 
 
-def test_a_default_out_of_range_is_found():
+def test_a_default_out_of_range_is_found() -> None:
     class Wrong(Settings):
         rate: float = Field(-1, gt=0)
 

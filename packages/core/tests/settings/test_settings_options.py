@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import typer
@@ -77,7 +77,7 @@ def other() -> None:
     """Another command."""
 
 
-def call(*args: str):
+def call(*args: str) -> Any:
     seen.clear()
     result = CliRunner().invoke(app, ["train", *args], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
     assert "Traceback" not in result.output
@@ -99,11 +99,11 @@ def refused(*args: str) -> str:
     return result.stderr.strip()
 
 
-def test_no_option_gives_the_default_preset():
+def test_no_option_gives_the_default_preset() -> None:
     assert config_of() == Config(train=Train(batch_size=4))
 
 
-def test_options_win_over_file_and_preset(tmp_path):
+def test_options_win_over_file_and_preset(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("preset: base\ntrain: {batch_size: 16, ema: false}\nseed: 3\n")
     config = config_of("-c", str(file), "--train.batch_size", "2", "--train.ema", "--model.scales", "0.5, 1,2")
@@ -125,14 +125,14 @@ def test_options_win_over_file_and_preset(tmp_path):
         (["--seed", "-4"], "seed", -4),
     ],
 )
-def test_options_of_every_kind(args, key, value):
+def test_options_of_every_kind(args: list[str], key: str, value: bool | int | Path | str | None) -> None:
     found = config_of(*args)
     for name in key.split("."):
         found = getattr(found, name)
     assert found == value
 
 
-def test_own_parameters_pass_through():
+def test_own_parameters_pass_through() -> None:
     call("a.png", "b.png", "--resume", "--seed", "2")
     config, images, resume = seen[0]
     assert (config.seed, images, resume) == (2, [Path("a.png"), Path("b.png")], True)
@@ -147,29 +147,29 @@ def test_own_parameters_pass_through():
         (["-c", "none.yaml"], "error: none.yaml: no such file"),
     ],
 )
-def test_wrong_values_are_one_line(args, message):
+def test_wrong_values_are_one_line(args: list[str], message: str) -> None:
     assert refused(*args) == message
 
 
-def test_a_switch_is_not_both_on_and_off():
+def test_a_switch_is_not_both_on_and_off() -> None:
     assert (
         refused("--no-train.ema", "--train.ema") == "error: train.ema: both --train.ema and --no-train.ema were given"
     )
 
 
-def test_no_option_name_is_cut_off_at_80_columns():
+def test_no_option_name_is_cut_off_at_80_columns() -> None:
     result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "80"})
     assert "…" not in result.output
     assert "--train.checkpoint_activations" in result.output
 
 
-def test_wrong_option_names_are_one_line_with_a_suggestion():
+def test_wrong_option_names_are_one_line_with_a_suggestion() -> None:
     message = refused("--train.batch_sise", "3")
     assert message.startswith("error: No such option: --train.batch_sise")
     assert "--train.batch_size" in message
 
 
-def test_wrong_key_in_the_file_is_one_line(tmp_path):
+def test_wrong_key_in_the_file_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("modle: {}\n")
     assert refused("-c", str(file)) == f"error: {file}: modle: no such key (did you mean model?)"
@@ -203,11 +203,11 @@ def help_text() -> str:
         "Trains it.",
     ],
 )
-def test_help_lists_every_option_with_meaning_default_and_range(help_text, words):
+def test_help_lists_every_option_with_meaning_default_and_range(help_text: str, words: str) -> None:
     assert words in help_text
 
 
-def test_literals_and_presets_complete():
+def test_literals_and_presets_complete() -> None:
     parameters = inspect.signature(train).parameters
 
     def complete(name: str, text: str) -> list[str]:
@@ -221,12 +221,12 @@ def test_literals_and_presets_complete():
     assert result.stdout.split() == ["absi", "hierarchical"]
 
 
-def test_a_function_without_the_tree_is_refused():
+def test_a_function_without_the_tree_is_refused() -> None:
     with pytest.raises(TypeError, match="needs a parameter annotated with Config"):
         configured(Config)(lambda: None)
 
 
-def test_a_wrong_default_preset_is_found_at_once():
+def test_a_wrong_default_preset_is_found_at_once() -> None:
     with pytest.raises(UserError, match="preset bad: sed: no such key"):
         configured(Config, {"bad": Preset({"sed": 1}, "")}, "bad")
 
@@ -247,7 +247,7 @@ finally: print("heavy:", sorted({"torch", "torchvision", "timm", "numpy", "accel
 """
 
 
-def test_help_is_instant_because_torch_is_not_imported():
+def test_help_is_instant_because_torch_is_not_imported() -> None:
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "--rate" in done.stdout

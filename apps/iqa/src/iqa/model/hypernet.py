@@ -66,7 +66,9 @@ class HyperNet(nn.Module):
     weights and biases of the five layers of the target network (`forward`).
     """
 
-    def __init__(self, in_channels: int, width: int = 112, hidden: Sequence[int] = (512, 256), dropout: float = 0.0):
+    def __init__(
+        self, in_channels: int, width: int = 112, hidden: Sequence[int] = (512, 256), dropout: float = 0.0
+    ) -> None:
         super().__init__()
         steps: list[nn.Module] = []
         before = in_channels

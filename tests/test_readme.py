@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from product import ROOT
 
 PAGES = [p for p in ROOT.rglob("*.md") if not {".venv", "runs", "node_modules"} & set(p.relative_to(ROOT).parts)]
@@ -18,6 +19,7 @@ BLOCKS = [
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (96, 64), (120, 90, 60)).save("photo.jpg")  # what the examples predict
     exec(compile(block, "README", "exec"), {"__name__": "readme"})
 
 

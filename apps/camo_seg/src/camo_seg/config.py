@@ -71,7 +71,7 @@ class LossSettings(Settings):
     ual: float = Field(0.0, ge=0)
     """Weight of the uncertainty-aware loss that pushes the map to 0 or 1; its own schedule raises it from 0."""
     scale_loss: float = Field(0.3, ge=0)
-    """Weight of the supervision of each input scale (the seed's --scale-loss-weight); 0 leaves its heads out."""
+    """Weight of the supervision of each input scale; 0 leaves its heads out."""
     scale_weights: tuple[float, ...] = (0.5, 1.0, 0.5)
     """Weight of each input scale in that supervision, in the order of model.scales."""
     scale_epochs: int | None = Field(None, ge=0)

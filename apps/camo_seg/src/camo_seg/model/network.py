@@ -1,6 +1,6 @@
 """The camouflage segmenter: a hierarchical backbone seen at several input scales, and a lean top-down decoder.
 
-Source: the MultiScaleProcessor guide of camoXpert and ZoomNeXt (Pang et al., TPAMI 2024) for the three input scales. What
+Source: camoXpert's MultiScaleProcessor and ZoomNeXt (Pang et al., TPAMI 2024) for the three input scales. What
 differs: the fused features keep the backbone's channels and cost a few per cent of its parameters, and the decoder
 works at one width on strides 4 to 32 (ZoomNeXt's costs more than one pass of its backbone).
 """

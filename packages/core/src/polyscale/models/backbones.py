@@ -10,7 +10,7 @@ import difflib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from polyscale.errors import UserError
 from polyscale.models.hub import hub
+from polyscale.models.packaged import load_packaged
 
+Source = Literal["hub", "package"]
 STRIDES = (4, 8, 16, 32)
 MIN_SIDE = 32  # pvt's first reduction needs 8x8 cells at stride 4; smaller images are padded
 
@@ -104,13 +106,18 @@ class Backbone(nn.Module):
 
 
 def create_backbone(
-    name: str, pretrained: bool = False, in_chans: int = 3, checkpoint_activations: bool = False, **kwargs: Any
+    name: str,
+    pretrained: bool | Source = False,
+    in_chans: int = 3,
+    checkpoint_activations: bool = False,
+    **kwargs: Any,
 ) -> Backbone:
     """Build a hierarchical timm network (pvt_v2_b0 .. b5, convnext, resnet, swin, mobilenet ...) as a `Backbone`.
 
     Args:
         name: timm's name, with or without the tag of its weights ("pvt_v2_b2", "pvt_v2_b2.in1k").
-        pretrained: load timm's weights from the Hugging Face hub (network or filled cache needed).
+        pretrained: "hub" (or True) loads timm's weights from the Hugging Face hub (network or filled cache needed);
+            "package" loads ImageNet weights from an installed package (see `models.packaged`).
         in_chans: channels of the input; timm adapts pretrained weights of the first convolution.
         checkpoint_activations: see `Backbone.checkpoint_activations`.
         kwargs: further arguments of the timm model (`drop_path_rate` ...).
@@ -125,9 +132,16 @@ def create_backbone(
     _check_name(name)
     if in_chans < 1:
         raise ValueError(f"in_chans must be at least 1, got {in_chans}")
-    with _fetching(name, needed=pretrained or ":" in name):
+    if pretrained not in (False, True, "hub", "package"):
+        raise ValueError(f"pretrained must be False, True, 'hub' or 'package', got {pretrained!r}")
+    if pretrained == "package" and in_chans != 3:
+        raise ValueError(f"in_chans must be 3 with packaged weights, got {in_chans}")
+    from_hub = pretrained in (True, "hub")
+    with _fetching(name, needed=from_hub or ":" in name):
         multiple, kwargs = _trial(name, {**kwargs, "in_chans": in_chans})
-        net, _ = _features(name, {**kwargs, "pretrained": True} if pretrained else kwargs)
+        net, _ = _features(name, {**kwargs, "pretrained": True} if from_hub else kwargs)
+    if pretrained == "package":
+        load_packaged(net, name)
     backbone = Backbone(net, in_chans=in_chans, multiple=multiple)
     if checkpoint_activations:
         backbone.checkpoint_activations()

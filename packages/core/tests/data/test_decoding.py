@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polyscale.data.images import ImageError, image_size, read_image, read_mask, save_png
+from polyscale.data.images import ImageError, image_size, read_image, save_png
+from polyscale.data.masks import read_mask
 from polyscale.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)
@@ -44,12 +45,12 @@ def bomb(side: int) -> bytes:
     [
         (lambda: b"", r"empty file \(0 bytes\)"),
         (lambda: b"plain text, not an image", "not an image"),
-        (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not an image"),
+        (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "a PostScript file, which is not read"),
         (lambda: encode(NOISE, "PNG")[:20], "damaged"),
         (lambda: encode(NOISE, "PNG")[:600], "damaged or cut short"),
         (lambda: encode(NOISE, "JPEG")[:-40], "damaged or cut short"),
         (lambda: encode(NOISE, "JPEG")[:700], "damaged or cut short"),
-        (lambda: encode(RGB, "TIFF")[:100], "damaged|not an image"),
+        (lambda: encode(RGB, "TIFF")[:100], "damaged|not an image|not read"),
         (lambda: bomb(30_000), "too large to decode safely"),
         (lambda: bomb(12_000), "12000 x 12000 pixels, more than the 100000000"),
     ],

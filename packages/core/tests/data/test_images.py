@@ -17,7 +17,6 @@ from polyscale.data.images import (
     ImageError,
     image_size,
     read_image,
-    read_mask,
     replace_file,
     resize_map,
     save_png,
@@ -219,61 +218,7 @@ def test_size_needs_only_the_header() -> None:
 
 
 MASK = GREY > 128
-
-
-def palette_mask(colours: list[int]) -> Image.Image:
-    image = Image.fromarray(MASK.astype(np.uint8)).convert("P")
-    image.putpalette(colours)
-    return image
-
-
-def rgba_mask(colour: np.ndarray, alpha: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.dstack([colour, colour, colour, alpha]).astype(np.uint8))
-
-
 FULL = MASK * np.uint8(255)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        Image.fromarray(FULL),
-        Image.fromarray(GREY),  # soft edges: > 128
-        Image.fromarray(MASK),
-        Image.fromarray(MASK.astype(np.uint8)),  # 0/1
-        Image.fromarray(MASK.astype(np.uint16)),
-        Image.fromarray(MASK * np.uint16(65535)),
-        Image.fromarray(np.repeat(FULL[..., None], 3, 2)),
-        palette_mask([0, 0, 0, 255, 255, 255]),
-        palette_mask([0, 0, 0, 1, 1, 1]),
-        palette_mask([0, 0, 0, 128, 0, 0]),  # VOC: the first object's red is darker than 128
-        rgba_mask(FULL, np.full_like(FULL, 255)),
-        rgba_mask(np.full_like(FULL, 255), FULL),  # white on transparent
-    ],
-    ids=["255", "grey", "1-bit", "0/1", "16-bit 0/1", "16-bit", "RGB", "P", "P 0/1", "P VOC", "RGBA", "alpha"],
-)
-def test_masks(image: Image.Image) -> None:
-    fmt = "TIFF" if image.mode.startswith("I") else "PNG"
-    mask = read_mask(encode(image, fmt))
-    assert mask.dtype == np.bool_
-    np.testing.assert_array_equal(mask, MASK)
-
-
-def test_mask_threshold_turn_and_arrays() -> None:
-    np.testing.assert_array_equal(
-        read_mask(encode(Image.fromarray(np.array([[0, 128, 129]], np.uint8)), "PNG")), [[0, 0, 1]]
-    )
-    turned = encode(Image.fromarray(FULL), "PNG", exif=oriented(6))
-    np.testing.assert_array_equal(read_mask(turned), np.rot90(MASK, -1))
-    for values in (MASK, FULL, MASK.astype(np.uint8), MASK.astype(float), torch.from_numpy(MASK)[None].float()):
-        np.testing.assert_array_equal(read_mask(values), MASK)
-
-
-def test_empty_mask_is_empty_and_a_dark_one_is_an_error(tmp_path: Path) -> None:
-    assert not read_mask(encode(Image.new("L", (5, 4)), "PNG")).any()
-    save_png(tmp_path / "labels.png", MASK.astype(np.uint8) * np.uint8(3))
-    with pytest.raises(ImageError, match=r"labels\.png: brightest value 3 of the mask is not above 128; save it as"):
-        read_mask(tmp_path / "labels.png")
 
 
 def test_to_tensor() -> None:

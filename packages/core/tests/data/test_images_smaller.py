@@ -63,7 +63,7 @@ SOURCES = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_smaller_and_all_but_equal_after_the_resize(kind: str) -> None:
-    full, small = read_image(SOURCES[kind]), read_image(SOURCES[kind], at_least=ENOUGH)
+    full, small = read_image(SOURCES[kind]), read_image(SOURCES[kind], min_pixels=ENOUGH)
     assert full.shape == (HEIGHT, WIDTH, 3)
     assert small.shape == (HEIGHT // 2, WIDTH // 2, 3)
     assert small.flags.writeable
@@ -77,32 +77,32 @@ def test_never_fewer_than_asked_for(factor: int) -> None:
     odd = PHOTO.crop((0, 0, 603, 397))
     for source in (encode(odd, "JPEG"), encode(odd, "PNG")):
         enough = (397 // factor) * (603 // factor)
-        assert read_image(source, at_least=enough).shape[:2] == (-(-397 // factor), -(-603 // factor))
-        more = read_image(source, at_least=enough + 1)
+        assert read_image(source, min_pixels=enough).shape[:2] == (-(-397 // factor), -(-603 // factor))
+        more = read_image(source, min_pixels=enough + 1)
         assert more.shape[0] * more.shape[1] > enough or factor == 1
 
 
 def test_squares_are_averaged_exactly() -> None:
     squares = RGB[: HEIGHT // 8 * 8, : WIDTH // 8 * 8].reshape(HEIGHT // 8, 8, WIDTH // 8, 8, 3).mean((1, 3))
-    small = read_image(SOURCES["PNG"], at_least=1)[: HEIGHT // 8, : WIDTH // 8]
+    small = read_image(SOURCES["PNG"], min_pixels=1)[: HEIGHT // 8, : WIDTH // 8]
     assert np.abs(small - squares).max() <= 0.51
-    jpeg = read_image(SOURCES["JPEG 4:4:4"], at_least=1)[: HEIGHT // 8, : WIDTH // 8]  # each block's mean
+    jpeg = read_image(SOURCES["JPEG 4:4:4"], min_pixels=1)[: HEIGHT // 8, : WIDTH // 8]  # each block's mean
     assert np.abs(jpeg - squares).max() <= 12
     assert np.abs(jpeg - squares).mean() <= 2
 
 
 def test_bands_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = {kind: read_image(SOURCES[kind], at_least=ENOUGH) for kind in SOURCES}
-    monkeypatch.setattr("polyscale.data.images._BAND", 5000)
+    at_once = {kind: read_image(SOURCES[kind], min_pixels=ENOUGH) for kind in SOURCES}
+    monkeypatch.setattr("polyscale.data.samples.BAND", 5000)
     for kind, expected in at_once.items():
-        np.testing.assert_array_equal(read_image(SOURCES[kind], at_least=ENOUGH), expected)
+        np.testing.assert_array_equal(read_image(SOURCES[kind], min_pixels=ENOUGH), expected)
 
 
 def test_small_images_are_untouched() -> None:
     for kind in ("JPEG 4:2:0", "PNG", "array"):
-        np.testing.assert_array_equal(read_image(SOURCES[kind], at_least=HEIGHT * WIDTH), read_image(SOURCES[kind]))
-    assert read_image(np.zeros((1, 1, 3), np.uint8), at_least=0).shape == (1, 1, 3)
-    assert read_image(np.zeros((1, 900, 3), np.uint8), at_least=1).shape == (1, 900, 3)  # no side falls to nothing
+        np.testing.assert_array_equal(read_image(SOURCES[kind], min_pixels=HEIGHT * WIDTH), read_image(SOURCES[kind]))
+    assert read_image(np.zeros((1, 1, 3), np.uint8), min_pixels=0).shape == (1, 1, 3)
+    assert read_image(np.zeros((1, 900, 3), np.uint8), min_pixels=1).shape == (1, 900, 3)  # no side falls to nothing
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF"])
@@ -111,13 +111,13 @@ def test_turned_as_the_whole_is(fmt: str, turn: int) -> None:
     exif = Image.Exif()
     exif[274] = turn
     data = encode(PHOTO, fmt, exif=exif)
-    assert np.abs(resized(read_image(data, at_least=ENOUGH)) - resized(read_image(data))).mean() < 0.6
+    assert np.abs(resized(read_image(data, min_pixels=ENOUGH)) - resized(read_image(data))).mean() < 0.6
 
 
 def test_the_callers_image_does_not_change(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(SOURCES["JPEG 4:2:0"])
     with Image.open(tmp_path / "a.jpg") as image:
-        read_image(image, at_least=ENOUGH)
+        read_image(image, min_pixels=ENOUGH)
         assert image.size == (WIDTH, HEIGHT)
         np.testing.assert_array_equal(read_image(image), read_image(tmp_path / "a.jpg"))
 
@@ -126,7 +126,7 @@ def test_a_cut_file_is_an_error_here_too(tmp_path: Path) -> None:
     for kind in ("JPEG 4:2:0", "JPEG progressive", "PNG"):
         (tmp_path / "cut").write_bytes(SOURCES[kind][:-2000])
         with pytest.raises(ImageError, match="cut: damaged or cut short"):
-            read_image(tmp_path / "cut", at_least=ENOUGH)
+            read_image(tmp_path / "cut", min_pixels=ENOUGH)
 
 
 PEAK = """
@@ -136,7 +136,7 @@ from polyscale.data.images import read_image
 def peak():  # of this process alone: ru_maxrss begins with that of the process that started it
     return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmHWM:"))
 before = peak()
-print(*read_image(sys.argv[1], at_least=590_000).shape[:2])
+print(*read_image(sys.argv[1], min_pixels=590_000).shape[:2])
 print((peak() - before) >> 10)
 """
 

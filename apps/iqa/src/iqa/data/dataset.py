@@ -84,7 +84,7 @@ def read_network_image(source: ImageSource, size: int) -> torch.Tensor:
 
     At least four times the pixels that remain are decoded, so that the anti-aliased resize decides how they look.
     """
-    return network_image(read_image(source, at_least=4 * size * size), size)
+    return network_image(read_image(source, min_pixels=4 * size * size), size)
 
 
 def random_crop(image: torch.Tensor, side: int) -> torch.Tensor:

@@ -15,11 +15,12 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from polyscale.errors import UserError
+from polyscale.data import tiff
+from polyscale.data.samples import ImageError
 
 ImageSource = Any  # path, encoded bytes, PIL image, array or tensor: see polyscale.data.images.read_image
 
@@ -72,12 +73,8 @@ _DECODER_ERRORS = (
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its notes on odd files go to stderr unasked
 
 
-class ImageError(UserError):
-    """An image that cannot be used. The message is one line: the file, then what is wrong with it."""
-
-
 def name_of(source: ImageSource) -> str:
-    """What an error calls `source`: its path, else its kind."""
+    """Return what an error calls `source`: its path, else its kind."""
     if isinstance(source, str | os.PathLike):
         return " ".join(os.fsdecode(source).split())
     if isinstance(source, bytes | bytearray | memoryview):
@@ -87,12 +84,15 @@ def name_of(source: ImageSource) -> str:
 
 @contextlib.contextmanager
 def opened(source: ImageSource, name: str, max_pixels: int) -> Iterator[Image.Image]:
-    """The image with only its header read; every decoder error inside the block becomes an ImageError."""
+    """Open an image with only its header read; every decoder error inside the block becomes an ImageError.
+
+    A TIFF file that Pillow misreads is decoded at once (`polyscale.data.tiff`).
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_pillow_quiet)
         try:
-            image = source if isinstance(source, Image.Image) else _open(source, stack)
-            _check_size(image, name, max_pixels)
+            image = source if isinstance(source, Image.Image) else _open(source, name, max_pixels, stack)
+            check_size(image.width, image.height, name, max_pixels)
             yield image
         except ImageError:
             raise
@@ -104,25 +104,80 @@ def opened(source: ImageSource, name: str, max_pixels: int) -> Iterator[Image.Im
             raise ImageError(f"{name}: damaged or cut short: {_one_line(error)}") from error
 
 
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise ImageError(f"{name}: {image.width} x {image.height} pixels, more than the {max_pixels} accepted")
+def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Raise ImageError where an image has more pixels than are accepted."""
+    if width * height > max_pixels:
+        raise ImageError(f"{name}: {width} x {height} pixels, more than the {max_pixels} accepted")
 
 
-def _open(source: ImageSource, stack: contextlib.ExitStack) -> Image.Image:
-    stream: io.BufferedIOBase
+def _open(source: ImageSource, name: str, max_pixels: int, stack: contextlib.ExitStack) -> Image.Image:
+    stream: BinaryIO
     if isinstance(source, str | os.PathLike):
         stream = stack.enter_context(_open_file(Path(source)))
     else:
         if not source:
             raise ImageError("image of 0 bytes: empty")
         stream = io.BytesIO(source)
+    layout = tiff.read_layout(stream)
+    if layout is not None and layout.is_misread:
+        check_size(layout.width, layout.height, name, max_pixels)
+        return tiff.decode(stream, layout, name)
+    stream.seek(0)
     Image.preinit()
     try:
         return Image.open(stream, formats=_COMMON_FORMATS)
     except UnidentifiedImageError:
         Image.init()
-        return Image.open(stream, formats=[name for name in _RARE_FORMATS if name in Image.OPEN])
+        if HAS_HEIF:
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+    try:
+        return Image.open(stream, formats=[kind for kind in _RARE_FORMATS if kind in Image.OPEN])
+    except UnidentifiedImageError:
+        if layout is not None:
+            tiff.refuse_unknown(layout, name)
+        stream.seek(0)
+        kind, hint = _kind_of(stream.read(512))
+        if kind:
+            raise ImageError(f"{name}: {kind}, which is not read; {hint}") from None
+        raise
+
+
+def _kind_of(head: bytes) -> tuple[str, str]:
+    """What a file that is not read is by its first bytes, and what to do; ("", "") where they are not known."""
+    if head[4:8] == b"ftyp":
+        if b"avif" not in head[8:64] and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"):
+            return "a HEIC image", "pip install 'polyscale[heic]' to read it, or save it as JPEG or PNG"
+        if b"avif" in head[8:64] or head[8:12] == b"avis":
+            return "an AVIF image", "pip install 'pillow>=11.3' to read it, or save it as JPEG or PNG"
+        return "a video or a raw photograph", "save it as JPEG or PNG"
+    starts = {
+        b"\xff\x0a": "a JPEG XL image",
+        b"\0\0\0\x0cJXL ": "a JPEG XL image",
+        b"8BPS": "a Photoshop file",
+        b"\x76\x2f\x31\x01": "an OpenEXR file",
+        b"#?RADIANCE": "a Radiance HDR file",
+        b"DDS ": "a DDS texture",
+        b"\0\0\1\0": "an icon",
+        b"gimp xcf": "a GIMP file",
+        b"%!PS": "a PostScript file",
+        b"%PDF": "a PDF document",
+        b"FUJIFILM": "a raw photograph",
+        b"IIRO": "a raw photograph",
+        b"IIU\0": "a raw photograph",
+    }
+    found = next((kind for start, kind in starts.items() if head.startswith(start)), "")
+    if found:
+        return found, "save it as JPEG or PNG"
+    text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if text.startswith(b"version https://git-lfs"):
+        return "a pointer to a file in Git LFS", "fetch the file itself with git lfs pull"
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page", "download the image itself"
+    if text.startswith(b"<svg") or b"<svg" in text:
+        return "an SVG drawing", "save it as PNG"
+    return "", ""
 
 
 def _open_file(path: Path) -> io.BufferedReader:
@@ -142,7 +197,7 @@ def _open_file(path: Path) -> io.BufferedReader:
 
 
 def why_not_opened(error: OSError | ValueError) -> str:
-    """What the operating system's refusal means for the user."""
+    """Say what the operating system's refusal means for the user."""
     if isinstance(error, FileNotFoundError):
         return "no such file or folder"
     if isinstance(error, IsADirectoryError):
@@ -188,36 +243,59 @@ _pillow_quiet = _PillowQuiet()
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 5 and above swap height and width."""
+    """Return the EXIF orientation 1..8; 5 and above swap height and width."""
     try:
-        # Not PngImageFile.getexif, which decodes the whole file to look for EXIF behind the pixels.
+        stream = getattr(image, "fp", None)
+        # A PNG may have its EXIF behind its pixels, where Pillow finds it once they are decoded.
+        if image.format == "PNG" and stream is not None and _has_metadata_behind_pixels(stream):
+            image.load()
+        # Not PngImageFile.getexif, which decodes every file without EXIF to look for it.
         return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
     except _DECODER_ERRORS:
-        return 1  # damaged EXIF beside sound pixels: viewers show such a file unturned
+        return 1  # damaged EXIF with sound pixels: viewers show such a file unturned
+
+
+def _has_metadata_behind_pixels(stream: BinaryIO) -> bool:
+    """Whether a PNG stream has a chunk of EXIF or text after its pixels; the position stays."""
+    position = stream.tell()
+    stream.seek(8)
+    pixels = False
+    try:
+        while len(header := stream.read(8)) == 8:
+            length, kind = int.from_bytes(header[:4], "big"), header[4:]
+            if kind == b"IEND" or length > 0x7FFFFFFF:
+                return False
+            if pixels and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            pixels = pixels or kind == b"IDAT"
+            stream.seek(length + 4, os.SEEK_CUR)
+        return False
+    finally:
+        stream.seek(position)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The decoded image, turned as its EXIF orientation asks."""
+    """Decode the image and turn it as its EXIF orientation asks."""
     image.load()  # first: Pillow turns a TIFF here and drops its tag
-    return turned(image, orientation(image))
+    return apply_orientation(image, orientation(image))
 
 
-def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """The image turned as EXIF orientation 1..8 asks."""
+def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn the image as EXIF orientation 1..8 asks."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
-def spare_factor(size: tuple[int, int], at_least: int | None) -> int:
-    """8, 4, 2 or 1: the most that both sides may be divided by with `at_least` pixels left; None leaves all."""
-    if at_least is None:
+def downscale_factor(size: tuple[int, int], min_pixels: int | None) -> int:
+    """Return the most of 8, 4, 2 and 1 that divides both sides with `min_pixels` pixels left; 1 for None."""
+    if min_pixels is None:
         return 1
     width, height = size
-    return next((f for f in (8, 4, 2) if (width // f) * (height // f) >= max(1, at_least)), 1)
+    return next((f for f in (8, 4, 2) if (width // f) * (height // f) >= max(1, min_pixels)), 1)
 
 
 def decode_smaller(image: Image.Image, factor: int) -> bool:
-    """Have libjpeg decode an opened JPEG file at 1 / `factor` of its sides; False where the format has no such way."""
+    """Have libjpeg decode an opened JPEG file at 1 / `factor` of its sides; False for formats without such a way."""
     before = image.size
     image.draft(None, (before[0] // factor, before[1] // factor))
     return image.size != before

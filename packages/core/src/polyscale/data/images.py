@@ -1,7 +1,8 @@
-"""Reading any image safely into plain uint8 RGB, reading masks by the field's convention, writing PNG atomically.
+"""Reading any image safely into plain uint8 sRGB as a viewer shows it, and writing PNG atomically.
 
 Pillow decodes (`polyscale.data.decoding`); this file settles what Pillow leaves to the caller: transparency, 16-bit and
-float samples, CMYK, palettes, and the same for arrays and tensors. Torch is imported only when a tensor is made.
+float samples, colour profiles, CMYK, palettes, and the same for arrays and tensors. Torch is imported only when a
+tensor is made. Masks are read by `polyscale.data.masks`.
 """
 
 import contextlib
@@ -10,24 +11,26 @@ import os
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from polyscale.data.colour import to_srgb
 from polyscale.data.decoding import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     ImageError,
     ImageSource,
+    apply_orientation,
     decode_smaller,
+    downscale_factor,
     name_of,
     opened,
     orientation,
-    spare_factor,
-    turned,
     upright,
 )
+from polyscale.data.samples import bands, to_8bit
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,92 +38,105 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_ASPECT",
     "MAX_PIXELS",
+    "PREDICTION_PIXELS",
     "ImageError",
+    "ImageHeader",
     "ImageSource",
+    "image_header",
     "image_size",
     "read_image",
-    "read_mask",
     "replace_file",
     "resize_map",
     "save_png",
     "to_tensor",
 ]
 
-_BAND = 1 << 22  # pixels converted at a time, where a second full-size copy is to be avoided
+PREDICTION_PIXELS = 100_000_000  # of an image that a command predicts: 300 MB of RGB, as much again to decode it
+MAX_ASPECT = 100  # of the longer side to the shorter: beyond it resizing leaves nothing of the image
 
 
-def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, at_least: int | None = None) -> np.ndarray:
-    """Read `source` as a writeable uint8 array [H, W, 3], RGB, turned upright.
+class ImageHeader(NamedTuple):
+    """Height and width as `read_image` gives them, and the EXIF orientation (1..8) that was applied to the pixels."""
 
-    source: a path, encoded bytes, a PIL image, an array [H, W], [H, W, 1|3|4] or a tensor [H, W], [1|3|4, H, W].
-    Arrays and tensors hold bool, uint8, uint16 or floats in [0, 1]. Of an animation the first frame is read.
-    Transparency is laid over white, which is what an image viewer shows. 16-bit samples are scaled to 8 bit, not
-    clipped; float files hold [0, 1] or, where any value is above 1, [0, 255]. CMYK is converted without a profile.
-    Safe to call from several threads and processes at once.
+    height: int
+    width: int
+    orientation: int
 
-    at_least: how many pixels are enough, for a caller that shrinks the image anyway: both sides are then divided by
-    8, 4 or 2 (the most that leaves so many), and a 100-megapixel JPEG costs the memory of 1/64 of its pixels. JPEG
-    files are decoded smaller by libjpeg, from the low frequencies of each 8x8 block: at 1/8 its mean, at 1/4 and 1/2 a
-    little sharper than a mean. Everything else is decoded whole and averaged over squares. Where four times the pixels
-    are asked for that an anti-aliased resize then makes of them, the outcome differs from that of the full image by
-    a third of a grey level of 255 on average; sides that do not divide evenly are stretched by less than one square.
-    An image with fewer than four times `at_least` pixels is read exactly as without.
 
-    Raises ImageError for what is missing, damaged, cut short, not an image, or larger than `max_pixels`
-    (Pillow's own bound, twice PIL.Image.MAX_IMAGE_PIXELS, holds as well).
+def read_image(
+    source: ImageSource,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_aspect: float | None = None,
+    min_pixels: int | None = None,
+) -> np.ndarray:
+    """Read `source` as a writeable uint8 array [H, W, 3] in sRGB, turned upright.
+
+    Of an animation the first frame is read. Transparency is laid over white, as viewers do. Colours with an ICC
+    profile other than sRGB (Display P3, Adobe RGB, CMYK) are converted by it; CMYK without one is converted plainly.
+    16-bit samples are scaled to 8 bit, not clipped. Float files hold [0, 1] or, where their maximum is 2 or more,
+    [0, 255]. Safe to call from several threads and processes at once.
+
+    With `min_pixels` both sides are divided by 8, 4 or 2 (the most that leaves so many pixels). JPEG files are decoded
+    smaller by libjpeg, from the low frequencies of each 8x8 block: at 1/8 its mean, at 1/4 and 1/2 a little sharper
+    than a mean. Everything else is decoded whole and averaged over squares. Where four times the pixels are asked for
+    that an anti-aliased resize then makes of them, the outcome differs from that of the full image by a third of a
+    grey level of 255 on average; sides that do not divide evenly are stretched by less than one square.
+
+    Args:
+        source: A path, encoded bytes, a PIL image, an array [H, W], [H, W, 1|3|4] or a tensor [H, W], [1|3|4, H, W].
+            Arrays and tensors hold bool, uint8, uint16 or floats in [0, 1].
+        max_pixels: The most pixels that are decoded.
+        max_aspect: The largest ratio of the sides; None accepts any.
+        min_pixels: How many pixels are enough for a caller that shrinks the image anyway; None reads all.
+
+    Raises:
+        ImageError: The image is missing, damaged, cut short, not an image, of a kind that has no sure reading, or
+            larger than `max_pixels` (Pillow's own bound, twice PIL.Image.MAX_IMAGE_PIXELS, holds as well).
     """
     name = name_of(source)
-    values = _as_array(source, name)
+    values = as_array(source, name)
     if values is not None:
-        return _array_to_rgb(values, name, at_least)
+        check_array(values, name)
+        _check_aspect(values.shape[1], values.shape[0], name, max_aspect)
+        return _array_to_rgb(values, name, min_pixels)
     with opened(source, name, max_pixels) as image:
-        factor = spare_factor(image.size, at_least)
+        _check_aspect(image.width, image.height, name, max_aspect)
+        factor = downscale_factor(image.size, min_pixels)
         # The caller's own image must not change, and a draft changes it.
         if factor == 1 or (image is not source and decode_smaller(image, factor)):
-            return np.array(_to_rgb(upright(image), name))
+            return _to_pixels(upright(image), name)
         image.load()
-        return np.array(turned(_reduced(image, factor, name), orientation(image)))
+        return np.array(apply_orientation(_reduced(image, factor, name), orientation(image)))
 
 
-def read_mask(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a foreground mask as bool [H, W]: 8-bit grey > 128, the convention of COD and SOD evaluation.
-
-    Departures, each for files that the plain rule reads as empty: a grey mask whose maximum is 1 holds 0/1 and is
-    foreground where 1; in a mask with a coloured palette (VOC, DAVIS) every colour but black is foreground;
-    transparent pixels are background. A mask that is neither black nor anywhere brighter than 128 is an ImageError
-    (label maps, masks of another scale), because reading it as empty would be silently wrong.
-    """
+def image_header(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+    """Return size and orientation from the header alone (a damaged body is not noticed). Raises ImageError."""
     name = name_of(source)
-    values = _as_array(source, name)
+    values = as_array(source, name)
     if values is not None:
-        zero_one = values.dtype.kind == "u" and values.max(initial=0) == 1
-        grey = _mask_to_grey(
-            Image.fromarray(_array_to_8bit(values.astype(np.uint8) if zero_one else values, name)), name
-        )
-    else:
-        with opened(source, name, max_pixels) as image:
-            grey = _mask_to_grey(upright(image), name)
-    if grey.max() == 1:
-        return grey == 1
-    mask: np.ndarray = grey > 128
-    if not mask.any() and grey.any():
-        raise ImageError(f"{name}: brightest value {grey.max()} of the mask is not above 128; save it as 0/255 or 0/1")
-    return mask
+        check_array(values, name)
+        return ImageHeader(values.shape[0], values.shape[1], 1)
+    with opened(source, name, max_pixels) as image:
+        width, height = image.size
+        turn = orientation(image)
+        # Pillow reports the size of a TIFF already turned.
+        if turn >= 5 and image.format != "TIFF":
+            width, height = height, width
+    return ImageHeader(height, width, turn)
 
 
 def image_size(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(height, width) that `read_image` would give, from the header alone (a damaged body is not noticed)."""
-    name = name_of(source)
-    values = _as_array(source, name)
-    if values is not None:
-        height, width = _array_to_8bit(values, name).shape[:2]
-        return height, width
-    with opened(source, name, max_pixels) as image:
-        width, height = image.size
-        # Pillow reports the size of a TIFF already turned.
-        sideways = image.format != "TIFF" and orientation(image) >= 5
-    return (width, height) if sideways else (height, width)
+    """Return the (height, width) that `read_image` would give, from the header alone; see `image_header`."""
+    return image_header(source, max_pixels=max_pixels)[:2]
+
+
+def _check_aspect(width: int, height: int, name: str, most: float | None) -> None:
+    if most is not None and max(width, height) > most * min(width, height):
+        wrong = f"{width} x {height} pixels, one side more than {most:g} times the other"
+        raise ImageError(f"{name}: {wrong}; crop the image to the part that matters")
 
 
 def to_tensor(array: np.ndarray) -> "torch.Tensor":
@@ -179,68 +195,52 @@ def replace_file(path: str | Path, content: bytes) -> Path:
     return path
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
+def _to_pixels(image: Image.Image, name: str) -> np.ndarray:
+    """uint8 [H, W, 3] of a decoded image, in bands of rows: whole copies would cost several times the pixels."""
+    image = _to_8bit_image(image, name)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in bands(image.height, image.width):
+        pixels[rows] = np.asarray(_to_rgb(image.crop((0, rows.start, image.width, rows.stop))))
+    return pixels
+
+
+def _to_8bit_image(image: Image.Image, name: str) -> Image.Image:
+    """The image with modes I and F, whose scale is decided on the whole, made 8-bit grey."""
+    if image.mode[0] not in "IF":
         return image
-    if image.mode[0] in "IF":
-        return Image.fromarray(_samples_to_8bit(np.asarray(image), name)).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    return _over(image, "white")
+    grey = Image.fromarray(to_8bit(np.asarray(image), name))
+    grey.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    return grey
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB in sRGB of an 8-bit image, transparency over white."""
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        colours = Image.merge("RGB", rgba.split()[:3])
+        colours.info = image.info
+        flat = Image.new("RGB", rgba.size, "white")
+        flat.paste(to_srgb(colours), mask=rgba.getchannel("A"))
+        return flat
+    if image.mode not in ("RGB", "L", "CMYK", "LAB"):
+        image = image.convert("RGB")  # keeps the profile
+    converted = to_srgb(image)
+    return converted if converted.mode == "RGB" else converted.convert("RGB")
 
 
 def _reduced(image: Image.Image, factor: int, name: str) -> Image.Image:
     """The mean over squares of `factor` pixels a side as RGB; equals reducing the whole, without a full-size copy."""
-    if image.mode[0] in "IF":  # whose scale is decided on the whole image
-        image = Image.fromarray(_samples_to_8bit(np.asarray(image), name))
+    image = _to_8bit_image(image, name)
     width, height = image.size
     small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
-    rows = factor * max(1, _BAND // (width * factor))
-    for top in range(0, height, rows):
-        band = _to_rgb(image.crop((0, top, width, min(top + rows, height))), name)
-        small.paste(band.reduce(factor), (0, top // factor))
+    for rows in bands(-(-height // factor), width * factor):
+        top, bottom = rows.start * factor, min(rows.stop * factor, height)
+        small.paste(_to_rgb(image.crop((0, top, width, bottom))).reduce(factor), (0, rows.start))
     return small
 
 
-def _over(image: Image.Image, background: str) -> Image.Image:
-    rgba = image.convert("RGBA")
-    flat = Image.new("RGB", rgba.size, background)
-    flat.paste(rgba, mask=rgba.getchannel("A"))
-    return flat
-
-
-def _mask_to_grey(image: Image.Image, name: str) -> np.ndarray:
-    if image.mode[0] in "IF":
-        samples = np.asarray(image)
-        return samples.astype(np.uint8) if samples.max() == 1 and image.mode != "F" else _samples_to_8bit(samples, name)
-    if image.has_transparency_data:
-        image = _over(image, "black")
-    elif image.mode == "P":
-        colours = np.asarray(image.convert("RGB"))
-        if (colours != colours[..., :1]).any():
-            return np.where(colours.any(axis=2), np.uint8(255), np.uint8(0))
-    return np.asarray(image.convert("L"))
-
-
-def _samples_to_8bit(samples: np.ndarray, name: str) -> np.ndarray:
-    """Modes I;16, I and F to uint8. Integers are 16 bit, which is how Pillow hands them over."""
-    low, high = float(samples.min()), float(samples.max())
-    floats = samples.dtype.kind == "f"
-    if floats and not (low >= 0 and high <= 255):  # also when NaN
-        raise ImageError(f"{name}: float samples from {low:g} to {high:g}; accepted are [0, 1] and [0, 255]")
-    if not floats and (low < 0 or high > 65535):
-        raise ImageError(f"{name}: 32-bit samples from {low:g} to {high:g}; accepted is 0 to 65535")
-    scale = 255 if high <= 1 else 1
-    result = np.empty(samples.shape, np.uint8)
-    rows = max(1, _BAND * len(samples) // samples.size)
-    for top in range(0, len(samples), rows):  # the wider numbers in between never exist for the whole image
-        part = samples[top : top + rows]
-        result[top : top + rows] = np.rint(part * scale) if floats else (part.astype(np.uint32) + 128) // 257
-    return result
-
-
-def _as_array(source: ImageSource, name: str) -> np.ndarray | None:
-    """The array behind `source`, channels last, or None where it is a file, bytes or a PIL image."""
+def as_array(source: ImageSource, name: str) -> np.ndarray | None:
+    """Return the array behind `source`, channels last, or None where it is a file, bytes or a PIL image."""
     torch = sys.modules.get("torch")  # nobody can hold a tensor without having imported it
     if torch is not None and isinstance(source, torch.Tensor):
         values = source.detach().cpu()
@@ -258,22 +258,28 @@ def _as_array(source: ImageSource, name: str) -> np.ndarray | None:
     raise ImageError(f"{name}: an image is a path, encoded bytes, a PIL image, an array or a tensor")
 
 
-def _array_to_rgb(values: np.ndarray, name: str, at_least: int | None) -> np.ndarray:
+def check_array(values: np.ndarray, name: str) -> None:
+    """Raise ImageError where an array has not the shape or the type of an image."""
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)) or values.size == 0:
+        raise ImageError(f"{name}: an array image is [H, W] or [H, W, 1|3|4], given {list(values.shape)}")
+    if values.dtype not in (np.bool_, np.uint8, np.uint16) and values.dtype.kind != "f":
+        raise ImageError(f"{name}: pixels of type {values.dtype}; accepted are bool, uint8, uint16 and float in [0, 1]")
+
+
+def _array_to_rgb(values: np.ndarray, name: str, min_pixels: int | None) -> np.ndarray:
     pixels = _array_to_8bit(values, name)
-    factor = spare_factor((pixels.shape[1], pixels.shape[0]), at_least)
+    factor = downscale_factor((pixels.shape[1], pixels.shape[0]), min_pixels)
     if factor > 1:
         return np.array(_reduced(Image.fromarray(pixels), factor, name))
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
     if pixels.shape[2] == 4:
-        return np.array(_over(Image.fromarray(pixels), "white"))
+        return _to_pixels(Image.fromarray(pixels), name)
     return np.array(pixels)  # a copy: what the caller changes must not change the source
 
 
 def _array_to_8bit(values: np.ndarray, name: str) -> np.ndarray:
     """uint8 [H, W] or [H, W, 3|4]."""
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)) or values.size == 0:
-        raise ImageError(f"{name}: an array image is [H, W] or [H, W, 1|3|4], given {list(values.shape)}")
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if values.dtype == np.uint8:
@@ -281,9 +287,7 @@ def _array_to_8bit(values: np.ndarray, name: str) -> np.ndarray:
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype == np.uint16:
-        return _samples_to_8bit(values, name)
-    if values.dtype.kind == "f":
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise ImageError(f"{name}: float pixels must lie in [0, 1], given {values.min():g} to {values.max():g}")
-        return np.rint(values * 255).astype(np.uint8)
-    raise ImageError(f"{name}: pixels of type {values.dtype}; accepted are bool, uint8, uint16 and float in [0, 1]")
+        return to_8bit(values, name)
+    if not (values.min() >= 0 and values.max() <= 1):
+        raise ImageError(f"{name}: float pixels must lie in [0, 1], given {values.min():g} to {values.max():g}")
+    return np.rint(values * 255).astype(np.uint8)

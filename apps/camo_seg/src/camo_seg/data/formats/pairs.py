@@ -12,7 +12,8 @@ from pathlib import Path
 
 from camo_seg.data.dataset import Sample
 from camo_seg.data.formats.splits import Listing, Pair, split_by_table
-from polyscale.data.images import IMAGE_SUFFIXES, image_size, read_image, read_mask
+from polyscale.data.images import IMAGE_SUFFIXES, image_size, read_image
+from polyscale.data.masks import read_mask
 from polyscale.data.naming import natural_key
 from polyscale.data.splits import SPLIT_WORDS
 from polyscale.errors import UserError

@@ -119,7 +119,7 @@ def test_split_csv_goes_before_meta_csv_and_unlisted_images_are_noted(tmp_path):
         ("name,split\np0,train\np0,test\n", "lists p0 twice"),
         ("name,split\np0,fold1\n", "split of p0 is 'fold1'; accepted are train, val and test"),
         ("id,split\np0,train\n", "needs a column name or file"),
-        ("", "needs a column name or file"),
+        ("", "holds no row below its header"),
         ("name,split\nx,train\n", "lists x, but several images are called so"),
     ],
 )
@@ -204,7 +204,7 @@ def test_folders_that_are_missing_empty_or_something_else(tmp_path):
     put(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a\.png: is a file"):
         open_split(tmp_path / "a.png", "train", size=8)
-    with pytest.raises(UserError, match=r"no folder of images .* beside one of masks"):
+    with pytest.raises(UserError, match=r"no folder of images .* next to one of masks"):
         open_split(tmp_path, "train", size=8)
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
@@ -250,7 +250,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 def test_images_beside_split_folders_are_refused(tmp_path):
     pair(tmp_path, "train/a")
     pair(tmp_path, "b")
-    with pytest.raises(UserError, match="holds train, but b lies in none"):
+    with pytest.raises(UserError, match="holds train, but b is in none"):
         names(tmp_path, "train")
 
 

@@ -201,7 +201,7 @@ def test_memory_is_bounded_by_batch_and_threads(predictor, tmp_path, monkeypatch
     read = []
     lock = threading.Lock()
 
-    def counting(source):
+    def counting(source, **named):
         with lock:
             read.append(source)
         return read_image(source)

@@ -1,9 +1,13 @@
 """From settings to data sets and network."""
 
+from pathlib import Path
+
 from camo_seg.config import Config, DataSettings
 from camo_seg.data import CamoSet, open_split
 from camo_seg.data.dataset import Augment
+from camo_seg.data.open import SYNTHETIC, list_folder
 from camo_seg.model.network import CamoSegmenter
+from polyscale.data.splits import SPLIT_FILE, record_splits
 from polyscale.models.weights import load_tensors
 
 SYNTHETIC_EVAL = 120  # images in each of the synthetic validation and test splits
@@ -28,8 +32,10 @@ def build_model(config: Config) -> CamoSegmenter:
     return network
 
 
-def build_set(data: DataSettings, split: str, size: int, *, augment: bool = False) -> CamoSet:
-    """The "train", "val" or "test" split with samples of side `size`."""
+def build_set(
+    data: DataSettings, split: str, size: int, *, augment: bool = False, recorded: Path | None = None
+) -> CamoSet:
+    """Open the "train", "val" or "test" split with samples of side `size`; `recorded` is the split.json of a run."""
     return open_split(
         data.path,
         split,
@@ -39,11 +45,28 @@ def build_set(data: DataSettings, split: str, size: int, *, augment: bool = Fals
         val_fraction=data.val_fraction,
         seed=0,  # which images are cut off for validation does not change with train.seed
         cam_only=data.cam_only,
+        mask_rule=data.mask_rule,
+        recorded=recorded,
         test_set=None if data.test_set == "all" else data.test_set,
         counts=(data.train_images, SYNTHETIC_EVAL, SYNTHETIC_EVAL),
         augment=_augment(data) if augment else None,
         cache=data.cache,
     )
+
+
+def record_run(data: DataSettings, out: Path) -> None:
+    """Write the splits of a new run to split.json in its folder, so that files which are added later move nothing."""
+    if data.path == SYNTHETIC:
+        return
+    listing = list_folder(
+        data.path,
+        layout=data.layout,
+        masks=data.masks,
+        val_fraction=data.val_fraction,
+        seed=0,
+        cam_only=data.cam_only,
+    )
+    record_splits(out / SPLIT_FILE, {split: [pair.name for pair in part] for split, part in listing.splits.items()})
 
 
 def _augment(data: DataSettings) -> Augment:

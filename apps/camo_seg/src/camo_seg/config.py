@@ -20,6 +20,8 @@ class DataSettings(Settings):
     """Layout of that folder; auto tells it from the folder's names, test puts every image in the test split."""
     masks: str | None = None
     """Folder of the masks where data.path is a plain folder of images (layout auto, pairs or test)."""
+    mask_rule: str = "auto"
+    """How masks are read: auto (refuses what has no single reading), nonzero, above_128, alpha, or label=N."""
     test_set: str = "all"
     """Test set of a bundle that holds several (CAMO, COD10K, ...)."""
     val_fraction: float = Field(0.15, gt=0, lt=MOST_VALIDATION)

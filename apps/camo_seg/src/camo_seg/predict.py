@@ -18,7 +18,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camo_seg.data import network_image
-from polyscale.data.images import ImageSource, read_image, replace_file, resize_map, save_png
+from polyscale.data.images import (
+    MAX_ASPECT,
+    PREDICTION_PIXELS,
+    ImageSource,
+    read_image,
+    replace_file,
+    resize_map,
+    save_png,
+)
 from polyscale.errors import UserError
 from polyscale.inference import Predictor as BasePredictor
 from polyscale.inference import autocast, resolve_device, resolve_precision
@@ -144,7 +152,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
 
     def read(self, source: ImageSource) -> _Item:
         """Read an image, keep it, and squeeze a copy to the network's size."""
-        image = read_image(source)
+        image = read_image(source, max_pixels=PREDICTION_PIXELS, max_aspect=MAX_ASPECT)
         return _Item(image, network_image(image, self.size).numpy())
 
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

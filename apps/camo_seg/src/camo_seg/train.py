@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from camo_seg.build import build_model, build_set
+from camo_seg.build import build_model, build_set, record_run
 from camo_seg.config import Config
 from camo_seg.evaluation.evaluate import MaskCache, evaluate
 from camo_seg.objective import Objective
+from polyscale.data.splits import SPLIT_FILE
 from polyscale.settings import to_yaml
 from polyscale.training import Run, param_groups
 
@@ -14,11 +15,15 @@ def train(config: Config, out: Path, *, resume: bool = False) -> Run:
     """Train into the folder `out`; the epoch with the best weighted F on the validation split is kept in best/."""
     run = Run(config.train, out, resume=resume, record=to_yaml(config))
     size = config.model.image_size
-    train_set, val_set = build_set(config.data, "train", size, augment=True), build_set(config.data, "val", size)
+    recorded = run.out / SPLIT_FILE if resume and (run.out / SPLIT_FILE).is_file() else None
+    train_set = build_set(config.data, "train", size, augment=True, recorded=recorded)
+    val_set = build_set(config.data, "val", size, recorded=recorded)
     net = build_model(config)
     groups = param_groups(net, config.train.weight_decay, {"backbone.": config.optim.backbone_lr})
     objective = Objective(config.loss, len(config.model.scales), config.train.epochs)
     model, _ = run.prepare(net, groups, unused_parameters=config.loss.scale_epochs is not None)
+    if run.is_main and not resume:
+        record_run(config.data, run.out)
     mask_cache: MaskCache = {}
     for epoch in run.epochs():
         scales = objective.wants_scales(epoch)

@@ -23,7 +23,14 @@ from torch import Tensor, nn
 from iqa.data import network_image, read_network_image
 from iqa.predict_map import draw_quality
 from iqa.units import decimals, said_range
-from polyscale.data.images import ImageSource, image_size, read_image, resize_map
+from polyscale.data.images import (
+    MAX_ASPECT,
+    PREDICTION_PIXELS,
+    ImageSource,
+    image_size,
+    read_image,
+    resize_map,
+)
 from polyscale.data.naming import unique_names
 from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
@@ -157,7 +164,9 @@ class Predictor:
 
     def draw_map(self, source: ImageSource) -> NDArray[np.uint8]:
         """The image beside its local quality, uint8 [h, w, 3]: dark where it is worst, light where it is best."""
-        image = read_image(source, at_least=4 * self.model.input_size**2)
+        image = read_image(
+            source, max_pixels=PREDICTION_PIXELS, max_aspect=MAX_ASPECT, min_pixels=4 * self.model.input_size**2
+        )
         return draw_quality(image, self._quality_map(network_image(image, self.model.input_size)), self.score_range)
 
     @property

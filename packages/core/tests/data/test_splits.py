@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from polyscale.data.splits import completed, cut
+from polyscale.data.splits import complete_splits, split_off
 from polyscale.errors import UserError
 
 
@@ -22,30 +22,30 @@ def items(count, per_group=1):
 
 
 def test_cut_takes_its_share_in_whole_groups():
-    rest, taken = cut(items(100, 5), of, 0.2, seed=3)
+    rest, taken = split_off(items(100, 5), of, 0.2, seed=3)
     assert len(taken) == 20
     assert len(rest) == 80
     assert not {one.group for one in rest} & {one.group for one in taken}
-    assert cut(items(100, 5), of, 0.2, seed=3)[1] == taken
-    assert cut(items(100, 5), of, 0.2, seed=4)[1] != taken
+    assert split_off(items(100, 5), of, 0.2, seed=3)[1] == taken
+    assert split_off(items(100, 5), of, 0.2, seed=4)[1] != taken
     uneven = [Item(f"p{i}", "big" if i < 60 else "small") for i in range(80)]
-    assert {one.group for one in cut(uneven, of, 0.05, seed=0)[1]} == {"small"}
+    assert {one.group for one in split_off(uneven, of, 0.05, seed=0)[1]} == {"small"}
 
 
 def test_cut_does_not_depend_on_the_order_of_the_list():
-    taken = cut(items(60, 3), of, 0.25, seed=1)[1]
-    assert sorted(cut(items(60, 3)[::-1], of, 0.25, seed=1)[1]) == sorted(taken)
+    taken = split_off(items(60, 3), of, 0.25, seed=1)[1]
+    assert sorted(split_off(items(60, 3)[::-1], of, 0.25, seed=1)[1]) == sorted(taken)
     assert taken == sorted(taken, key=lambda item: int(item.name[1:]))
 
 
 @pytest.mark.parametrize(("count", "per_group", "fraction"), [(4, 4, 0.2), (2, 1, 0.8), (1, 1, 0.2), (0, 1, 0.2)])
 def test_no_part_is_left_empty(count, per_group, fraction):
     with pytest.raises(UserError, match=f"{count} images in .* groups are too few"):
-        cut(items(count, per_group), of, fraction, seed=0)
+        split_off(items(count, per_group), of, fraction, seed=0)
 
 
 def test_completed_makes_test_and_validation_and_says_so():
-    splits, notes = completed({"": items(100)}, of, val_fraction=0.15, test_fraction=0.2, seed=0)
+    splits, notes = complete_splits({"": items(100)}, of, val_fraction=0.15, test_fraction=0.2, seed=0)
     assert {name: len(part) for name, part in splits.items()} == {"train": 65, "test": 20, "val": 15}
     assert sorted(item for part in splits.values() for item in part) == sorted(items(100))
     assert "20 images drawn with seed 0" in notes[0]
@@ -54,8 +54,13 @@ def test_completed_makes_test_and_validation_and_says_so():
 
 def test_completed_keeps_what_is_given():
     given = {"train": items(8), "val": items(2), "test": items(3)}
-    assert completed(given, of, val_fraction=0.1, test_fraction=0.2, seed=0) == (given, [])
-    splits, notes = completed({"train": items(8), "val": items(3)}, of, val_fraction=0.25, test_fraction=0.2, seed=0)
+    assert complete_splits(given, of, val_fraction=0.1, test_fraction=0.2, seed=0) == (given, [])
+    splits, notes = complete_splits(
+        {"train": items(8), "val": items(3)}, of, val_fraction=0.25, test_fraction=0.2, seed=0
+    )
     assert [len(splits[name]) for name in ("train", "val", "test")] == [6, 2, 3]
     assert "the val split is the test split" in notes[0]
-    assert completed({"test": items(3)}, of, val_fraction=0.1, test_fraction=0.2, seed=0) == ({"test": items(3)}, [])
+    assert complete_splits({"test": items(3)}, of, val_fraction=0.1, test_fraction=0.2, seed=0) == (
+        {"test": items(3)},
+        [],
+    )

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from camo_seg.cli.options import CamOnly, Layout, Masks, TestSet
+from camo_seg.cli.options import CamOnly, Layout, MaskRule, Masks, TestSet
 from camo_seg.config import Config
 from polyscale.commands.types import AsJson, BatchSize, DataOption, ModelArgument, Precision, ResultsOut, Split
-from polyscale.settings import resolve_for
+from polyscale.settings import recorded_splits, resolve_for
 
 
 def evaluate(
@@ -18,6 +18,7 @@ def evaluate(
     masks: Masks = None,
     test_set: TestSet = None,
     cam_only: CamOnly = None,
+    mask_rule: MaskRule = None,
     batch_size: BatchSize = 8,
     precision: Precision = "auto",
     baselines: Annotated[bool, typer.Option(help="Score the trivial baselines too.")] = True,
@@ -40,8 +41,16 @@ def evaluate(
         check_folder(out)
     accelerator = Accelerator()
     network = CamoSegmenter.from_pretrained(model).to(accelerator.device)
-    given = {"path": data, "layout": layout, "masks": masks, "test_set": test_set, "cam_only": cam_only}
-    dataset = build_set(resolve_for(Config, model, given).data, split, network.input_size)
+    given = {
+        "path": data,
+        "layout": layout,
+        "masks": masks,
+        "test_set": test_set,
+        "cam_only": cam_only,
+        "mask_rule": mask_rule,
+    }
+    recorded = recorded_splits(Config, model, given)
+    dataset = build_set(resolve_for(Config, model, given).data, split, network.input_size, recorded=recorded)
     result = assess(
         network,
         dataset,

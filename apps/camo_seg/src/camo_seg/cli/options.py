@@ -8,3 +8,4 @@ Layout = Annotated[str | None, typer.Option(help="Layout of the folder, as in ca
 Masks = Annotated[str | None, typer.Option(help="Folder of the masks of a plain folder of images.")]
 TestSet = Annotated[str | None, typer.Option(help="Test set of a bundle (CAMO, COD10K, ...); all takes all.")]
 CamOnly = Annotated[bool | None, typer.Option(help="COD10K: only the images with a camouflaged object.")]
+MaskRule = Annotated[str | None, typer.Option(help="How masks are read: auto, nonzero, above_128, alpha or label=N.")]

@@ -13,11 +13,13 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     from camo_seg.model import CamoSegmenter
     from camo_seg.train import train as train_run
     from polyscale.commands.bodies import finish_training
+    from polyscale.data.splits import SPLIT_FILE
 
     config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     run = train_run(config, out, resume=resume is not None)
     best = CamoSegmenter.from_pretrained(run.out).to(run.accelerator.device)
-    test_set = build_set(config.data, "test", best.input_size)
+    recorded = run.out / SPLIT_FILE
+    test_set = build_set(config.data, "test", best.input_size, recorded=recorded if recorded.is_file() else None)
     precision = config.train.precision
     result = assess(
         best, test_set, weights=run.out / "best", run=run.out, accelerator=run.accelerator, precision=precision

@@ -1,6 +1,8 @@
 """One door to every data set: open_split gives a CamoSet, describe the rows that `camo-seg data` shows."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,10 +10,12 @@ import numpy as np
 
 from camo_seg.config import MOST_VALIDATION, Layout
 from camo_seg.data.dataset import CACHE_BYTES, Augment, CamoSet, Source
-from camo_seg.data.formats.bundles import LAYOUTS, all_test
-from camo_seg.data.formats.pairs import PairSource, list_pairs
-from camo_seg.data.formats.splits import Listing, completed
+from camo_seg.data.formats.bundles import LAYOUTS, TEST_SETS, all_test
+from camo_seg.data.formats.pairs import PairSource, folder_pair, list_pairs
+from camo_seg.data.formats.splits import Listing, complete
 from camo_seg.data.synthetic.scenes import SyntheticSource
+from polyscale.data.listing import folders_in, readable
+from polyscale.data.splits import apply_recorded
 from polyscale.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -32,6 +36,8 @@ def open_split(
     seed: int = 0,
     cam_only: bool = True,
     test_set: str | None = None,
+    mask_rule: str = "auto",
+    recorded: FolderPath | None = None,
     counts: tuple[int, int, int] = (800, 120, 120),
     native_size: int = 256,
     augment: Augment | None = None,
@@ -41,10 +47,12 @@ def open_split(
     """The "train", "val" or "test" part of a data set as a CamoSet of side `size`.
 
     `path` is "synthetic" (then `counts` scenes per split, drawn with `seed` at `native_size`) or a folder: any
-    folder pair, COD10K-v3, CAMO, CHAMELEON, NC4K or the standard bundle, told apart by their folders or named by
+    folder pair, COD10K-v3, CAMO, CHAMELEON, NC4K or the standard bundle, detected by their folders or named by
     `layout`; layout "test" puts every image in the test split. `masks` names the mask folder where `path` is a plain
     folder of images (layouts auto, pairs and test). `val_fraction` of train is cut off for validation where the set
     has none, always alike for one `seed`. `test_set` picks one test set of a bundle by name; None takes all of them.
+    `mask_rule` is the rule of `polyscale.data.masks.read_mask`. `recorded` is the split.json of a run: its splits are
+    used, and images that are new since then belong to none of them.
 
     Raises UserError, one line naming file, folder or setting, for whatever is missing or does not fit.
     """
@@ -55,13 +63,22 @@ def open_split(
             raise UserError(f"masks: the {SYNTHETIC} set makes its own, given {masks}", exit_code=2)
         source: Source = SyntheticSource(split, counts[SPLITS.index(split)], seed, native_size)
         return CamoSet(source, size, f"{SYNTHETIC}/{split}", [], augment, cache, cache_bytes)
-    listing = list_folder(path, layout=layout, masks=masks, val_fraction=val_fraction, seed=seed, cam_only=cam_only)
+    listing = list_folder(
+        path,
+        layout=layout,
+        masks=masks,
+        val_fraction=val_fraction,
+        seed=seed,
+        cam_only=cam_only,
+        recorded=recorded,
+    )
     if test_set is not None and split == "test":
         listing = one_test_set(listing, test_set)
     pairs = listing.splits.get(split)
     if not pairs:
-        raise UserError(f"{path}: no {split} split here; {listing.title} gives {', '.join(_given(listing)) or 'none'}")
-    files = PairSource(pairs)
+        present = ", ".join(_given(listing)) or "none"
+        raise UserError(f"{path}: no {split} split here; {listing.title} gives {present}{_way_out(listing)}")
+    files = PairSource(pairs, mask_rule)
     files.check_sizes()
     return CamoSet(files, size, f"{listing.title}/{split}", listing.notes, augment, cache, cache_bytes)
 
@@ -74,6 +91,7 @@ def list_folder(
     val_fraction: float = 0.15,
     seed: int = 0,
     cam_only: bool = True,
+    recorded: FolderPath | None = None,
 ) -> Listing:
     """The files of a data set folder by split, validation cut off, without opening any of them."""
     if layout not in LAYOUT_NAMES:
@@ -83,16 +101,17 @@ def list_folder(
     if masks is not None and layout not in ("auto", "pairs", "test"):
         raise UserError(f"masks: go with layout auto, pairs or test, not with {layout}", exit_code=2)
     root = _folder(path)
-    try:
+    with readable(path):
         if masks is not None:
             listing = list_pairs(root, _folder(masks))
             listing = all_test(listing) if layout == "test" else listing
         else:
-            root, layout = _located(root, layout)
+            root, layout = locate(root, layout)
             listing = list_pairs(root) if layout == "pairs" else LAYOUTS[layout][1](root, cam_only)
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
-    return completed(listing, val_fraction, seed)
+    if recorded is not None:
+        splits, notes = apply_recorded(Path(recorded), listing.splits, lambda pair: pair.name)
+        return replace(listing, splits=splits, notes=[*listing.notes, *notes])
+    return complete(listing, val_fraction, seed)
 
 
 def _folder(path: FolderPath) -> Path:
@@ -109,14 +128,22 @@ def _folder(path: FolderPath) -> Path:
     return folder.resolve()
 
 
-def _located(root: Path, layout: str) -> tuple[Path, str]:
-    """The folder that holds the layout (root, or the only folder in it, as unzipping leaves it) and its name."""
-    inner = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
+def locate(root: Path, layout: str) -> tuple[Path, str]:
+    """Return the folder that holds the layout (root, or the only folder in it, as unzipping leaves it) and its name."""
+    inner = folders_in(root)
     for folder in (root, *inner) if len(inner) == 1 else (root,):
         for name, (fits, _) in LAYOUTS.items():
             if layout in ("auto", name) and fits(folder):
                 return folder, name
+        if layout in ("auto", "pairs") and folder_pair(folder):
+            return folder, "pairs"
     return root, "pairs" if layout == "auto" else layout
+
+
+def _way_out(listing: Listing) -> str:
+    """What to do where a folder was taken for a benchmark by its name alone."""
+    known = listing.title in TEST_SETS and list(listing.splits) == ["test"]
+    return f"; if it is not {listing.title}, set layout to pairs" if known else ""
 
 
 def _given(listing: Listing) -> list[str]:
@@ -148,20 +175,37 @@ def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[d
     settings = {"size": 1, "cache": False, **settings}
     if os.fspath(path) == SYNTHETIC:
         return [_row(split, open_split(path, split, **settings), at_most) for split in SPLITS]
-    known = ("layout", "masks", "val_fraction", "seed", "cam_only")
+    known = ("layout", "masks", "val_fraction", "seed", "cam_only", "recorded")
     listing = list_folder(path, **{key: settings[key] for key in known if key in settings})
-    return [_row(split, open_split(path, split, **settings), at_most) for split in _given(listing)]
+    rule = settings.get("mask_rule", "auto")
+    rows = []
+    for split in _given(listing):
+        source = PairSource(listing.splits[split], rule)
+        part = CamoSet(source, 1, f"{listing.title}/{split}", listing.notes, cache=False)
+        rows.append(_row(split, part, at_most, list(source.problems())))
+    return rows
 
 
-def _row(split: str, part: CamoSet, at_most: int) -> dict[str, Any]:
+def _row(split: str, part: CamoSet, at_most: int, problems: Sequence[str] = ()) -> dict[str, Any]:
     chosen = np.unique(np.linspace(0, len(part) - 1, min(at_most, len(part))).astype(int))
-    masks = [part.original(int(index)).mask for index in chosen]
+    problems, masks = list(problems), []
+    for index in chosen:
+        try:
+            masks.append(part.original(int(index)).mask)
+        except UserError as error:
+            problems.append(str(error))
+    problems = list(dict.fromkeys(problems))
+    if not masks:
+        raise UserError(problems[0])
+    part.notes += [f"cannot be used: {line}" for line in problems[:10]]
+    if len(problems) > 10:
+        part.notes.append(f"{len(problems) - 10} more files cannot be used")
     areas = np.array([mask.mean() for mask in masks])
     heights, widths = zip(*(mask.shape for mask in masks), strict=True)
     return {
         "split": split,
         "images": len(part),
-        "measured": len(chosen),
+        "measured": len(masks),
         "height": f"{min(heights)}-{max(heights)}",
         "width": f"{min(widths)}-{max(widths)}",
         "median_area": float(np.median(areas)),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polyscale.data.naming import natural_key, plural
-from polyscale.data.splits import completed as complete
+from polyscale.data.splits import complete_splits
 from polyscale.errors import UserError
 
 TEST_FRACTION = 0.2  # of a data set without any split: the field's 8:2
@@ -149,7 +149,7 @@ def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
     decoders, and one group more or less must not change the whole draw.
     """
     alone = listing.near_duplicates
-    splits, notes = complete(
+    splits, notes = complete_splits(
         listing.splits,
         lambda entry: entry.reference if entry.reference and not alone else f"/{entry.name}",
         val_fraction=val_fraction,

@@ -2,6 +2,7 @@
 
 import functools
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=16)
-def _transform(profile: bytes, mode: str) -> object:
+def _transform(profile: bytes, mode: str) -> Any:
     """The transform of a profile to sRGB, None where the image is to stay as it is."""
     from PIL import ImageCms
 

@@ -4,6 +4,7 @@ Only raster formats are opened: a PostScript file would start an interpreter. Us
 """
 
 import contextlib
+import importlib
 import importlib.util
 import io
 import logging
@@ -129,9 +130,7 @@ def _open(source: ImageSource, name: str, max_pixels: int, stack: contextlib.Exi
     except UnidentifiedImageError:
         Image.init()
         if HAS_HEIF:
-            import pillow_heif
-
-            pillow_heif.register_heif_opener()
+            importlib.import_module("pillow_heif").register_heif_opener()
     try:
         return Image.open(stream, formats=[kind for kind in _RARE_FORMATS if kind in Image.OPEN])
     except UnidentifiedImageError:

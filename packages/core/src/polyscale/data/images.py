@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 PREDICTION_PIXELS = 100_000_000  # of an image that a command predicts: 300 MB of RGB, as much again to decode it
-MAX_ASPECT = 100  # of the longer side to the shorter: beyond it resizing leaves nothing of the image
+MAX_ASPECT = 500  # of the longer side to the shorter: beyond it resizing leaves nothing of the image
 
 
 class ImageHeader(NamedTuple):

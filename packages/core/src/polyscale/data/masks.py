@@ -12,6 +12,7 @@
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from polyscale.data.decoding import MAX_PIXELS, ImageSource, name_of, opened, upright
@@ -26,7 +27,7 @@ _CONVENTION = 128
 _HINT = "set mask_rule to nonzero (all but 0 and black is the object), above_128, or label=N"
 RULES = "auto, nonzero, above_128, alpha or label=N (label=1,3 for several)"
 
-Mask = np.ndarray
+Mask = NDArray[np.bool_]
 
 
 def check_rule(rule: str) -> str:
@@ -91,11 +92,11 @@ def _read_with_alpha(image: Image.Image, name: str, rule: str) -> Mask:
     if rule == "alpha":
         return alpha >= _CONVENTION
     if rule == "above_128":
-        return np.asarray(Image.fromarray(colours).convert("L")) * (alpha / 255) > _CONVENTION
+        return np.asarray(np.asarray(Image.fromarray(colours).convert("L")) * (alpha / 255) > _CONVENTION)
     if rule.startswith("label="):
         return _read_values(colours if indices is None else indices, name, rule) & (alpha > 0)
     if rule == "nonzero":
-        return colours.any(2) & (alpha > 0)
+        return np.asarray(colours.any(axis=2)) & (alpha > 0)
     if alpha.min() == alpha.max() and (alpha[0, 0] > 0 or not _is_two_valued(colours)):
         return _read_values(colours, name, rule) if alpha[0, 0] else np.zeros(alpha.shape, bool)
     mask = _cut(alpha, name, "alpha value", "set mask_rule to alpha (opacity of at least half)")
@@ -125,7 +126,7 @@ def _read_values(values: np.ndarray, name: str, rule: str) -> Mask:
         mask: Mask = np.isin(values, [int(number) for number in rule.removeprefix("label=").split(",")])
         return mask
     if rule == "nonzero":
-        return values != 0 if values.ndim == 2 else values.any(2)
+        return values != 0 if values.ndim == 2 else np.asarray(values.any(axis=2))
     small = to_bytes(values, name)
     if rule == "above_128":
         return (np.asarray(Image.fromarray(small).convert("L")) if small.ndim == 3 else small) > _CONVENTION
@@ -140,7 +141,7 @@ def _read_values(values: np.ndarray, name: str, rule: str) -> Mask:
 def _cut_colours(colours: np.ndarray, name: str) -> Mask:
     """The object in a mask of black and one colour; ImageError for more colours."""
     if _is_two_valued(colours):
-        return colours.any(2)
+        return np.asarray(colours.any(axis=2))
     codes = colours.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     found, counts = np.unique(codes, return_counts=True)
     common = ", ".join(f"#{code:06x}" for code in found[np.argsort(-counts, kind="stable")[:5]])

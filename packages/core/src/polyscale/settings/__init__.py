@@ -7,7 +7,7 @@
 
 from polyscale.settings.options import configured
 from polyscale.settings.reading import read_yaml
-from polyscale.settings.runs import begin_run, resolve_for, run_config
+from polyscale.settings.runs import begin_run, recorded_splits, resolve_for, run_config
 from polyscale.settings.tree import Preset, Settings, resolve
 from polyscale.settings.writing import schema, to_yaml
 
@@ -17,6 +17,7 @@ __all__ = [
     "begin_run",
     "configured",
     "read_yaml",
+    "recorded_splits",
     "resolve",
     "resolve_for",
     "run_config",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from polyscale.data.splits import SPLIT_FILE
 from polyscale.errors import UserError
 from polyscale.settings.tree import Preset, Tree, resolve
 
@@ -50,3 +51,19 @@ def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, A
 
 def _same(first: str | Path, second: str | Path) -> bool:
     return Path(first).resolve() == Path(second).resolve()
+
+
+def recorded_splits(tree: type[Tree], model: str | Path, data: Mapping[str, Any]) -> Path | None:
+    """Return the split.json of the run whose folder `model` is, None where there is none or other data are asked for.
+
+    `data` is that of `resolve_for`. Options that change what is listed need a listing of their own.
+    """
+    file = run_config(model)
+    changing = ("layout", "masks", "cam_only", "images", "split_column")
+    if file is None or any(data.get(key) is not None for key in changing):
+        return None
+    own: Any = resolve(tree, file=file)
+    if data.get("path") is not None and not _same(own.data.path, data["path"]):
+        return None
+    path = file.parent / SPLIT_FILE
+    return path if path.is_file() else None

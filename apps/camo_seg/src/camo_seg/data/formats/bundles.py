@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from camo_seg.data.formats.pairs import IMAGE_FOLDERS, folder_pair, note_spare_masks, read_pairs, subfolder
+from camo_seg.data.formats.pairs import IMAGE_FOLDERS, folder_pair, note_spare_masks, read_pairs
 from camo_seg.data.formats.splits import Listing, Pair
+from polyscale.data.listing import folders_in, subfolder
 from polyscale.errors import UserError
 
 COUNTS = {
@@ -59,8 +60,8 @@ def _test_only(name: str, root: Path) -> Listing:
 
 def is_cod10k(root: Path) -> bool:
     """Train and Test folders, at least one of them with Image and GT_Object; or a folder COD10K with Imgs and GT."""
-    parts = [subfolder(root, [name]) for name in ("Train", "Test")]
-    release = any(part and subfolder(part, ["GT_Object"]) and subfolder(part, IMAGE_FOLDERS) for part in parts)
+    parts = [subfolder(root, name) for name in ("Train", "Test")]
+    release = any(part and subfolder(part, "GT_Object") and subfolder(part, *IMAGE_FOLDERS) for part in parts)
     return release or (root.name.casefold() == "cod10k" and folder_pair(root) is not None)
 
 
@@ -71,10 +72,10 @@ def list_cod10k(root: Path, cam_only: bool) -> Listing:
     notes: list[str] = []
     splits: dict[str, list[Pair]] = {}
     for split in ("train", "test"):
-        part = subfolder(root, [split])
+        part = subfolder(root, split)
         if part is None:
             continue
-        images, masks = subfolder(part, IMAGE_FOLDERS), subfolder(part, ["GT_Object"])
+        images, masks = subfolder(part, *IMAGE_FOLDERS), subfolder(part, "GT_Object")
         if images is None or masks is None:
             raise UserError(f"{part}: COD10K needs the folders Image and GT_Object here")
         pairs = read_pairs(images, masks, notes, strict=False)
@@ -103,9 +104,9 @@ def _twins(splits: dict[str, list[Pair]]) -> list[str]:
 
 
 def _camo_release(root: Path) -> tuple[Path, Path] | None:
-    images, masks = subfolder(root, ["Images"]), subfolder(root, ["GT"])
-    split = images and (subfolder(images, ["Test"]) or subfolder(images, ["Train"]))
-    return (images, masks) if images and masks and split and not subfolder(masks, ["Test", "Train"]) else None
+    images, masks = subfolder(root, "Images"), subfolder(root, "GT")
+    split = images and (subfolder(images, "Test") or subfolder(images, "Train"))
+    return (images, masks) if images and masks and split and not subfolder(masks, "Test", "Train") else None
 
 
 def is_camo(root: Path) -> bool:
@@ -120,7 +121,7 @@ def list_camo(root: Path, cam_only: bool) -> Listing:
     notes: list[str] = []
     splits: dict[str, list[Pair]] = {}
     for split in ("train", "test"):
-        part = subfolder(release[0], [split])
+        part = subfolder(release[0], split)
         if part:
             splits[split] = read_pairs(part, release[1], notes, strict=False)
             _note_count(notes, "CAMO", split, splits[split])
@@ -130,13 +131,13 @@ def list_camo(root: Path, cam_only: bool) -> Listing:
 
 def _test_folder(root: Path) -> Path | None:
     """TestDataset in `root`, or `root` itself where it holds folders called after the test sets."""
-    inner = (subfolder(root, [name]) for name in TEST_SETS)
-    return subfolder(root, ["TestDataset"]) or (root if any(path and folder_pair(path) for path in inner) else None)
+    inner = (subfolder(root, name) for name in TEST_SETS)
+    return subfolder(root, "TestDataset") or (root if any(path and folder_pair(path) for path in inner) else None)
 
 
 def is_bundle(root: Path) -> bool:
     """A TrainDataset or TestDataset folder, or the test sets themselves."""
-    return subfolder(root, _TRAIN_FOLDERS) is not None or _test_folder(root) is not None
+    return subfolder(root, *_TRAIN_FOLDERS) is not None or _test_folder(root) is not None
 
 
 def list_bundle(root: Path, cam_only: bool) -> Listing:
@@ -146,11 +147,11 @@ def list_bundle(root: Path, cam_only: bool) -> Listing:
     """
     notes: list[str] = []
     splits: dict[str, list[Pair]] = {}
-    train, test = subfolder(root, _TRAIN_FOLDERS), _test_folder(root)
+    train, test = subfolder(root, *_TRAIN_FOLDERS), _test_folder(root)
     if train:
         splits["train"] = _flat(train, notes)
         _note_count(notes, "bundle", "train", splits["train"])
-    for folder in sorted(path for path in test.iterdir() if path.is_dir() and folder_pair(path)) if test else []:
+    for folder in [path for path in folders_in(test) if folder_pair(path)] if test else []:
         pairs = [pair._replace(name=f"{folder.name}/{pair.name}") for pair in _flat(folder, notes)]
         _note_count(notes, folder.name.upper(), "test", pairs)
         splits.setdefault("test", []).extend(pairs)

@@ -4,17 +4,17 @@ The split comes from, in this order: folders named train/val/test around or insi
 split.csv or meta.csv, or a seeded draw. Groups (a `group` column: one object photographed several times) stay whole.
 """
 
-import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from camo_seg.data.dataset import Sample
 from camo_seg.data.formats.splits import Listing, Pair, split_by_table
-from polyscale.data.images import IMAGE_SUFFIXES, image_size, read_image
-from polyscale.data.masks import read_mask
-from polyscale.data.naming import natural_key
+from polyscale.data.images import image_header, read_image
+from polyscale.data.listing import file_in, folders_in, passed_over_note, subfolder, walk_images
+from polyscale.data.masks import check_rule, read_mask
 from polyscale.data.splits import SPLIT_WORDS
 from polyscale.errors import UserError
 
@@ -35,19 +35,53 @@ _MASK_ENDING = re.compile(r"[_-](mask|gt|seg|segmentation|groundtruth|label)$", 
 
 
 class PairSource:
-    """Reads pairs from disk. `check_sizes` compares every mask with its image by the file headers alone."""
+    """Reads pairs from disk; `mask_rule` is the rule of `polyscale.data.masks.read_mask`."""
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        self.pairs = list(pairs)
+    def __init__(self, pairs: Sequence[Pair], mask_rule: str = "auto") -> None:
+        self.pairs, self.mask_rule = list(pairs), check_rule(mask_rule)
         self.names = [pair.name for pair in self.pairs]
 
     def check_sizes(self) -> None:
+        """Compare every mask with its image by the file headers alone.
+
+        An image with an EXIF turn is shown turned, its mask may be drawn on the image as it is stored. The sizes tell
+        which, except for a turn that keeps them. Such pairs are accepted where another pair of the data set has shown
+        that its masks are drawn on the images as they are shown.
+
+        Raises:
+            UserError: The sizes differ, or a mask may belong to the image as it is stored or as it is shown.
+        """
+        for problem in self.problems():
+            raise UserError(problem)
+
+    def problems(self) -> Iterator[str]:
+        """Yield a line for each pair that `check_sizes` refuses."""
+        unclear: list[Pair] = []
+        as_shown = False
         for pair in self.pairs:
-            _same_size(pair, image_size(pair.image), image_size(pair.mask))
+            try:
+                image, mask = image_header(pair.image), image_header(pair.mask)
+                _same_size(pair, image[:2], mask[:2])
+            except UserError as error:
+                yield str(error)
+                continue
+            if image.orientation != 1 and mask.orientation == 1:
+                sideways = image.orientation >= 5 and image.height != image.width
+                as_shown = as_shown or sideways
+                unclear += [] if sideways else [pair]
+        if unclear and not as_shown:
+            first = unclear[0]
+            more = f" ({len(unclear)} such pairs)" if len(unclear) > 1 else ""
+            yield (
+                f"{first.mask}: {first.image.name} carries an EXIF turn that its mask lacks, and their sizes do not"
+                f" tell whether the mask is turned too{more}; remove the EXIF orientation of the images if the masks"
+                " fit their stored pixels, or turn those (mogrify -auto-orient) if the masks fit what viewers show"
+            )
 
     def read(self, index: int) -> Sample:
+        """Read image and mask at their original size. Raises UserError naming the file that is wrong."""
         pair = self.pairs[index]
-        sample = Sample(read_image(pair.image), read_mask(pair.mask))
+        sample = Sample(read_image(pair.image), read_mask(pair.mask, rule=self.mask_rule))
         _same_size(pair, sample.image.shape[:2], sample.mask.shape)
         return sample
 
@@ -59,33 +93,25 @@ def _same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> Non
         raise UserError(f"{pair.mask}: {sizes}{turned}")
 
 
-def subfolder(root: Path, names: Iterable[str]) -> Path | None:
-    """The folder in `root` called like the first of `names` that exists, whatever its capitals."""
-    present = {path.name.casefold(): path for path in sorted(root.iterdir(), reverse=True) if path.is_dir()}
-    return next((present[name.casefold()] for name in names if name.casefold() in present), None)
+def files_in(folder: Path, notes: list[str] | None = None) -> dict[str, Path]:
+    """List the image files in and below `folder` by relative path without suffix ("train/a"), in natural order.
 
-
-def files_in(folder: Path) -> dict[str, Path]:
-    """Image files in and below `folder`, by relative path without suffix ("train/a"), in natural order."""
+    Keys are in composed Unicode (NFC). Image files of kinds that are not read are named in `notes`.
+    """
+    walk = walk_images(folder)
+    if notes is not None and walk.passed_over:
+        notes.append(passed_over_note(folder, walk.passed_over))
     found: dict[str, Path] = {}
-    walk = os.walk(folder, followlinks=True, onerror=_refused)
-    paths = [Path(top, name) for top, _, names in walk for name in names]
-    for path in sorted(paths, key=lambda path: natural_key(path.relative_to(folder).as_posix())):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        key = path.relative_to(folder).with_suffix("").as_posix()
+    for path in walk.files:
+        key = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
         if key in found:
             raise UserError(f"{path}: same name as {found[key].name}; one image needs one file")
         found[key] = path
     return found
 
 
-def _refused(error: OSError) -> None:
-    raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
-
-
 def match(images: dict[str, Path], masks: dict[str, Path]) -> tuple[list[Pair], list[Path]]:
-    """Pairs of equal name, and the images left without a mask.
+    """Return the pairs of equal name, and the images left without a mask.
 
     A mask is looked for under the same relative name, then (masks in one flat folder) under the bare stem where that
     is unique among images and masks; a mask may end in _mask, _gt or the like.
@@ -111,29 +137,29 @@ def match(images: dict[str, Path], masks: dict[str, Path]) -> tuple[list[Pair], 
 
 
 def folder_pair(root: Path) -> tuple[Path, Path] | None:
-    """The image and the mask folder directly in `root`, or None."""
-    images, masks = subfolder(root, IMAGE_FOLDERS), subfolder(root, MASK_FOLDERS)
+    """Return the image and the mask folder directly in `root`, or None."""
+    images, masks = subfolder(root, *IMAGE_FOLDERS), subfolder(root, *MASK_FOLDERS)
     return (images, masks) if images and masks else None
 
 
 def read_pairs(images: Path, masks: Path, notes: list[str], *, strict: bool = True) -> list[Pair]:
-    """All pairs of two folders. An image without mask is an error naming it, or where not `strict` a note."""
-    pictures, mask_files = files_in(images), files_in(masks)
-    if not pictures:
+    """List all pairs of two folders. An image without mask is an error naming it, or where not `strict` a note."""
+    image_files, mask_files = files_in(images, notes), files_in(masks)
+    if not image_files:
         raise UserError(f"{images}: no images in this folder")
     if not mask_files:
         raise UserError(f"{masks}: no masks in this folder")
-    pairs, alone = match(pictures, mask_files)
+    pairs, alone = match(image_files, mask_files)
     if alone and (strict or not pairs):
         first = ", ".join(path.name for path in alone[:3]) + (", ..." if len(alone) > 3 else "")
-        raise UserError(f"{images}: {len(alone)} of {len(pictures)} images have no mask in {masks}: {first}")
+        raise UserError(f"{images}: {len(alone)} of {len(image_files)} images have no mask in {masks}: {first}")
     if alone:
         notes.append(f"{images}: {len(alone)} files without a mask are left out, first {alone[0].name}")
     return pairs
 
 
 def note_spare_masks(masks: Path, pairs: Iterable[Pair], notes: list[str]) -> None:
-    """Remark on mask files that no pair uses."""
+    """Add a note on mask files that no pair uses."""
     used = {pair.mask for pair in pairs}
     spare = [path for path in files_in(masks).values() if path not in used]
     if spare:
@@ -141,19 +167,19 @@ def note_spare_masks(masks: Path, pairs: Iterable[Pair], notes: list[str]) -> No
 
 
 def list_pairs(root: Path, masks: Path | None = None) -> Listing:
-    """The listing of a folder pair under `root`, or of the folder `root` of images with its `masks` elsewhere."""
+    """List a folder pair under `root`, or the folder `root` of images with its `masks` elsewhere."""
     notes: list[str] = []
     nested = {} if masks else _nested(root)
     if nested:
         splits = {}
-        for name, (pictures, mask_folder) in nested.items():
-            splits[name] = [p._replace(name=f"{name}/{p.name}") for p in read_pairs(pictures, mask_folder, notes)]
+        for name, (images, mask_folder) in nested.items():
+            splits[name] = [p._replace(name=f"{name}/{p.name}") for p in read_pairs(images, mask_folder, notes)]
             note_spare_masks(mask_folder, splits[name], notes)
         return Listing(root.name, splits, notes)
     folders = (root, masks) if masks else folder_pair(root)
     if folders is None:
         raise UserError(
-            f"{root}: no folder of images ({', '.join(IMAGE_FOLDERS)}) beside one of masks"
+            f"{root}: no folder of images ({', '.join(IMAGE_FOLDERS)}) next to one of masks"
             f" ({', '.join(MASK_FOLDERS[:5])}, ...), nor a known benchmark"
         )
     pairs = read_pairs(*folders, notes)
@@ -161,7 +187,7 @@ def list_pairs(root: Path, masks: Path | None = None) -> Listing:
     inside = _inner_split(folders[0], pairs)
     if inside:
         return Listing(root.name, inside, notes)
-    table = next((path for name in ("split.csv", "meta.csv") if (path := root / name).is_file()), None)
+    table = file_in(root, "split.csv", "meta.csv")
     if table is not None:
         return Listing(root.name, split_by_table(table, pairs, notes), notes)
     return Listing(root.name, {"": pairs}, notes)
@@ -170,7 +196,7 @@ def list_pairs(root: Path, masks: Path | None = None) -> Listing:
 def _nested(root: Path) -> dict[str, tuple[Path, Path]]:
     """root/train/{images,masks} and the like, by split name."""
     found: dict[str, tuple[Path, Path]] = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+    for folder in folders_in(root):
         split, pair = SPLIT_WORDS.get(folder.name.casefold()), folder_pair(folder)
         if split and pair:
             found[split] = pair
@@ -189,5 +215,5 @@ def _inner_split(images: Path, pairs: list[Pair]) -> dict[str, list[Pair]]:
         else:
             splits.setdefault(split, []).append(pair)
     if splits and outside:
-        raise UserError(f"{images}: holds {', '.join(splits)}, but {outside[0].name} lies in none of them")
+        raise UserError(f"{images}: holds {', '.join(splits)}, but {outside[0].name} is in none of them")
     return splits

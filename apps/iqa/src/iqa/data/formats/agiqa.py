@@ -6,8 +6,9 @@ It has no official split. Images of one prompt show the same thing and stay toge
 from pathlib import Path
 
 from iqa.data.formats.files import file_in, picture_folder, pictures
-from iqa.data.formats.tables import cell, column, find_column, read_csv, score_of
+from iqa.data.formats.tables import score_of
 from iqa.data.listing import Entry, Listing
+from polyscale.data.tables import cell, column, find_column, read_csv
 from polyscale.errors import UserError
 
 

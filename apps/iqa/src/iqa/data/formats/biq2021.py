@@ -7,8 +7,9 @@ split have near-duplicates in train, and train has them within itself: validatio
 from pathlib import Path
 
 from iqa.data.formats.files import file_in, pictures, subfolder
-from iqa.data.formats.tables import cell, column, read_csv, score_of
+from iqa.data.formats.tables import score_of
 from iqa.data.listing import Entry, Listing
+from polyscale.data.tables import cell, column, read_csv
 
 _TABLES = {"train": "Train (Images and MOS).csv", "test": "Test (Images and MOS).csv"}
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from iqa.data.formats.files import picture_folder, pictures
-from iqa.data.formats.tables import Row, cell, column, find_column, read_csv, score_of
+from iqa.data.formats.tables import score_of
 from iqa.data.listing import Entry, Listing, some, turned
 from polyscale.data.splits import SPLIT_WORDS
+from polyscale.data.tables import Row, cell, column, find_column, read_csv
 from polyscale.errors import UserError
 
 NAME_COLUMNS = (

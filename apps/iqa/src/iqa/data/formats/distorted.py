@@ -8,9 +8,10 @@ Excel sheet (csiq.DMOS.xlsx) or, in the copies of HyperIQA's followers, as csiq_
 from pathlib import Path
 
 from iqa.data.formats.files import file_in, pictures, pictures_below, subfolder
-from iqa.data.formats.tables import as_rows, cell, column, read_csv, score_of
+from iqa.data.formats.tables import score_of
 from iqa.data.formats.xlsx import read_xlsx
 from iqa.data.listing import Entry, Listing, turned
+from polyscale.data.tables import as_rows, cell, column, read_csv
 from polyscale.errors import UserError
 
 KADID_KINDS = (

@@ -7,8 +7,9 @@ labels640.csv lists the test images, those whose larger side exceeds 640.
 from pathlib import Path
 
 from iqa.data.formats.files import file_in, pictures, subfolder
-from iqa.data.formats.tables import cell, column, read_csv, score_of
+from iqa.data.formats.tables import score_of
 from iqa.data.listing import Entry, Listing
+from polyscale.data.tables import cell, column, read_csv
 from polyscale.errors import UserError
 
 

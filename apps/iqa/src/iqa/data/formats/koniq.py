@@ -8,9 +8,10 @@ scores of 0 to 100 are taken wherever there are any. Images lie in 512x384 or 10
 from pathlib import Path
 
 from iqa.data.formats.files import file_in, pictures, subfolder
-from iqa.data.formats.tables import cell, column, find_column, read_csv, score_of
+from iqa.data.formats.tables import score_of
 from iqa.data.listing import Entry, Listing
 from polyscale.data.splits import SPLIT_WORDS
+from polyscale.data.tables import cell, column, find_column, read_csv
 from polyscale.errors import UserError
 
 TABLES = ("koniq10k_distributions_sets.csv", "koniq10k_scores_and_distributions.csv")

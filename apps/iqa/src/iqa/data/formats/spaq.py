@@ -7,9 +7,10 @@ so images are found by their number. They lie in TestImage, up to 4000 pixels an
 from pathlib import Path
 
 from iqa.data.formats.files import file_in, picture_by_stem, subfolder
-from iqa.data.formats.tables import Row, as_rows, cell, column, read_csv, score_of
+from iqa.data.formats.tables import score_of
 from iqa.data.formats.xlsx import read_xlsx
 from iqa.data.listing import Entry, Listing
+from polyscale.data.tables import Row, as_rows, cell, column, read_csv
 from polyscale.errors import UserError
 
 SHEET = "MOS and Image attribute scores.xlsx"

@@ -6,8 +6,7 @@ from camo_seg.build import build_model, build_set, record_run
 from camo_seg.config import Config
 from camo_seg.evaluation.evaluate import MaskCache, evaluate
 from camo_seg.objective import Objective
-from polyscale.data.splits import SPLIT_FILE
-from polyscale.settings import to_yaml
+from polyscale.settings import SPLIT_FILE, to_yaml
 from polyscale.training import Run, param_groups
 
 

@@ -2,7 +2,7 @@
 
 from camo_seg.config import PRESETS, Config
 from polyscale.commands.types import AsJson, Resume, RunOut
-from polyscale.settings import begin_run, configured, to_yaml
+from polyscale.settings import SPLIT_FILE, begin_run, configured, to_yaml
 
 
 @configured(Config, PRESETS, "nano")
@@ -13,7 +13,6 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     from camo_seg.model import CamoSegmenter
     from camo_seg.train import train as train_run
     from polyscale.commands.bodies import finish_training
-    from polyscale.data.splits import SPLIT_FILE
 
     config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     run = train_run(config, out, resume=resume is not None)

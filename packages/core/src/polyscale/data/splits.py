@@ -17,8 +17,6 @@ from polyscale.errors import UserError
 
 T = TypeVar("T")
 
-SPLIT_FILE = "split.json"  # in the folder of a run
-
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",

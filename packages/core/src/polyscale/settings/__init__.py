@@ -7,11 +7,12 @@
 
 from polyscale.settings.options import configured
 from polyscale.settings.reading import read_yaml
-from polyscale.settings.runs import begin_run, recorded_splits, resolve_for, run_config
+from polyscale.settings.runs import SPLIT_FILE, begin_run, recorded_splits, resolve_for, run_config
 from polyscale.settings.tree import Preset, Settings, resolve
 from polyscale.settings.writing import schema, to_yaml
 
 __all__ = [
+    "SPLIT_FILE",
     "Preset",
     "Settings",
     "begin_run",

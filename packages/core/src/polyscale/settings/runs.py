@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polyscale.data.splits import SPLIT_FILE
 from polyscale.errors import UserError
 from polyscale.settings.tree import Preset, Tree, resolve
+
+SPLIT_FILE = "split.json"  # the splits of a run, in its folder
 
 
 def run_config(model: str | Path) -> Path | None:

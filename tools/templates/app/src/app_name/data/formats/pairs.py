@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from polyscale.data.images import read_image, read_mask
+from polyscale.data.images import read_image
 from polyscale.data.listing import list_images, subfolder
+from polyscale.data.masks import read_mask
 from polyscale.errors import UserError
 
 

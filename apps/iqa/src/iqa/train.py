@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from iqa.build import Views, build_look, build_model, build_views
+from iqa.build import Views, build_look, build_model, build_views, record_run
 from iqa.config import Config
 from iqa.evaluation.evaluate import evaluate
 from iqa.objective import Objective
-from polyscale.settings import to_yaml
+from polyscale.settings import SPLIT_FILE, to_yaml
 from polyscale.training import Run, param_groups
 
 
@@ -16,14 +16,18 @@ def train(config: Config, out: Path, *, resume: bool = False, views: Views | Non
     `views` may be handed from run to run where data, model.shrink and model.statistics are the same.
     """
     run = Run(config.train, out, resume=resume, record=to_yaml(config))
-    views = views or build_views(config, build_look(config))
+    recorded = run.out / SPLIT_FILE if resume and (run.out / SPLIT_FILE).is_file() else None
+    views = views or build_views(config, build_look(config), recorded)
     net = build_model(config, *views.range)
     objective = Objective(config.loss, net.low, net.high)  # before the run's folder is made: it may refuse a setting
     groups = param_groups(net, config.train.weight_decay, {"backbone.": config.optim.backbone_lr})
     model, _ = run.prepare(net, groups, unused_parameters=config.loss.spread == 0)
+    if run.is_main and not resume:
+        record_run(config.data, run.out)
     for _ in run.epochs():
         for batch in run.steps(views.train):
-            said = model(*views.with_chains(batch, run.progress.step), details=True)
+            place = run.progress.step, run.progress.batch % config.train.accumulate, run.accelerator.process_index
+            said = model(*views.with_chains(batch, *place), details=True)
             run.backward(objective(said, batch["score"]))
         if run.validation_due:
             scored = evaluate(run.eval_model, views.val, accelerator=run.accelerator)

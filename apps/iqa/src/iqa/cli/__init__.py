@@ -13,7 +13,7 @@ from iqa.units import said_range
 from polyscale.commands import application, note, print_json, run, table
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
-from polyscale.settings import begin_run, configured, to_yaml
+from polyscale.settings import SPLIT_FILE, begin_run, configured, to_yaml
 
 app = application("iqa", "Blind image quality in one pass, learnt from people's opinions: train, evaluate, predict.")
 
@@ -37,7 +37,10 @@ def train(
 
     config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     # before the training, so that what is missing or odd is said while it costs nothing
-    train_set, test_set = (build_set(config.data, split, config.model.image_size) for split in ("train", "test"))
+    recorded = out / SPLIT_FILE if resume is not None and (out / SPLIT_FILE).is_file() else None
+    train_set, test_set = (
+        build_set(config.data, split, config.model.image_size, recorded=recorded) for split in ("train", "test")
+    )
     for line in dict.fromkeys((*train_set.notes, *test_set.notes)):
         note(line)
     finished = train_run(config, out, resume=resume is not None)

@@ -7,10 +7,11 @@ import typer
 
 from iqa.cli.data import Images, Layout, LowerBetter, Scale, SplitColumn, data_settings
 from iqa.cli.predict import MODEL_HELP, AsJson, BatchSize, Precision
-from iqa.config import DataSettings
+from iqa.config import Config, DataSettings
 from polyscale.commands import note, print_json, progress, table
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
+from polyscale.settings import recorded_splits
 
 if TYPE_CHECKING:
     from iqa.data import QualitySet
@@ -63,13 +64,15 @@ def evaluate(
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
     given["split_column"] = split_column
     settings = [data_settings(model, path, given) for path in (data or [None])]  # type: ignore[list-item]
-    sets = [_opened(one, split, network.input_size) for one in settings]
+    paths: list[str | None] = [*data] if data else [None]
+    records = [recorded_splits(Config, model, {**given, "path": path}) for path in paths]
+    sets = [_opened(one, split, network.input_size, record) for one, record in zip(settings, records, strict=True)]
     options: dict[str, Any] = {"accelerator": accelerator, "batch_size": batch_size, "precision": precision}
     options["crops"] = parts
     if len(sets) > 1:
         _across(network, sets, options, as_json)
         return
-    train = _train_split(settings[0], network.input_size)
+    train = _train_split(settings[0], network.input_size, records[0])
     result = assess(network, sets[0], train=train, leave_out=exclude, **options)
     if accelerator.is_main_process:
         _show(result, sets[0], out, as_json)
@@ -112,21 +115,21 @@ def baseline(
     _show_alone(fitted, test, exclude, as_json)
 
 
-def _opened(settings: DataSettings, split: str, size: int) -> "QualitySet":
+def _opened(settings: DataSettings, split: str, size: int, recorded: Path | None = None) -> "QualitySet":
     from iqa.build import build_set
 
-    dataset = build_set(settings, split, size)
+    dataset = build_set(settings, split, size, recorded=recorded)
     for line in dataset.notes:
         note(f"{dataset.title}: {line}")
     return dataset
 
 
-def _train_split(settings: DataSettings, size: int) -> "QualitySet | None":
+def _train_split(settings: DataSettings, size: int, recorded: Path | None = None) -> "QualitySet | None":
     """What the trivial baselines learn from; a set that is for testing alone has none, and the table none of them."""
     from iqa.build import build_set
 
     try:
-        return build_set(settings, "train", size)
+        return build_set(settings, "train", size, recorded=recorded)
     except UserError as error:
         note(f"no trivial baselines: {error}")
         return None

@@ -17,6 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from polyscale.data.decoding import MAX_PIXELS, name_of, opened, upright
+from polyscale.data.images import read_image
 
 NEAR = 20  # bits of 256
 _SIDE = 16
@@ -34,6 +35,8 @@ def hash_file(path: Path) -> NDArray[np.bool_]:
     """The hash of an image file, within two bits of that of all its pixels: a large JPEG is decoded at a part of its
     size, and its luma alone. Raises ImageError naming the file."""
     with opened(path, name_of(path), MAX_PIXELS) as image:
+        if image.mode[0] in "IF":  # convert("L") would clip 16 bits, not scale them
+            return difference_hash(Image.fromarray(read_image(path)))
         image.draft("L", (16 * _SIDE, 16 * _SIDE))
         return difference_hash(upright(image))
 

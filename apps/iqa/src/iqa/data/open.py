@@ -15,6 +15,7 @@ from iqa.data.duplicates import groups_of_files
 from iqa.data.formats.csvs import Reading, is_csv, list_csv
 from iqa.data.formats.layouts import LAYOUTS, list_layout, located
 from iqa.data.listing import Listing, checked, completed, grouped, wants_grouping, with_copies_noted
+from polyscale.data.splits import apply_recorded
 from polyscale.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -36,6 +37,7 @@ def open_split(
     split_column: str = "",
     val_fraction: float = 0.15,
     seed: int = 0,
+    recorded: FolderPath | None = None,
     counts: tuple[int, int, int] = (1200, 240, 240),
     native_size: int = 256,
     cache: bool = True,
@@ -49,6 +51,8 @@ def open_split(
     csvs.Reading). Official splits are kept; `val_fraction` of train is cut off for validation where the set has none,
     always alike for one `seed`, references and near-duplicates kept whole.
 
+    `recorded` is the split.json of a run: its splits are used, and images that are new belong to none of them.
+
     Raises UserError, one line naming file, column or setting, for whatever is missing or does not fit, and before any
     image is opened for scores out of range, repeated names and images without score.
     """
@@ -60,7 +64,7 @@ def open_split(
         )
     listing = list_folder(
         path, split, layout=layout, images=images, scale=scale, lower_better=lower_better,
-        split_column=split_column, val_fraction=val_fraction, seed=seed,
+        split_column=split_column, val_fraction=val_fraction, seed=seed, recorded=recorded,
     )  # fmt: skip
     entries = listing.splits.get(split)
     if not entries:
@@ -88,6 +92,7 @@ def list_folder(
     split_column: str = "",
     val_fraction: float = 0.15,
     seed: int = 0,
+    recorded: FolderPath | None = None,
 ) -> Listing:
     """The entries of a data set by split, checked, without opening any image but those whose hashes are needed.
 
@@ -100,6 +105,9 @@ def list_folder(
         listing = checked(listed(path, layout, reading))
         if split == "all":
             return replace(listing, splits={"all": listing.entries()})
+        if recorded is not None:
+            splits, notes = apply_recorded(Path(recorded), listing.splits, lambda entry: entry.name)
+            return with_copies_noted(replace(listing, splits=splits, notes=[*listing.notes, *notes]))
         if split != "test" and wants_grouping(listing):
             listing = grouped(listing, groups_of_files(tuple(entry.image for entry in listing.splits["train"])))
         if split != "test" or "test" not in listing.splits:

@@ -58,8 +58,8 @@ class ChainSet:
     as squares of side `side` behind `look`.
 
     batch(step, device) is {"image": float32 [6 n, 3, side, side], "statistics": float32 [6 n, K]} with n =
-    `batch_size`: first the n best, last the n worst. Which chains a step gets is a function of (seed, step) alone; all
-    are kept once made.
+    `batch_size`: first the n best, last the n worst. Which chains a step gets is a function of (seed, step,
+    micro-batch, rank) alone; all are kept once made.
     """
 
     def __init__(self, base: QualitySet, look: Look, count: int, side: int, batch_size: int, seed: int) -> None:
@@ -68,8 +68,9 @@ class ChainSet:
         self.liked = np.argsort(-np.asarray(base.scores), kind="stable")[: -(-len(base) // 3)]
         self._made: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def batch(self, step: int, device: torch.device) -> dict[str, Tensor]:
-        chosen = np.random.default_rng([self.seed, step]).integers(self.count, size=self.batch_size)
+    def batch(self, step: int, device: torch.device, micro_batch: int = 0, rank: int = 0) -> dict[str, Tensor]:
+        """Return the sequences of one micro-batch of a step on one process."""
+        chosen = np.random.default_rng([self.seed, step, micro_batch, rank]).integers(self.count, size=self.batch_size)
         made = [self._chain(int(i)) for i in chosen]
         images, statistics = (torch.stack(part, 1).flatten(0, 1).to(device) for part in zip(*made, strict=True))
         return {"image": images.float().div_(255), "statistics": statistics}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from iqa.predict import Prediction
 from iqa.units import decimals
+from polyscale.commands.output import csv_cell
 from polyscale.data.naming import natural_key
 
 Order = Literal["none", "score", "name"]
@@ -29,7 +30,7 @@ def csv_text(results: Iterable[Prediction]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(result.to_dict() for result in results)
+    writer.writerows({key: csv_cell(value) for key, value in result.to_dict().items()} for result in results)
     return buffer.getvalue()
 
 

@@ -5,7 +5,8 @@ from camo_seg.cli.evaluate import evaluate
 from camo_seg.cli.info import info
 from camo_seg.cli.predict import predict
 from camo_seg.cli.train import train
-from polyscale.commands import application, run
+from camo_seg.config import PRESETS, Config
+from polyscale.commands import application, config_command, run
 
 app = application("camo-seg", "Find camouflaged objects in images: train, evaluate, predict.")
 app.command()(train)
@@ -13,6 +14,7 @@ app.command(name="eval")(evaluate)
 app.command()(predict)
 app.command()(data)
 app.command()(info)
+config_command(app, Config, PRESETS, "nano")
 
 
 def main() -> None:

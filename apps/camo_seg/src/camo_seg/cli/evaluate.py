@@ -35,7 +35,8 @@ def evaluate(
     from camo_seg.build import build_set
     from camo_seg.evaluation.assess import assess, write_report
     from camo_seg.model import CamoSegmenter
-    from polyscale.commands.bodies import check_folder, show_assessment
+    from polyscale.commands import check_folder
+    from polyscale.commands.bodies import show_assessment
 
     if out is not None:
         check_folder(out)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from polyscale.models.cost import Cost
 
 
-@configured(Config, PRESETS, "nano")
+@configured(Config, PRESETS, "nano", sections=("model", "loss.scale_loss"))
 def info(config: Config, as_json: AsJson = False) -> None:
     """Show parameters and multiply-adds of the network with one input scale and with all."""
     rows = cost_rows(config)

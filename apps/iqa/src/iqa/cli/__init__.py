@@ -10,7 +10,7 @@ from iqa.cli.evaluate import baseline, evaluate
 from iqa.cli.predict import MODEL_HELP, compare, predict, refuse_target
 from iqa.config import PRESETS, Config
 from iqa.units import said_range
-from polyscale.commands import application, note, print_json, run, table
+from polyscale.commands import application, config_command, note, print_json, run, table
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
 from polyscale.settings import SPLIT_FILE, begin_run, configured, to_yaml
@@ -92,7 +92,7 @@ app.add_typer(data, name="data")
 
 
 @app.command()
-@configured(Config, PRESETS, "nano")
+@configured(Config, PRESETS, "nano", sections=("model",))
 def info(
     config: Config,
     size: Annotated[tuple[int, int] | None, typer.Option(metavar="H W", help="Image to count for.")] = None,
@@ -110,6 +110,9 @@ def info(
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
     table(rows, title=f"{config.model.backbone}, one image of {height} x {width}", digits=3)
+
+
+config_command(app, Config, PRESETS, "nano")
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from iqa.cli.inputs import local_paths
 from iqa.units import decimals, said_range
 from polyscale.commands import gather_inputs, note, print_json, progress, table
+from polyscale.commands.inputs import local_path
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
 
@@ -26,7 +26,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout inste
 
 
 def predict(
-    inputs: Annotated[list[str], typer.Argument(help="Images, folders, globs, file:// URLs; - reads such a list.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Images, folders, globs, file:// URLs; - reads an image or a list of names.")
+    ],
     model: ModelOption = "nano",
     csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write CSV with a header; - to stdout.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line an image.")] = False,
@@ -49,7 +51,7 @@ def predict(
     from polyscale.data.images import IMAGE_SUFFIXES
 
     refused: list[UserError] = []
-    files = gather_inputs(local_paths(inputs), IMAGE_SUFFIXES, recursive=recursive, refused=refused.append)
+    files = gather_inputs(inputs, IMAGE_SUFFIXES, recursive=recursive, refused=refused.append, noted=note)
     for error in refused:
         note(f"error: {error}")
         if as_json:
@@ -96,9 +98,7 @@ def compare(
     from iqa.predict import Predictor
     from iqa.predict_pair import PairOfPictures
 
-    paths = list(local_paths([first, second]))
-    if len(paths) != 2:
-        raise UserError("compare takes two images", exit_code=2)
+    paths = [local_path(first), local_path(second)]
     predictor = Predictor(model, device, precision)
     files = [Path(path) for path in paths]
     first_result, second_result = predictor(files)
@@ -163,8 +163,8 @@ def _check_bounds(model: str, score_range: tuple[float, float], bounds: dict[str
             raise UserError(f"{option} {value:g}: {model} scores from {low:g} to {high:g}", exit_code=2)
 
 
-def _refuse_inputs(outputs: Iterable[Path], files: Iterable[Path]) -> None:
-    taken = {file.resolve() for file in files}
+def _refuse_inputs(outputs: Iterable[Path], files: Iterable[Path | bytes]) -> None:
+    taken = {file.resolve() for file in files if isinstance(file, Path)}
     for path in outputs:
         if path.resolve() in taken:
             raise UserError(f"{path}: is one of the inputs and would be overwritten; choose another place")
@@ -179,7 +179,7 @@ def refuse_target(path: Path) -> None:
         raise UserError(f"{path}: cannot be written: {holder} is a file, not a folder", exit_code=2)
 
 
-def _write_maps(predictor: "Predictor", kept: Sequence["Prediction"], out: Path, files: Iterable[Path]) -> None:
+def _write_maps(predictor: "Predictor", kept: Sequence["Prediction"], out: Path, files: Iterable[Path | bytes]) -> None:
     from iqa.predict_map import save_jpeg
 
     paths = [out / f"{result.name}_quality.jpg" for result in kept]

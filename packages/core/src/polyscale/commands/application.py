@@ -1,9 +1,12 @@
-"""The Typer application of the house: whatever the user can put right is one line on stderr, a bug keeps its traceback.
+"""Typer application with one-line messages for user errors and tracebacks for bugs.
 
-Exit codes: 0 done, 1 failure, 2 wrong usage (unknown option, key, type or range), 130 interrupted, 143 terminated.
+Exit codes: 0 done, 1 failure, 2 wrong usage (unknown option, key, type or range), 130 interrupted, 141 the reader of
+stdout has gone, 143 terminated.
 """
 
+import contextlib
 import errno
+import os
 import re
 import sys
 from typing import Annotated, Any, NoReturn
@@ -13,7 +16,7 @@ from typer.core import TyperGroup
 
 from polyscale.commands.heap import keep_heap
 from polyscale.commands.output import err_console
-from polyscale.errors import UserError
+from polyscale.errors import UserError, printable
 
 LESS_MEMORY = "try a smaller batch or image size, fewer scales or workers, or bf16 precision"
 # what torch's allocators (accelerator, CPU) and its DataLoader say when memory is gone; all are RuntimeErrors
@@ -27,11 +30,16 @@ MEMORY_TEXTS = (
 SURROUNDINGS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
-class _House(TyperGroup):
-    """The group of commands with the house's way of ending: also under typer.testing.CliRunner."""
+class _CommandGroup(TyperGroup):
+    """Group of commands that ends with one line and an exit code, also under typer.testing.CliRunner."""
 
     def invoke(self, ctx: Any) -> None:
-        super().invoke(ctx)  # its result is dropped, so that what main returns can only be an exit code
+        try:
+            super().invoke(ctx)  # its result is dropped, so that what main returns can only be an exit code
+            sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        except BrokenPipeError:
+            _forget_stdout()
+            raise typer.Exit(141) from None  # as a process that SIGPIPE ended
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         extra["standalone_mode"] = False  # Typer would draw a box of several lines around an error
@@ -57,16 +65,18 @@ class _House(TyperGroup):
 
 
 def application(name: str, help: str, *, distribution: str | None = None) -> typer.Typer:
-    """An empty application; add commands with `@app.command()`.
+    """Return an empty application; add commands with `@app.command()` and run it with `run(app)`.
 
-    `name` is the command ("camo-seg"); `--version` shows the version of `distribution` ("polyscale-" + name where not
-    given). Run it with `run(app)`.
+    Args:
+        name: the command ("camo-seg").
+        help: shown by --help.
+        distribution: the package whose version `--version` shows; "polyscale-" + name by default.
     """
     package = distribution or f"polyscale-{name}"
     app = typer.Typer(
         name=name,
         help=help,
-        cls=_House,
+        cls=_CommandGroup,
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
@@ -96,14 +106,23 @@ def application(name: str, help: str, *, distribution: str | None = None) -> typ
 
 
 def run(app: typer.Typer) -> NoReturn:
-    """The body of a console entry point: keeps the heap, runs the command, ends the process with its exit code."""
+    """Run a command as a process: keep the heap, run it, end with its exit code."""
+    for name in ("stdout", "stderr"):  # None where the caller closed it (>&-)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     keep_heap()
     app()
     sys.exit(0)
 
 
+def _forget_stdout() -> None:
+    """Send what is still buffered nowhere, or Python complains about it while it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _usage(error: typer.TyperException) -> str:
-    """Typer's message (with its "Did you mean") and where to read on; empty where the help was just printed."""
+    """Return Typer's message and where to read on; empty if the help was just printed."""
     message = error.format_message()
     context = getattr(error, "ctx", None)
     return f"{message} See {context.command_path} --help" if message and context is not None else message
@@ -112,12 +131,12 @@ def _usage(error: typer.TyperException) -> str:
 def _fail(message: str, code: int) -> NoReturn:
     if message:
         err_console.print("[bold red]error:[/]", end=" ", highlight=False)
-        err_console.print(" ".join(message.splitlines()), markup=False, highlight=False, soft_wrap=True)
+        err_console.print(printable(message).strip(), markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
 
 
 def _original(error: UserError) -> str:
-    """The message; a worker of torch's DataLoader wraps its traceback around it."""
+    """Return the message; a worker of torch's DataLoader wraps its traceback around it."""
     text = str(error)
     return text.rpartition("UserError: ")[2].strip() if text.startswith("Caught UserError in ") else text
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import typer
 
 from polyscale.commands.inputs import gather_inputs
-from polyscale.commands.output import note, print_json, progress, table
+from polyscale.commands.output import check_targets, csv_writer, note, print_json, progress, table
 from polyscale.data.naming import natural_key, plural, unique_names
 from polyscale.errors import UserError
 from polyscale.inference.predictor import Failure
@@ -146,7 +143,7 @@ def list_inputs(inputs: Sequence[str], options: PredictOptions) -> tuple[list[An
     from polyscale.data.images import IMAGE_SUFFIXES
 
     refused: list[UserError] = []
-    files = gather_inputs(inputs, IMAGE_SUFFIXES, recursive=options.recursive, refused=refused.append)
+    files = gather_inputs(inputs, IMAGE_SUFFIXES, recursive=options.recursive, refused=refused.append, noted=note)
     for error in refused:
         note(f"error: {error}")
         if options.as_json:
@@ -230,52 +227,3 @@ def _writer(options: PredictOptions) -> Iterator[Callable[[Result], None]]:
                 write(result.to_dict())
 
         yield emit
-
-
-def check_targets(targets: Iterable[Path], inputs: Iterable[Any] = ()) -> None:
-    """Refuse before the work what could not be written after it.
-
-    Raises:
-        UserError: a target is a folder, one of `inputs`, in a place that cannot be written, or below a file.
-    """
-    taken = {Path(file).resolve() for file in inputs if isinstance(file, str | Path)}
-    folders: set[Path] = set()
-    for target in targets:
-        if target.resolve() in taken:
-            raise UserError(f"{target}: is one of the inputs and would be overwritten; choose another place")
-        if target.is_dir():
-            raise UserError(f"{target}: is a folder; name a file", exit_code=2)
-        folders.add(target.absolute().parent)
-    for folder in folders:
-        check_folder(folder)
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written in. Raises UserError naming what is in the way."""
-    holder = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not holder.is_dir():
-        raise UserError(f"{folder}: cannot be written: {holder} is a file, not a folder", exit_code=2)
-    if not os.access(holder, os.W_OK | os.X_OK):
-        raise UserError(f"{folder}: cannot be written: no permission for {holder}", exit_code=2)
-
-
-@contextlib.contextmanager
-def csv_writer(target: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Give what appends one row to the CSV `target` ("-" is stdout); the keys of the first row are the header."""
-    with contextlib.ExitStack() as stack:
-        if target == "-":
-            file = sys.stdout
-        else:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(Path(target).open("w", newline="", encoding="utf-8", errors="surrogateescape"))
-        writer: csv.DictWriter[str] | None = None
-
-        def write(row: Mapping[str, Any]) -> None:
-            nonlocal writer
-            if writer is None:
-                writer = csv.DictWriter(file, list(row), lineterminator="\n")
-                writer.writeheader()
-            writer.writerow(dict(row))
-            file.flush()
-
-        yield write

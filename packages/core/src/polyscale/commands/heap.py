@@ -15,10 +15,11 @@ SWITCH = "POLYSCALE_KEEP_HEAP"
 
 
 def keep_heap() -> bool:
-    """Tells glibc's malloc to keep freed memory in the process; call it before the first large allocation.
+    """Tell glibc's malloc to keep freed memory in the process; call it before the first large allocation.
 
-    Returns whether it is active. It does nothing (False) outside Linux with glibc, where the environment says
-    POLYSCALE_KEEP_HEAP=0, and where the user already tunes malloc (MALLOC_..._ or GLIBC_TUNABLES).
+    Returns:
+        Whether it is active. It is not outside Linux with glibc, with POLYSCALE_KEEP_HEAP=0 in the environment, and
+        if the user already tunes malloc (MALLOC_..._ or GLIBC_TUNABLES).
     """
     if os.environ.get(SWITCH, "1") == "0" or not _is_glibc() or _is_tuned():
         return False

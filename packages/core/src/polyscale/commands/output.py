@@ -1,38 +1,58 @@
-"""Where text goes: data (tables, JSON) to stdout, notes and progress to stderr, both only from the main process."""
+"""Where text goes: data (tables, JSON, CSV) to stdout, notes and progress to stderr, only from the main process.
 
+Names of files reach a terminal in printable form only (see polyscale.errors.printable).
+"""
+
+import contextlib
+import csv
+import io
 import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from rich.console import Console
+
+from polyscale.errors import UserError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-console = Console()
-err_console = Console(stderr=True)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
+
+
+class _Console(Console):
+    """Console that leaves a closed pipe to polyscale.commands.application, as any other writer does."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+
+console = _Console()
+err_console = _Console(stderr=True)
 
 
 def is_main_process() -> bool:
-    """Whether this process talks to the user: it is rank 0 of `accelerate launch` or torchrun, or the only one."""
+    """Return whether this process talks to the user: rank 0 of `accelerate launch` or torchrun, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def note(text: str) -> None:
-    """One line for the user on stderr, from the main process only."""
+    """Print one line for the user on stderr, from the main process only."""
     if is_main_process():
-        err_console.print(text, markup=False, highlight=False, soft_wrap=True)
+        err_console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str | None = None, *, digits: int = 4) -> None:
-    """Prints one row per mapping on stdout, one column per key in order of first appearance; numbers align right.
+    """Print a table on stdout; nothing is cut off when stdout is a file.
 
-    Floats are shown with `digits` decimals, a missing or None cell as "-". Nothing is cut off when stdout is a file.
+    Args:
+        rows: one mapping per row; the columns are the keys in order of first appearance, numbers align right.
+        title: printed above.
+        digits: decimals of floats; a missing or None cell is "-".
     """
     from rich import box
     from rich.table import Table
@@ -41,14 +61,18 @@ def table(rows: Sequence[Mapping[str, Any]], title: str | None = None, *, digits
     if not is_main_process():
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    heading = Text(title, style="bold") if title else None
+    wide = console if console.is_terminal else _Console(width=10_000)
+
+    def shown(text: object) -> str:
+        return printable(str(text)).encode(wide.encoding, "backslashreplace").decode(wide.encoding)
+
+    heading = Text(shown(title), style="bold") if title else None
     drawn = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         numeric = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
-        drawn.add_column(Text(column), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        drawn.add_column(Text(shown(column)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in rows:
-        drawn.add_row(*(Text(_cell(row.get(column), digits)) for column in columns))
-    wide = console if console.is_terminal else Console(width=10_000)
+        drawn.add_row(*(Text(shown(_cell(row.get(column), digits))) for column in columns))
     wide.print(drawn)
 
 
@@ -59,7 +83,7 @@ def _cell(value: Any, digits: int) -> str:
 
 
 def print_json(document: Any) -> None:
-    """One compact JSON document on one line of stdout; NaN and infinities become null, paths become text."""
+    """Print a compact JSON document on one line of stdout; NaN and infinities become null, paths become text."""
     if is_main_process():
         sys.stdout.write(json.dumps(_jsonable(document), separators=(",", ":"), allow_nan=False) + "\n")
         sys.stdout.flush()
@@ -80,14 +104,14 @@ def _jsonable(value: Any) -> Any:
 
 
 class Bar:
-    """A running progress bar; `advance` counts, `text` shows something short behind it (the loss)."""
+    """A running progress bar."""
 
     def __init__(self, drawn: "Progress", task: "TaskID") -> None:
         self._drawn, self._task = drawn, task
 
     def advance(self, steps: float = 1, text: str | None = None) -> None:
-        """Counts `steps` more, and shows `text` behind the bar from now on."""
-        fields = {} if text is None else {"text": text}
+        """Count `steps` more, and show a short `text` (the loss) after the bar from now on."""
+        fields = {} if text is None else {"text": printable(text)}
         self._drawn.update(self._task, advance=steps, **fields)  # type: ignore[arg-type]
 
     def reach(self, done: int, total: int | None = None) -> None:
@@ -95,16 +119,20 @@ class Bar:
         self._drawn.update(self._task, completed=done, total=total)
 
     def restart(self, description: str, total: float | None = None) -> None:
-        """Begins a new count under another description (the next epoch) in the same line."""
-        self._drawn.reset(self._task, description=description, total=total)
+        """Begin a new count under another description (the next epoch) in the same line."""
+        self._drawn.reset(self._task, description=printable(description), total=total)
 
 
-@contextmanager
+@contextlib.contextmanager
 def progress(description: str, total: float | None = None, *, transient: bool = False) -> Iterator[Bar]:
-    """`with progress("train", total=90) as bar: bar.advance(text="loss 0.31")`: a progress bar on stderr.
+    """Show a progress bar on stderr: `with progress("train", total=90) as bar: bar.advance(text="loss 0.31")`.
 
-    Silent where stderr is no terminal and outside the main process. `total` None shows a moving bar without an end;
-    `transient` removes the bar afterwards.
+    Silent if stderr is no terminal and outside the main process.
+
+    Args:
+        description: shown before the bar.
+        total: number of steps; None shows a moving bar without an end.
+        transient: remove the bar afterwards.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -117,9 +145,86 @@ def progress(description: str, total: float | None = None, *, transient: bool = 
     )
     # stdout stays what it is: redirected, its data would end up on stderr
     drawn = Progress(*columns, console=err_console, transient=transient, redirect_stdout=False)
-    bar = Bar(drawn, drawn.add_task(description, total=total, text=""))
+    bar = Bar(drawn, drawn.add_task(printable(description), total=total, text=""))
     if err_console.is_terminal and is_main_process():
         with drawn:
             yield bar
     else:
         yield bar
+
+
+def check_targets(targets: Iterable[Path], inputs: Iterable[Any] = ()) -> None:
+    """Refuse before the work what could not be written after it.
+
+    Raises:
+        UserError: a target is a folder, one of `inputs`, in a place that cannot be written, or below a file.
+    """
+    taken = {Path(file).resolve() for file in inputs if isinstance(file, str | Path)}
+    folders: set[Path] = set()
+    for target in targets:
+        if target.resolve() in taken:
+            raise UserError(f"{target}: is one of the inputs and would be overwritten; choose another place")
+        if target.is_dir():
+            raise UserError(f"{target}: is a folder; name a file", exit_code=2)
+        if target.exists() and not os.access(target, os.W_OK):
+            raise UserError(f"{target}: cannot be written: no permission", exit_code=2)
+        folders.add(target.absolute().parent)
+    for folder in folders:
+        check_folder(folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written in. Raises UserError naming what is in the way."""
+    holder = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not holder.is_dir():
+        raise UserError(f"{folder}: cannot be written: {holder} is a file, not a folder", exit_code=2)
+    if not os.access(holder, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: cannot be written: no permission for {holder}", exit_code=2)
+
+
+@contextlib.contextmanager
+def csv_writer(target: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Give a function that appends one row to a CSV at once; the keys of the first row are the header.
+
+    Args:
+        target: a file, or "-" for stdout. Text that a spreadsheet would run gets an apostrophe in front.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        if target == "-":
+            file = _stdout_of_names()
+        else:
+            check_targets([Path(target)])
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(Path(target).open("w", newline="", encoding="utf-8", errors="surrogateescape"))
+        writer: csv.DictWriter[str] | None = None
+
+        def write(row: Mapping[str, Any]) -> None:
+            nonlocal writer
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                writer.writeheader()
+            clean = printable if file.isatty() else str
+            cells = {key: csv_cell(value) for key, value in row.items()}
+            writer.writerow({key: clean(cell) if isinstance(cell, str) else cell for key, cell in cells.items()})
+            file.flush()
+
+        yield write
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value as a CSV may hold it: text that a spreadsheet would run gets an apostrophe in front."""
+    if not isinstance(value, str | PurePath):
+        return value
+    text = str(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _stdout_of_names() -> TextIO:
+    """Return stdout, able to take any file name: as its bytes in UTF-8, spelt out in an encoding that lacks them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+    return sys.stdout

@@ -6,7 +6,7 @@ given stays None and does not take part in the merge. Only public Typer API is u
 
 import functools
 import inspect
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,7 +29,7 @@ def configured(
     presets: Mapping[str, Preset] = NO_PRESETS,
     default_preset: str | None = None,
     *,
-    sections: Container[str] | None = None,
+    sections: Iterable[str] | None = None,
 ) -> Callable[[Command], Command]:
     """Decorate `def train(config: Tree, <typer parameters>)`: a command with an option per value of the tree.
 
@@ -40,13 +40,18 @@ def configured(
         tree: the class of the settings; one parameter of the function is annotated with it.
         presets: the named starting points.
         default_preset: one of their names.
-        sections: top-level sections (or values) that the command uses; only they become options. All by default.
+        sections: sections ("model") and values ("loss.scale") that the command uses; only they become
+            options. All by default.
 
     Raises:
         TypeError: no parameter is annotated with the tree.
         UserError: the default preset is wrong.
     """
-    fields = [(key, field) for key, field in leaves(tree) if sections is None or key.partition(".")[0] in sections]
+    fields = [
+        (key, field)
+        for key, field in leaves(tree)
+        if sections is None or not {key, key.partition(".")[0]}.isdisjoint(sections)
+    ]
     shown = resolve(tree, presets=presets, default_preset=default_preset)
 
     def decorate(function: Command) -> Command:

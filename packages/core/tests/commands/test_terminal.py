@@ -135,7 +135,7 @@ def test_any_encoding_takes_any_name(kind: str, encoding: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
-@pytest.mark.parametrize("kind", ["table", "json", "csv"])
+@pytest.mark.parametrize("kind", ["json", "csv"])
 def test_a_reader_that_has_gone_ends_it_quietly(kind: str) -> None:
     command = [sys.executable, "-c", SCRIPT.replace("len(sys.argv) > 3", "True"), "rows", kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -6,13 +6,13 @@ its 982 rows carry no opinion and are left out. LIVE Challenge (Ghadiyaram and B
 100; the first seven rows showed observers what to do and are left out, as everybody does.
 """
 
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iqa.data.formats.files import file_in, pictures, subfolder
+from iqa.data.formats.matlab import read_matlab
 from iqa.data.listing import Entry, Listing, turned
 from polyscale.errors import UserError
 
@@ -28,8 +28,8 @@ def is_live(root: Path) -> bool:
 
 def list_live(root: Path, images: Path | None) -> Listing:
     scores, names = (_needed(root, name, "LIVE release 2") for name in ("dmos_realigned.mat", "refnames_all.mat"))
-    dmos, copies = _matrix(scores, "dmos_new").ravel(), _matrix(scores, "orgs").ravel()
-    references = [_word(item) for item in _matrix(names, "refnames_all").ravel()]
+    dmos, copies = _numbers(scores, "dmos_new"), _numbers(scores, "orgs")
+    references = _texts(names, "refnames_all")
     rows = [(folder, f"{folder}/img{number}.bmp") for folder, count in LIVE_FOLDERS for number in range(1, count + 1)]
     if not len(dmos) == len(copies) == len(references) == len(rows):
         given = f"{len(dmos)}, {len(copies)} and {len(references)}"
@@ -54,8 +54,8 @@ def is_live_challenge(root: Path) -> bool:
 def list_live_challenge(root: Path, images: Path | None) -> Listing:
     title = "LIVE Challenge"
     table, table_names = (_needed(root, f"Data/All{part}_release.mat", title) for part in ("MOS", "Images"))
-    scores = _matrix(table, "AllMOS_release").ravel()
-    names = [_word(item) for item in _matrix(table_names, "AllImages_release").ravel()]
+    scores = _numbers(table, "AllMOS_release")
+    names = _texts(table_names, "AllImages_release")
     if len(names) != len(scores):
         raise UserError(f"{table}: holds {len(scores)} scores for the {len(names)} names of {table_names.name}")
     names, scores = names[CHALLENGE_TRAINING:], scores[CHALLENGE_TRAINING:]
@@ -72,23 +72,19 @@ def _needed(root: Path, name: str, title: str) -> Path:
     return found
 
 
-def _matrix(path: Path, key: str) -> Any:
-    """One variable of a MATLAB file, as scipy gives it."""
-    from scipy.io.matlab import MatReadError, loadmat
-
-    broken = (OSError, ValueError, TypeError, EOFError, IndexError, NotImplementedError, zlib.error, MatReadError)
-    try:
-        values = loadmat(path)
-    except broken as error:
-        raise UserError(f"{path}: cannot be read as a MATLAB file: {error}") from error
-    if key not in values:
-        given = ", ".join(name for name in values if not name.startswith("__"))
-        raise UserError(f"{path}: has no variable {key}; it has {given or 'none'}")
-    return values[key]
+def _numbers(path: Path, key: str) -> NDArray[np.float64]:
+    values = read_matlab(path, key)
+    if not isinstance(values, np.ndarray) or not np.isfinite(values).all():
+        raise UserError(f"{path}: {key} is not an array of finite numbers")
+    return values.astype(np.float64)
 
 
-def _word(item: Any) -> str:
-    """The text of a MATLAB cell, which scipy wraps in arrays."""
-    while isinstance(item, np.ndarray):
-        item = item.flat[0] if item.size else ""
-    return str(item)
+def _texts(path: Path, key: str) -> list[str]:
+    values = read_matlab(path, key)
+    texts = [
+        value[0] if isinstance(value, list) and value else value
+        for value in (values if isinstance(values, list) else ())
+    ]
+    if not isinstance(values, list) or not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise UserError(f"{path}: {key} is not a list of names")
+    return texts

@@ -17,13 +17,12 @@ from PIL import Image
 from polyscale.commands.bodies import (
     Outputs,
     PredictOptions,
-    check_folder,
-    check_targets,
     finish_training,
     list_inputs,
     predict_images,
     show_assessment,
 )
+from polyscale.commands.output import check_folder, check_targets
 from polyscale.data.images import ImageSource, read_image
 from polyscale.errors import UserError
 from polyscale.evaluation import Assessment, Difference, compare

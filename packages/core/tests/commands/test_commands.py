@@ -169,7 +169,7 @@ def test_processes_end_as_promised() -> None:
         pipe.stdout.readline()
     pipe.stdout.close()  # as `demo many | head -3`
     assert pipe.stderr.read() == ""
-    assert pipe.wait() == 1
+    assert pipe.wait() == 141
     _, stderr = bug.communicate()
     assert bug.returncode == 1
     assert stderr.startswith("Traceback")

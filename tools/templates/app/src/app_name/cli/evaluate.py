@@ -20,7 +20,8 @@ def evaluate(
     from app_name.build import build_set
     from app_name.evaluation.assess import assess, write_report
     from app_name.model import Segmenter
-    from polyscale.commands.bodies import check_folder, show_assessment
+    from polyscale.commands.bodies import show_assessment
+    from polyscale.commands.output import check_folder
 
     if out is not None:
         check_folder(out)

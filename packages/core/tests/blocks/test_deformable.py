@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from polyscale.blocks._row_sum import sample_rows
+from polyscale.blocks._deformable_cpu import sample_rows
 from polyscale.blocks.deformable import (
     MultiScaleDeformableAttention,
     _sample_grids,

@@ -185,7 +185,7 @@ def test_diverged_predictions_are_an_error(name: str, bad: float) -> None:
     layer, targets = random_layer(3, 4), random_targets([1, 1, 2])
     with torch.no_grad():
         (layer["logits"] if name == "logits" else layer["pred_boxes"])[1, 2] = bad
-    with pytest.raises(ValueError, match=f"{name}: NaN or infinity given for image 1.*diverged"):
+    with pytest.raises(ValueError, match=f"{name} must be finite, got NaN or infinity for image 1.*diverged"):
         SetLoss()(layer, targets)
 
 
@@ -200,23 +200,23 @@ def bad_target(**changes: Tensor) -> list[dict[str, Tensor]]:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: SetLoss()({"logits": LAYER["logits"]}, GOOD), r"outputs: keys \['logits'\] given"),
-        (lambda: SetLoss()({**LAYER, "logits": torch.zeros(4, K)}, GOOD), r"logits: shape \(4, 5\) given"),
-        (lambda: SetLoss()({**LAYER, "pred_boxes": torch.zeros(2, 3, 4)}, GOOD), r"boxes: shape \(2, 3, 4\) given"),
-        (lambda: SetLoss()(LAYER, GOOD[:1]), "targets: 1 dicts given, 2 needed"),
-        (lambda: SetLoss()(LAYER, [{}, {}]), r"targets: keys \[\] of image 0 given"),
-        (lambda: SetLoss()(LAYER, bad_target(class_labels=torch.tensor([K]))), r"class_labels from 1 to 5.*\[0, 5\)"),
-        (lambda: SetLoss()(LAYER, bad_target(class_labels=torch.tensor([-1]))), "class_labels from -1 to 1"),
-        (lambda: SetLoss()(LAYER, bad_target(class_labels=torch.tensor([1.0]))), "torch.float32 of image 1 given"),
-        (lambda: SetLoss()(LAYER, bad_target(boxes=torch.zeros(2, 4))), r"boxes \(2, 4\) of image 1 given, \(1, 4\)"),
-        (lambda: SetLoss()(LAYER, bad_target(boxes=torch.full((1, 4), 99.0))), "boxes from 0.5 to 99.*fractions"),
-        (lambda: SetLoss()(LAYER, bad_target(boxes=torch.full((1, 4), np.nan))), "boxes from nan to nan"),
-        (lambda: SetLoss(groups=3)(LAYER, GOOD), "groups: 3 given, a divisor of the 4 queries"),
-        (lambda: SetLoss(groups=0), "groups: 0 given"),
-        (lambda: SetLoss(costs=SetTerms(0, 0, 0)), r"costs: \(0, 0, 0\) given"),
+        (lambda: SetLoss()({"logits": LAYER["logits"]}, GOOD), r"outputs must have .*, got \['logits'\]"),
+        (lambda: SetLoss()({**LAYER, "logits": torch.zeros(4, K)}, GOOD), r"logits must be .*, got \[4, 5\]"),
+        (lambda: SetLoss()({**LAYER, "pred_boxes": torch.zeros(2, 3, 4)}, GOOD), r"boxes must be .*, got \[2, 3, 4\]"),
+        (lambda: SetLoss()(LAYER, GOOD[:1]), "targets must be 2 dicts.*, got 1"),
+        (lambda: SetLoss()(LAYER, [{}, {}]), r"targets must have .*, got \[\] for image 0"),
+        (lambda: SetLoss()(LAYER, bad_target(class_labels=torch.tensor([K]))), r"class_labels in \[0, 5\).*got 1 to 5"),
+        (lambda: SetLoss()(LAYER, bad_target(class_labels=torch.tensor([-1]))), "got -1 to 1"),
+        (lambda: SetLoss()(LAYER, bad_target(class_labels=torch.tensor([1.0]))), "got .*torch.float32 for image 1"),
+        (lambda: SetLoss()(LAYER, bad_target(boxes=torch.zeros(2, 4))), r"boxes \[1, 4\].*, got \[2, 4\] for image 1"),
+        (lambda: SetLoss()(LAYER, bad_target(boxes=torch.full((1, 4), 99.0))), "fractions.*got 0.5 to 99"),
+        (lambda: SetLoss()(LAYER, bad_target(boxes=torch.full((1, 4), np.nan))), "got nan to nan"),
+        (lambda: SetLoss(groups=3)(LAYER, GOOD), "groups must be a divisor of the 4 queries.*, got 3"),
+        (lambda: SetLoss(groups=0), "groups must be .*, got 0"),
+        (lambda: SetLoss(costs=SetTerms(0, 0, 0)), r"costs must be .*, got \[0, 0, 0\]"),
         (
             lambda: SetLoss()({**LAYER, "auxiliary_outputs": [{k: v[:, :2] for k, v in LAYER.items()}]}, GOOD),
-            r"auxiliary_outputs: logits \(2, 2, 5\) given, \(2, 4, 5\)",
+            r"auxiliary_outputs must have logits \[2, 4, 5\].*, got \[2, 2, 5\]",
         ),
     ],
 )

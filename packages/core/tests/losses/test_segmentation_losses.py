@@ -106,7 +106,7 @@ def test_ambiguity_loss_keeps_float64_and_checks_its_shape() -> None:
     assert torch.autograd.gradcheck(uncertainty_aware_loss, logits)
     assert uncertainty_aware_loss(torch.zeros(1, 1, 2, 2, dtype=torch.bfloat16)).dtype == torch.float32
     for shape in ([3, 3], [2, 3, 3], [2, 3, 4, 4]):
-        with pytest.raises(ValueError, match=r"logits: needs the shape \[B, 1, H, W\], got"):
+        with pytest.raises(ValueError, match=r"logits must be \[B, 1, H, W\], got"):
             uncertainty_aware_loss(torch.zeros(shape))
 
 
@@ -131,13 +131,13 @@ def test_wrong_shapes_and_reductions_are_named(
     loss: Callable[..., torch.Tensor], pair: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     logits, target = pair
-    with pytest.raises(ValueError, match=r"logits, target: need the same shape"):
+    with pytest.raises(ValueError, match=r"logits and target must be the same"):
         loss(logits, target[:1])
-    with pytest.raises(ValueError, match=r"logits, target: need the same shape"):
+    with pytest.raises(ValueError, match=r"logits and target must be the same"):
         loss(logits[:, 0], target[:, 0])
-    with pytest.raises(ValueError, match="reduction: needs mean or none"):
+    with pytest.raises(ValueError, match="reduction must be 'mean' or 'none'"):
         loss(logits, target, reduction="sum")
-    with pytest.raises(ValueError, match="window: needs an odd number"):
+    with pytest.raises(ValueError, match="window must be an odd number"):
         structure_loss(logits, target, window=4)
 
 
@@ -161,7 +161,7 @@ def test_scale_aware_loss_skips_weight_zero_and_checks(pair: tuple[torch.Tensor,
     assert list(parts) == ["scale_1"]
     assert predictions[0].grad is None
     assert predictions[1].grad is not None
-    with pytest.raises(ValueError, match="needs one for each of the 2 scales, got 3"):
+    with pytest.raises(ValueError, match="predictions must be one for each of the 2 scales, got 3"):
         ScaleAwareLoss((0.0, 2.0))([*predictions, predictions[0]], target, bce_loss)
-    with pytest.raises(ValueError, match="scale_weights: needs weights >= 0"):
+    with pytest.raises(ValueError, match="scale_weights must be numbers >= 0"):
         ScaleAwareLoss((0.0, -1.0))

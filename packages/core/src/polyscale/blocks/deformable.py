@@ -2,8 +2,8 @@
 
 Equal to transformers' `DeformableDetrMultiscaleDeformableAttention`, values and gradients, with the same parameter
 names. What differs: the ring initialisation lives in the module and not in a parent's `_init_weights`; coordinates are
-never computed in less than float32; on the CPU an own kernel replaces grid_sample (see `_row_sum.py`). The seed's
-attention rounded its offsets, so they got no gradient; these do.
+never computed in less than float32; on the CPU a kernel of our own (`_deformable_cpu.py`) replaces grid_sample. The
+seed's attention rounded its offsets, so they got no gradient; these do.
 
     B batch, Q queries, C embed_dim, L levels, N pixels of all levels, H heads, D = C / H, P points
 """
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import SEQUENCE, check_count
-from polyscale.blocks._row_sum import SpatialShapes, sample_rows
+from polyscale.blocks._deformable_cpu import SpatialShapes, sample_rows
 
 # before torch 2.7 a compiled graph takes the exported path too
 _exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)

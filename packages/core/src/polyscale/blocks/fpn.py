@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_counts, check_features, check_map
-from polyscale.blocks._csp import ConvBNSiLU, CSPLayer, conv3x3
+from polyscale.blocks._layers import ConvBNSiLU, CSPLayer, conv3x3
 
 
 def _subsampled(x: Tensor) -> Tensor:

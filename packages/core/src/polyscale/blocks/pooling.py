@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_choice, check_count, check_counts, check_map
-from polyscale.blocks._conv import ConvNormAct
+from polyscale.blocks._layers import ConvNormAct
 
 POOL_TYPES = ("avg", "max")
 

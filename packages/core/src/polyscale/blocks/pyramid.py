@@ -9,7 +9,7 @@ networks, DDP and torch.compile.
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_map
-from polyscale.blocks._conv import ConvNormAct
+from polyscale.blocks._layers import ConvNormAct
 from polyscale.blocks._recall import Recall
 from polyscale.blocks.checkpointing import checkpointed
 from polyscale.blocks.transforms import resize

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_counts, check_map
-from polyscale.blocks._conv import ConvNormAct
+from polyscale.blocks._layers import ConvNormAct
 from polyscale.blocks._recall import Recall
 from polyscale.blocks.checkpointing import checkpointed
 from polyscale.blocks.transforms import resize

@@ -11,12 +11,12 @@ stays float64), also under autocast."""
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Reduction = Literal["none", "mean", "sum"]
+from polyscale.losses._common import Reduction, at_least_one, reduced, upcast
+
 Corners = Sequence[Tensor]  # x1, y1, x2, y2: whole coordinates compute faster than slices of [..., 4]
 
 
@@ -36,11 +36,11 @@ def focal_loss(
     Raises ValueError on shapes that differ and on values out of range.
     """
     if logits.shape != targets.shape:
-        raise ValueError(f"targets: shape {tuple(targets.shape)} given, {tuple(logits.shape)} as logits needed")
+        raise ValueError(f"targets must be {list(logits.shape)} like logits, got {list(targets.shape)}")
     if not (0 <= alpha <= 1 or alpha == -1):
-        raise ValueError(f"alpha: {alpha} given, a number in [0, 1] or -1 for no balance accepted")
+        raise ValueError(f"alpha must be a number in [0, 1] or -1 for no balance, got {alpha}")
     if gamma < 0:
-        raise ValueError(f"gamma: {gamma} given, a number >= 0 accepted")
+        raise ValueError(f"gamma must be a number >= 0, got {gamma}")
     logits = upcast(logits)
     targets = targets.to(logits.dtype)
     probability = logits.sigmoid()
@@ -64,7 +64,7 @@ def box_iou_loss(
     the area at or below which an overlap counts as undefined: IoU 0, no gradient. Raises ValueError on bad shapes.
     """
     if power < 1:  # below 1 the slope at IoU 0 is infinite
-        raise ValueError(f"power: {power} given, a number >= 1 accepted")
+        raise ValueError(f"power must be a number >= 1, got {power}")
     iou, _ = _iou_and_union(*_checked(boxes, targets), eps)
     return reduced(1 - (iou if power == 1 else iou**power), reduction)
 
@@ -107,7 +107,7 @@ def nwd_loss(boxes: Tensor, targets: Tensor, size: float = 12.8, reduction: Redu
     object size in the units of the boxes (12.8 px in the paper, that of AI-TOD).
     """
     if size <= 0:
-        raise ValueError(f"size: {size} given, a length > 0 in the units of the boxes accepted")
+        raise ValueError(f"size must be a length > 0 in the units of the boxes, got {size}")
     (x1, y1, x2, y2), (X1, Y1, X2, Y2) = _checked(boxes, targets)
     centre_x, centre_y = x1 + x2 - X1 - X2, y1 + y2 - Y1 - Y2  # twice the distance of the centres
     width, height = (x2 - x1) - (X2 - X1), (y2 - y1) - (Y2 - Y1)
@@ -122,7 +122,7 @@ def pairwise_giou(boxes: Tensor, targets: Tensor, eps: float = 1e-7) -> Tensor:
     """GIoU of every box [..., N, 4] with every target [..., T, 4] -> [..., N, T], in [-1, 1]; 0 for two empty boxes."""
     for name, given in (("boxes", boxes), ("targets", targets)):
         if given.ndim < 2 or given.shape[-1] != 4:
-            raise ValueError(f"{name}: shape {tuple(given.shape)} given, [..., number, 4] needed")
+            raise ValueError(f"{name} must be [..., number, 4], got {list(given.shape)}")
     return _giou(upcast(boxes).unsqueeze(-2).unbind(-1), upcast(targets).unsqueeze(-3).unbind(-1), eps)
 
 
@@ -137,32 +137,11 @@ def box_area(boxes: Tensor) -> Tensor:
     return _area(upcast(boxes).unbind(-1))  # 256 px x 256 px is already infinite in float16
 
 
-def upcast(x: Tensor) -> Tensor:
-    """float32, or float64 where that is what came: losses of half precision tensors are computed in float32."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def at_least_one(count: float | Tensor) -> float | Tensor:
-    """A count to divide by, raised to 1, so that no positives give a loss of 0 and not NaN."""
-    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
-
-
-def reduced(loss: Tensor, reduction: str) -> Tensor:
-    """`loss` as it is, its sum, or its mean, which for no elements is 0 with a graph and not NaN."""
-    if reduction == "none":
-        return loss
-    if reduction == "sum":
-        return loss.sum()
-    if reduction == "mean":
-        return loss.sum() / max(loss.numel(), 1)
-    raise ValueError(f"reduction: {reduction!r} given, 'none', 'mean' or 'sum' accepted")
-
-
 def _checked(boxes: Tensor, targets: Tensor) -> tuple[Corners, Corners]:
     if boxes.ndim < 1 or boxes.shape[-1] != 4:
-        raise ValueError(f"boxes: shape {tuple(boxes.shape)} given, [..., 4] as (x1, y1, x2, y2) needed")
+        raise ValueError(f"boxes must be [..., 4] as (x1, y1, x2, y2), got {list(boxes.shape)}")
     if targets.shape != boxes.shape:
-        raise ValueError(f"targets: shape {tuple(targets.shape)} given, {tuple(boxes.shape)} as boxes needed")
+        raise ValueError(f"targets must be {list(boxes.shape)} like boxes, got {list(targets.shape)}")
     return upcast(boxes).unbind(-1), upcast(targets).unbind(-1)
 
 

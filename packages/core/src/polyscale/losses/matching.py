@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from polyscale.losses.boxes import at_least_one, cxcywh_to_xyxy, focal_loss, giou_loss, pairwise_giou, upcast
+from polyscale.losses._common import at_least_one, upcast
+from polyscale.losses.boxes import cxcywh_to_xyxy, focal_loss, giou_loss, pairwise_giou
 
 Targets = Sequence[Mapping[str, Tensor]]
 Match = tuple[Tensor, Tensor]
@@ -74,9 +75,9 @@ class SetLoss(nn.Module):
         super().__init__()
         self.weights, self.costs = SetTerms(*weights), SetTerms(*costs)
         if min(self.costs) < 0 or max(self.costs) <= 0:
-            raise ValueError(f"costs: {tuple(self.costs)} given, numbers >= 0 and not all 0 accepted")
+            raise ValueError(f"costs must be numbers >= 0 and not all 0, got {list(self.costs)}")
         if groups < 1:
-            raise ValueError(f"groups: {groups} given, a number >= 1 accepted")
+            raise ValueError(f"groups must be a number >= 1, got {groups}")
         self.alpha, self.gamma, self.groups = alpha, gamma, groups
 
     def forward(
@@ -169,12 +170,12 @@ def _assign(cost_QT: Tensor, groups: int) -> tuple[Tensor, Tensor]:
 
 def _check_queries(logits: Tensor, boxes: Tensor, groups: int) -> None:
     if logits.ndim != 3:
-        raise ValueError(f"logits: shape {tuple(logits.shape)} given, [B, Q, K] needed")
+        raise ValueError(f"logits must be [B, Q, K], got {list(logits.shape)}")
     B, Q, _ = logits.shape
     if boxes.shape != (B, Q, 4):
-        raise ValueError(f"boxes: shape {tuple(boxes.shape)} given, {(B, Q, 4)} as the logits needed")
+        raise ValueError(f"boxes must be {[B, Q, 4]} like logits, got {list(boxes.shape)}")
     if groups < 1 or Q % groups:
-        raise ValueError(f"groups: {groups} given, a divisor of the {Q} queries needed")
+        raise ValueError(f"groups must be a divisor of the {Q} queries, got {groups}")
 
 
 def _checked_layers(outputs: Mapping[str, Any], groups: int) -> list[tuple[Tensor, Tensor]]:
@@ -182,12 +183,13 @@ def _checked_layers(outputs: Mapping[str, Any], groups: int) -> list[tuple[Tenso
     layers: list[tuple[Tensor, Tensor]] = []
     for layer in (outputs, *outputs.get("auxiliary_outputs", ())):
         if not {"logits", "pred_boxes"} <= set(layer):
-            raise ValueError(f"outputs: keys {sorted(layer)} given, 'logits' and 'pred_boxes' needed in every layer")
+            raise ValueError(f"outputs must have 'logits' and 'pred_boxes' in every layer, got {sorted(layer)}")
         logits, boxes = layer["logits"], layer["pred_boxes"]
         _check_queries(logits, boxes, groups)
         if layers and logits.shape != layers[0][0].shape:
             raise ValueError(
-                f"auxiliary_outputs: logits {tuple(logits.shape)} given, {tuple(layers[0][0].shape)} as the last needed"
+                f"auxiliary_outputs must have logits {list(layers[0][0].shape)} like the last layer, "
+                f"got {list(logits.shape)}"
             )
         layers.append((logits, boxes))
     return layers
@@ -197,19 +199,19 @@ def _checked_targets(targets: Targets, logits: Tensor) -> Targets:
     """The targets on the device of the logits."""
     B, _, K = logits.shape
     if len(targets) != B:
-        raise ValueError(f"targets: {len(targets)} dicts given, {B} needed, one for each image")
+        raise ValueError(f"targets must be {B} dicts, one for each image, got {len(targets)}")
     for image, target in enumerate(targets):
         if not {"class_labels", "boxes"} <= set(target):
-            raise ValueError(f"targets: keys {sorted(target)} of image {image} given, 'class_labels', 'boxes' needed")
+            raise ValueError(f"targets must have 'class_labels' and 'boxes', got {sorted(target)} for image {image}")
         labels, boxes = target["class_labels"], target["boxes"]
         if labels.ndim != 1 or labels.dtype != torch.int64:
             raise ValueError(
-                f"targets: class_labels {tuple(labels.shape)} of {labels.dtype} of image {image} given, [T] of "
-                "torch.int64 needed"
+                f"targets must have class_labels [T] of torch.int64, got {list(labels.shape)} of {labels.dtype} for "
+                f"image {image}"
             )
         if boxes.shape != (len(labels), 4):
             raise ValueError(
-                f"targets: boxes {tuple(boxes.shape)} of image {image} given, {(len(labels), 4)} as its labels needed"
+                f"targets must have boxes {[len(labels), 4]} like labels, got {list(boxes.shape)} for image {image}"
             )
     _check_values(torch.cat([t["class_labels"] for t in targets]), torch.cat([t["boxes"] for t in targets]), K)
     return [{name: target[name].to(logits.device) for name in ("class_labels", "boxes")} for target in targets]
@@ -221,12 +223,12 @@ def _check_values(labels: Tensor, boxes: Tensor, K: int) -> None:
     # A label out of range would end a CUDA process without a word about labels; pixels would train on nonsense.
     low, high = (int(value) for value in labels.aminmax())
     if low < 0 or high >= K:
-        raise ValueError(f"targets: class_labels from {low} to {high} given, [0, {K}) accepted with {K} logits")
+        raise ValueError(f"targets must have class_labels in [0, {K}) with {K} logits, got {low} to {high}")
     smallest, largest = (float(value) for value in boxes.aminmax())
     if not (smallest >= -1e-3 and largest <= 1 + 1e-3):
         raise ValueError(
-            f"targets: boxes from {smallest:.4g} to {largest:.4g} given, (centre x, centre y, width, height) as "
-            "fractions of the image in [0, 1] needed"
+            "targets must have boxes (centre x, centre y, width, height) as fractions of the image in [0, 1], got "
+            f"{smallest:.4g} to {largest:.4g}"
         )
 
 
@@ -236,6 +238,6 @@ def _check_finite(cost_BQT: Tensor, logits: Tensor, boxes: Tensor) -> None:
     image = int((~cost_BQT.isfinite()).flatten(1).any(dim=1).nonzero()[0])
     name = "logits" if not logits[image].isfinite().all() else "boxes"
     raise ValueError(
-        f"{name}: NaN or infinity given for image {image}, finite numbers needed; the training has diverged: "
+        f"{name} must be finite, got NaN or infinity for image {image}: the training has diverged, "
         "lower the learning rate or clip the gradient"
     )

@@ -14,7 +14,7 @@ losses are then 0 with zero gradient, so add them to a pointwise loss such as L1
 import torch
 from torch import Tensor
 
-from polyscale.losses.boxes import upcast
+from polyscale.losses._common import upcast
 
 
 def ranking_loss(
@@ -28,15 +28,15 @@ def ranking_loss(
     reference image). Without any pair the loss is 0. Raises ValueError on shapes that differ and negative margins.
     """
     if margin < 0:
-        raise ValueError(f"margin: {margin} given, a number >= 0 in units of the score accepted")
+        raise ValueError(f"margin must be a number >= 0 in units of the score, got {margin}")
     if min_gap < 0:
-        raise ValueError(f"min_gap: {min_gap} given, a number >= 0 in units of the score accepted")
+        raise ValueError(f"min_gap must be a number >= 0 in units of the score, got {min_gap}")
     scores, targets = _flat(scores, targets)
     gap = targets[:, None] - targets[None, :]
     counted = gap.abs() > min_gap
     if groups is not None:
         if groups.numel() != scores.numel():
-            raise ValueError(f"groups: {groups.numel()} values given, {scores.numel()} as scores needed")
+            raise ValueError(f"groups must be {scores.numel()} values like scores, got {groups.numel()}")
         counted = counted & (groups.reshape(-1, 1) == groups.reshape(1, -1))
     hinge = (margin - (scores[:, None] - scores[None, :]) * gap.sign()).clamp(min=0)
     return (hinge * counted).sum() / counted.sum().clamp(min=1)
@@ -51,9 +51,9 @@ def norm_in_norm_loss(scores: Tensor, targets: Tensor, p: float = 1.0, q: float 
     at most `eps` of their norm: equal scores are then divided by the norm of the targets.
     """
     if p < 1:
-        raise ValueError(f"p: {p} given, a number >= 1 accepted")
+        raise ValueError(f"p must be a number >= 1, got {p}")
     if q < 1:
-        raise ValueError(f"q: {q} given, a number >= 1 accepted")
+        raise ValueError(f"q must be a number >= 1, got {q}")
     scores, targets = _flat(scores, targets)
     centred_targets, targets_norm, targets_equal = _centred(targets, q, eps)
     centred_scores, scores_norm, scores_equal = _centred(scores, q, eps)
@@ -66,10 +66,10 @@ def norm_in_norm_loss(scores: Tensor, targets: Tensor, p: float = 1.0, q: float 
 
 def _flat(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if scores.ndim not in (1, 2) or (scores.ndim == 2 and scores.shape[1] != 1):
-        raise ValueError(f"scores: shape {tuple(scores.shape)} given, [N] or [N, 1] needed")
+        raise ValueError(f"scores must be [N] or [N, 1], got {list(scores.shape)}")
     if targets.shape != scores.shape:
         # [N] against [N, 1] would broadcast to [N, N] and train on nonsense.
-        raise ValueError(f"targets: shape {tuple(targets.shape)} given, {tuple(scores.shape)} as scores needed")
+        raise ValueError(f"targets must be {list(scores.shape)} like scores, got {list(targets.shape)}")
     scores = upcast(scores)
     return scores.reshape(-1), targets.detach().to(scores.dtype).reshape(-1)
 

@@ -17,7 +17,7 @@ class ScaleAwareLoss(nn.Module):
     def __init__(self, scale_weights: Sequence[float] = (0.5, 1.0, 0.5)) -> None:
         super().__init__()
         if not scale_weights or min(scale_weights) < 0 or max(scale_weights) <= 0:
-            raise ValueError(f"scale_weights: needs weights >= 0, one of them above 0, got {list(scale_weights)}")
+            raise ValueError(f"scale_weights must be numbers >= 0, one of them above 0, got {list(scale_weights)}")
         self.scale_weights = tuple(float(w) for w in scale_weights)
 
     def forward(
@@ -25,7 +25,7 @@ class ScaleAwareLoss(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if len(predictions) != len(self.scale_weights):
             raise ValueError(
-                f"predictions: needs one for each of the {len(self.scale_weights)} scales, got {len(predictions)}"
+                f"predictions must be one for each of the {len(self.scale_weights)} scales, got {len(predictions)}"
             )
         total = targets.new_zeros(())
         parts: dict[str, Tensor] = {}

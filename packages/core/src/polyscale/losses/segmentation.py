@@ -9,9 +9,10 @@ value per image, [B]).
 import math
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from polyscale.losses._common import upcast
 
 Reduction = Literal["mean", "none"]
 
@@ -50,7 +51,7 @@ def structure_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean"
     """
     logits, target = _checked(logits, target)
     if window < 1 or window % 2 == 0:
-        raise ValueError(f"window: needs an odd number of pixels, got {window}")
+        raise ValueError(f"window must be an odd number of pixels, got {window}")
     weight = 1 + 5 * (_box_mean(target, window) - target).abs()
     bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     weighted_bce = (weight * bce).sum((1, 2, 3)) / weight.sum((1, 2, 3))
@@ -65,8 +66,8 @@ def uncertainty_aware_loss(logits: Tensor, reduction: Reduction = "mean") -> Ten
     It knows no target: multiply it by `ual_weight`, which lets it grow once the map has formed.
     """
     if logits.ndim != 4 or logits.shape[1] != 1:
-        raise ValueError(f"logits: needs the shape [B, 1, H, W], got {list(logits.shape)}")
-    p = _wide(logits).sigmoid()
+        raise ValueError(f"logits must be [B, 1, H, W], got {list(logits.shape)}")
+    p = upcast(logits).sigmoid()
     return _reduced((1 - (2 * p - 1).square()).mean((1, 2, 3)), reduction)
 
 
@@ -92,13 +93,9 @@ def _box_mean(x: Tensor, window: int) -> Tensor:
 def _checked(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if logits.ndim != 4 or logits.shape[1] != 1 or logits.shape != target.shape:
         given = f"{list(logits.shape)} and {list(target.shape)}"
-        raise ValueError(f"logits, target: need the same shape [B, 1, H, W], got {given}")
-    logits = _wide(logits)
+        raise ValueError(f"logits and target must be the same [B, 1, H, W], got {given}")
+    logits = upcast(logits)
     return logits, target.to(logits.dtype)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _reduced(per_image: Tensor, reduction: str) -> Tensor:
@@ -106,4 +103,4 @@ def _reduced(per_image: Tensor, reduction: str) -> Tensor:
         return per_image.mean()
     if reduction == "none":
         return per_image
-    raise ValueError(f"reduction: needs mean or none, got {reduction}")
+    raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}")

@@ -16,7 +16,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from polyscale.losses.boxes import Reduction, box_area, box_iou_loss, reduced, upcast
+from polyscale.losses._common import Reduction, reduced, upcast
+from polyscale.losses.boxes import box_area, box_iou_loss
 
 Variant = Literal["normalised", "seed"]
 Curve = Literal["exponential", "step", "linear"]
@@ -73,15 +74,15 @@ def size_aware_iou_loss(
 
 def _check(areas: Tensor, max_weight: float, variant: str, curve: str, limits: tuple[float, float]) -> None:
     if areas.ndim != 1:
-        raise ValueError(f"areas: shape {tuple(areas.shape)} given, [N] in px^2 needed")
+        raise ValueError(f"areas must be [N] in px^2, got {list(areas.shape)}")
     if max_weight < 1:
-        raise ValueError(f"max_weight: {max_weight} given, a number >= 1 accepted")
+        raise ValueError(f"max_weight must be a number >= 1, got {max_weight}")
     if variant not in get_args(Variant):
-        raise ValueError(f"variant: {variant!r} given, one of {', '.join(get_args(Variant))} accepted")
+        raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, got {variant!r}")
     if curve not in get_args(Curve):
-        raise ValueError(f"curve: {curve!r} given, one of {', '.join(get_args(Curve))} accepted")
+        raise ValueError(f"curve must be one of {', '.join(get_args(Curve))}, got {curve!r}")
     small_area, medium_area = limits
     if not 0 < small_area <= medium_area:
         raise ValueError(
-            f"small_area, medium_area: {small_area}, {medium_area} given, 0 < small_area <= medium_area in px^2 needed"
+            f"small_area and medium_area must be 0 < small_area <= medium_area in px^2, got {small_area}, {medium_area}"
         )

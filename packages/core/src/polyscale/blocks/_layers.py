@@ -1,13 +1,36 @@
-"""The convolution units of the YOLOX family (Ge et al. 2021): ConvBNSiLU, its depthwise form, and the CSP layer.
+"""Convolution, batch norm and activation: the units that the blocks are made of.
 
-The inner names (conv, bn, conv1, conv2, conv3, m, dconv, pconv) are those of YOLOX and RVT, whose checkpoints then need
-a map of the outer names only. What differs: batch norm also trains on a single value per channel.
+ConvBNSiLU, its depthwise form and the CSP layer are those of the YOLOX family (Ge et al. 2021). Their inner names
+(conv, bn, conv1, conv2, conv3, m, dconv, pconv) are those of YOLOX and RVT, whose checkpoints then need a map of the
+outer names only. What differs: batch norm also trains on a single value per channel.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks._conv import BatchNorm2d
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d that also trains on a single value per channel (batch 1 and a map of one pixel).
+
+    torch raises there, for a single value has no variance; this one takes the running estimates, as in eval mode.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
+class ConvNormAct(nn.Sequential):
+    """[B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]: conv without bias, batch norm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False),
+            BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
 
 
 class ConvBNSiLU(nn.Module):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from polyscale.settings import Preset, Settings
+from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TrainSettings
 
 Layout = Literal["auto", "pairs", "cod10k", "camo", "nc4k", "chameleon", "bundle", "test"]
@@ -14,11 +14,11 @@ MOST_VALIDATION = 0.8  # val_fraction stays below it: where a test split is draw
 class DataSettings(Settings):
     """Which images to learn from and how to vary them."""
 
-    path: str = "synthetic"
+    path: DiskPath = "synthetic"
     """Folder of a data set; synthetic is the embedded, generated one."""
     layout: Layout = "auto"
     """Layout of that folder; auto tells it from the folder's names, test puts every image in the test split."""
-    masks: str | None = None
+    masks: OptionalDiskPath = None
     """Folder of the masks where data.path is a plain folder of images (layout auto, pairs or test)."""
     mask_rule: str = "auto"
     """How masks are read: auto (refuses what has no single reading), nonzero, above_128, alpha, or label=N."""
@@ -49,7 +49,7 @@ class ModelSettings(Settings):
     """Any hierarchical timm model: pvt_v2_b0 ... pvt_v2_b5, convnext_*, resnet*, swin_*, mobilenetv4_*, ..."""
     pretrained: bool = False
     """Start from timm's weights, fetched from the hub."""
-    weights: str | None = None
+    weights: OptionalDiskPath = None
     """Start from a trained model of the same settings: a run's folder, a hub id, or a shipped name (nano)."""
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Input scales, coarse to fine; 1.0 alone is the single-scale model."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from polyscale.settings import Preset, Settings
+from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TrainSettings
 
 Layout = Literal[
@@ -15,11 +15,11 @@ Layout = Literal[
 class DataSettings(Settings):
     """Which images and opinions to learn from, and how to show them."""
 
-    path: str = "synthetic"
+    path: DiskPath = "synthetic"
     """Folder of a data set or csv of paths and scores; synthetic is the embedded, generated one."""
     layout: Layout = "auto"
     """Layout of that folder; auto tells it from the folder's names."""
-    images: str | None = None
+    images: OptionalDiskPath = None
     """Folder of the images where it is not the usual one."""
     scale: tuple[float, float] | None = None
     """Lowest and highest possible score of a csv; none: the first that fits of 0-1, 1-5, 0-5, 1-10, 0-10, 0-100."""
@@ -39,7 +39,7 @@ class DataSettings(Settings):
     """Well-liked training images to show untouched and under one distortion at five levels (loss.chains)."""
     chain_batch: int = Field(2, ge=1)
     """Chains of six images in a training step, beside train.batch_size images."""
-    cross: str | None = None
+    cross: OptionalDiskPath = None
     """Another data set that is scored after every validation, never chosen by."""
     cross_split: Literal["all", "test"] = "all"
     """How much of that data set."""
@@ -54,7 +54,7 @@ class ModelSettings(Settings):
     """Any hierarchical timm model: swin_{tiny,small,base}_patch4_window7_224, convnext_*, resnet*, regnet*, ..."""
     pretrained: bool = False
     """Start from timm's weights, fetched from the hub."""
-    weights: str | None = None
+    weights: OptionalDiskPath = None
     """Start from a trained model of the same settings: a run's folder, a hub id, or a shipped name (nano)."""
     multiscale: bool = True
     """Write the judging network from all four stages; else from the last alone."""

@@ -1,33 +1,62 @@
 """The settings of a run, as its folder records them."""
 
-import datetime
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from polyscale.errors import UserError
-from polyscale.settings.tree import Preset, Tree, resolve
+from polyscale.settings.tree import Preset, Settings, Tree, resolve
+from polyscale.settings.writing import to_yaml
 
+Section = TypeVar("Section", bound=Settings)
 SPLIT_FILE = "split.json"  # the splits of a run, in its folder
 
 
+@dataclass(frozen=True)
+class OnDisk:
+    """Marks a setting that names a file or folder, so that a run records where it is: `Annotated[str, OnDisk()]`.
+
+    What does not exist on disk (a hub id) and the `words` that mean something else are recorded as they are.
+    """
+
+    words: tuple[str, ...] = ()
+
+
+DiskPath = Annotated[str, OnDisk(words=("synthetic",))]
+OptionalDiskPath = Annotated[str | None, OnDisk(words=("synthetic",))]
+
+
+def record(config: Settings) -> str:
+    """Return the text of a run's config.yaml: its paths are absolute, so that the run works from any folder."""
+    return to_yaml(_absolute(config))
+
 def run_config(model: str | Path) -> Path | None:
-    """The config.yaml of the run that `model` is the folder of (or of its best/), if it is one."""
+    """Return the config.yaml of the run whose folder, saved model or checkpoint `model` is, or None if it is none."""
     folder = Path(model).resolve()
-    run = folder.parent if folder.name == "best" else folder
-    return run / "config.yaml" if folder.is_dir() and (run / "config.yaml").is_file() else None
+    if not folder.is_dir():
+        return None
+    runs = (run for run in (folder, *folder.parents[:2]) if (run / "config.yaml").is_file())
+    return next((run / "config.yaml" for run in runs if run == folder or _is_run(run)), None)
 
 
 def begin_run(
     config: Tree, out: Path | None, resume: Path | None, *, presets: Mapping[str, Preset], default_preset: str | None
-) -> tuple[Tree, Path]:
-    """The settings and the folder of a run that was asked for: `config` and `out` (runs/DATE-TIME where that is None),
-    or, to go on with the run in the folder `resume`, its own.
+) -> tuple[Tree, Path | None]:
+    """Return the settings and the folder of the run that was asked for.
 
-    Raises UserError where settings or another folder were given beside `resume` (exit code 2), and where no run is.
+    Args:
+        config: The settings that were given.
+        out: The folder that was given; None lets `Run` make a new runs/DATE-TIME.
+        resume: The folder of a run to go on with, by its own settings.
+        presets: The app's presets.
+        default_preset: Its default one.
+
+    Raises:
+        UserError: Settings or another folder were given next to `resume` (exit code 2), or no run is there.
     """
     if resume is None:
-        return config, out or Path("runs") / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        return config, out
     if config != resolve(type(config), presets=presets, default_preset=default_preset) or out not in (None, resume):
         wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
         raise UserError(wrong, exit_code=2)
@@ -37,20 +66,29 @@ def begin_run(
 
 
 def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, Any]) -> Tree:
-    """The tree in which `model` is to meet the data set that `data` (keys of the tree's `data`) asks for.
+    """Return the settings for evaluating `model` on the data set described by `data`.
 
-    That of the run whose folder `model` is, where `data` names no path or the run's own: its data are then split as
-    the run split them, so that what it learnt from stays in train. Else the defaults. None in `data` is not given.
+    Those of the run whose folder `model` is, where `data` names no path or the run's own: its data are then split as
+    the run split them, so that what it learnt from stays in train. Else the defaults.
+
+    Args:
+        tree: The class of the settings.
+        model: A folder, a name or None.
+        data: Keys of the tree's `data`; None is not given.
     """
     overrides = {f"data.{key}": value for key, value in data.items() if value is not None}
     file = None if model is None else run_config(model)
     if file is not None and data.get("path") is not None:
         own: Any = resolve(tree, file=file)
-        file = file if _same(own.data.path, data["path"]) else None
+        file = file if _is_same(own.data.path, data["path"]) else None
     return resolve(tree, file=file, overrides=overrides)
 
 
-def _same(first: str | Path, second: str | Path) -> bool:
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("log.jsonl", "checkpoints", "best"))
+
+
+def _is_same(first: str | Path, second: str | Path) -> bool:
     return Path(first).resolve() == Path(second).resolve()
 
 
@@ -64,7 +102,19 @@ def recorded_splits(tree: type[Tree], model: str | Path, data: Mapping[str, Any]
     if file is None or any(data.get(key) is not None for key in changing):
         return None
     own: Any = resolve(tree, file=file)
-    if data.get("path") is not None and not _same(own.data.path, data["path"]):
+    if data.get("path") is not None and not _is_same(own.data.path, data["path"]):
         return None
     path = file.parent / SPLIT_FILE
     return path if path.is_file() else None
+
+
+def _absolute(section: Section) -> Section:
+    changes: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        mark = next((item for item in field.metadata if isinstance(item, OnDisk)), None)
+        if isinstance(value, Settings):
+            changes[name] = _absolute(value)
+        elif mark is not None and value and value not in mark.words and Path(value).exists():
+            changes[name] = str(Path(value).absolute())
+    return section.model_copy(update=changes)

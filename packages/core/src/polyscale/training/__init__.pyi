@@ -1,6 +1,9 @@
 from .journal import read_journal as read_journal
+from .loader import Loader as Loader
+from .loader import Shuffled as Shuffled
+from .loader import Streams as Streams
 from .options import TrainSettings as TrainSettings
 from .run import Run as Run
 from .schedule import lr_factor as lr_factor
 from .schedule import param_groups as param_groups
-from .state import NonFiniteLossError as NonFiniteLossError
+from .update import NonFiniteLossError as NonFiniteLossError

@@ -1,4 +1,4 @@
-"""The settings that every training loop of the house shares: the section `train` of an app's configuration."""
+"""The settings that every training loop shares: the section `train` of an app's configuration."""
 
 from typing import Literal
 
@@ -11,7 +11,9 @@ class TrainSettings(Settings):
     """How to train: length, optimizer, precision, checkpoints and logging."""
 
     epochs: int = Field(30, ge=1)
-    """Passes over the training set."""
+    """Passes over the training set, or multiples of steps_per_epoch."""
+    steps_per_epoch: int | None = Field(None, ge=1)
+    """Optimizer steps that make an epoch, to count a training in steps; none: one pass over the training set."""
     max_steps: int | None = Field(None, ge=1)
     """Stop after this many optimizer steps, for a dry run."""
     batch_size: int = Field(8, ge=1)

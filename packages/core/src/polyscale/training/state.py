@@ -1,16 +1,16 @@
 """What a loop must remember besides weights and optimizer: where it is, its best result, and the averaged weights."""
 
+import copy
+import math
 import signal
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-
-from polyscale.errors import UserError
 
 
 @dataclass
@@ -26,30 +26,51 @@ class Progress:
     seconds: float = 0.0  # training time of all sessions of this run
     journal: int = 0  # bytes of log.jsonl that belong to this position
 
-    def state_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for key, value in state.items():
-            setattr(self, key, value)
-
-
-class NonFiniteLossError(UserError):
-    """The loss or its gradient became NaN or infinite."""
-
-
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of weights and buffers, with the warm-up min(decay, (1 + n) / (10 + n)) so that short
-    runs do not average in the random start; integer buffers are copied."""
-
-    def update(averages: Sequence[Tensor], current: Sequence[Tensor], n: Tensor | int) -> None:
-        d = min(decay, (1 + int(n)) / (10 + int(n)))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(list(averages), list(current), 1 - d)
+    def update_best(self, value: float, higher_is_better: bool) -> bool:
+        """Take the result of this epoch's validation and return whether it is the best so far."""
+        improved = math.isfinite(value) and (
+            self.best is None or (value > self.best if higher_is_better else value < self.best)
+        )
+        if improved:
+            self.best, self.stale = value, 0
         else:
-            torch._foreach_copy_(list(averages), list(current))
+            self.stale += 1
+        if improved or self.best is None:
+            self.best_epoch = self.epoch
+        return improved
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+class Average:
+    """Exponential moving average of a model's trainable parameters and buffers; frozen parameters are shared with it.
+
+    Warms up by min(decay, (1 + n) / (10 + n)) at update n, so that short runs do not average in the random start; the
+    first update and integer buffers are copied.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        shared: dict[int, Any] = {id(p): p for p in model.parameters() if not p.requires_grad}
+        self.module = copy.deepcopy(model, shared).requires_grad_(False)
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards `model`."""
+        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 1.0
+        groups: dict[bool, list[tuple[Tensor, Tensor]]] = {True: [], False: []}
+        for pair in zip(_tensors(self.module), _tensors(model), strict=True):
+            if pair[0] is not pair[1]:
+                groups[pair[0].is_floating_point() and share < 1].append(pair)
+        for averaged, pairs in groups.items():
+            if pairs and averaged:
+                torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], share)
+            elif pairs:
+                torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
+        self.updates += 1
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
 
 
 class Signals:
@@ -77,3 +98,16 @@ class Signals:
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Keep SIGTERM and SIGINT waiting inside; processes that are started inside never get them (not on Windows)."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

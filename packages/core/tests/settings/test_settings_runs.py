@@ -1,18 +1,29 @@
 """A finished run's own settings: found by its folder, taken for its own data, left aside for other data."""
 
-import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from polyscale.errors import UserError
-from polyscale.settings import Settings, begin_run, resolve, resolve_for, run_config, to_yaml
+from polyscale.settings import (
+    DiskPath,
+    OptionalDiskPath,
+    Settings,
+    begin_run,
+    read_yaml,
+    record,
+    resolve,
+    resolve_for,
+    run_config,
+    to_yaml,
+)
 
 
 class Data(Settings):
-    path: str = "synthetic"
+    path: DiskPath = "synthetic"
     val_fraction: float = 0.15
-    masks: str | None = None
+    masks: OptionalDiskPath = None
 
 
 class Config(Settings):
@@ -28,10 +39,38 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_run_is_found_by_its_folder_or_its_weights(run: Path) -> None:
-    assert run_config(run) == run_config(run / "best") == run / "config.yaml"
+def test_a_run_is_found_by_its_folder_its_saved_models_and_its_checkpoints(run: Path) -> None:
+    (run / "checkpoints/step-00000004").mkdir(parents=True)
+    for place in (run, run / "best", run / "last", run / "checkpoints", run / "checkpoints/step-00000004"):
+        place.mkdir(exist_ok=True)
+        assert run_config(place) == run / "config.yaml"
     assert run_config(run.parent) is None
     assert run_config("nano") is None
+
+
+def test_a_config_file_of_something_else_makes_no_run(tmp_path: Path) -> None:
+    (tmp_path / "models/mine").mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text("data: {path: mine}\n")
+    assert run_config(tmp_path / "models/mine") is None
+    assert run_config(tmp_path / "models") is None
+
+
+def test_paths_are_recorded_absolute_and_words_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "synthetic", "masks"):
+        Path(name).mkdir()
+
+    def recorded(**data: Any) -> dict[str, Any]:
+        (tmp_path / "c.yaml").write_text(record(Config(data=Data(**data))))
+        values: dict[str, Any] = read_yaml(tmp_path / "c.yaml")["data"]
+        return values
+
+    both = recorded(path="photos", masks="masks")
+    assert (both["path"], both["masks"]) == (str(tmp_path / "photos"), str(tmp_path / "masks"))
+    assert recorded(path="synthetic")["path"] == "synthetic"  # the embedded set, whatever folder is here
+    assert recorded(path="owner/name")["path"] == "owner/name"  # not on disk: a hub id
+    assert recorded()["masks"] is None
+    assert resolve(Config, overrides={"data.path": "010"}).data.path == "010"  # still text on the command line
 
 
 def test_its_own_data_are_split_as_it_split_them(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,10 +87,10 @@ def test_other_data_take_the_defaults(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_begins_in_a_folder_of_its_own_or_goes_on_by_its_own_settings(run: Path) -> None:
-    known: dict = {"presets": {}, "default_preset": None}
+    known: dict[str, Any] = {"presets": {}, "default_preset": None}
     config, out = begin_run(Config(), None, None, **known)
     assert config == Config()
-    assert re.fullmatch(r"runs/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", out.as_posix())
+    assert out is None  # Run makes a new one in runs/
     assert begin_run(Config(), run, None, **known) == (Config(), run)
     config, out = begin_run(Config(), None, run, **known)
     assert (config.data.val_fraction, out) == (0.1, run)

@@ -31,6 +31,7 @@ def record(config: Settings) -> str:
     """Return the text of a run's config.yaml: its paths are absolute, so that the run works from any folder."""
     return to_yaml(_absolute(config))
 
+
 def run_config(model: str | Path) -> Path | None:
     """Return the config.yaml of the run whose folder, saved model or checkpoint `model` is, or None if it is none."""
     folder = Path(model).resolve()

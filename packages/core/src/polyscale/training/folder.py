@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from polyscale.training.options import TrainSettings
 FORMAT = 2  # of the checkpoints; 1 was pickled
 STATE = "state.json"
 # settings that may change between two sessions of a run, because what it ends with does not depend on them
-FREE = {f"train.{key}" for key in ("max_steps", "workers", "save_minutes", "keep", "tracker")}
+FREE = {"polyscale", *(f"train.{key}" for key in ("max_steps", "workers", "save_minutes", "keep", "tracker"))}
 
 
 class RunFolder:
@@ -109,6 +110,7 @@ class RunFolder:
             together(self.accelerator, lambda: write(temporary))
             together(self.accelerator, finish, main_only=True)
         except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)  # half a checkpoint takes room
             raise self.explain(error) from error
 
     def save_model(self, name: str, write: Callable[[Path], None]) -> None:

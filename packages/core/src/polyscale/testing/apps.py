@@ -181,7 +181,6 @@ class AppContract:
         best = _json(call(self.app, "eval", trained.out / "best", "--json"))
         assert best["model"] == want["model"]
 
-    @pytest.mark.xfail(reason="the run of RUN/last is not found yet", strict=False)
     def test_eval_of_last_uses_the_data_of_its_run(self, trained: Trained) -> None:
         last = _json(call(self.app, "eval", trained.out / "last", "--json"))
         assert last["baselines"] == _metrics(trained.out)["baselines"]

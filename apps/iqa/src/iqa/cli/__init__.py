@@ -37,7 +37,7 @@ def train(
 
     config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     # before the training, so that what is missing or odd is said while it costs nothing
-    recorded = out / SPLIT_FILE if resume is not None and (out / SPLIT_FILE).is_file() else None
+    recorded = resume / SPLIT_FILE if resume is not None and (resume / SPLIT_FILE).is_file() else None
     train_set, test_set = (
         build_set(config.data, split, config.model.image_size, recorded=recorded) for split in ("train", "test")
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from polyscale.data.listing import is_hidden, passed_over_note, walk_images
 from polyscale.data.naming import natural_key
 from polyscale.errors import UserError
 
@@ -119,6 +118,8 @@ def _lines(content: bytes) -> list[str]:
 def _expand(
     path: str, suffixes: tuple[str, ...], recursive: bool, noted: Callable[[str], None] | None
 ) -> list[Path | bytes]:
+    from polyscale.data.listing import passed_over_note, walk_images  # with PIL, which --help does without
+
     kinds = ", ".join(sorted(suffixes))
     if not path:
         raise UserError("an empty path was given")
@@ -142,6 +143,8 @@ def _expand(
 
 def _matches(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
     """Return the files that match, folder by folder; with ** each real file once, as links may lead in circles."""
+    from polyscale.data.listing import is_hidden
+
     named = set(Path(pattern).parts)
     found: dict[str, Path] = {}
     for match in map(Path, glob.iglob(pattern, recursive=True)):  # noqa: PTH207  Path.glob refuses absolute patterns

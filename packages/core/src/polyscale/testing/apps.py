@@ -280,6 +280,15 @@ class AppContract:
         assert all(row["images"] > 0 for row in splits)
         assert _json(call(self.app, "info", "--json"))
 
+    def test_config_prints_settings_that_can_be_used(self, tmp_path: Path) -> None:
+        printed = call(self.app, "config", "--preset", "nano", "--train.epochs", "7")
+        assert printed.returncode == 0, printed.stderr
+        (tmp_path / "c.yaml").write_text(printed.stdout, encoding="utf-8")
+        again = call(self.app, "config", "-c", tmp_path / "c.yaml")
+        assert again.stdout == printed.stdout
+        assert "epochs: 7" in printed.stdout
+        assert _json(call(self.app, "config", "--schema"))["properties"].keys() >= {"data", "model", "train"}
+
     def test_wrong_settings_are_one_line(self, tmp_path: Path) -> None:
         one_line(call(self.app, "train", "--train.lr", "-1"), 2, "train.lr", "greater than 0")
         one_line(call(self.app, "train", "--train.lrr", "1"), 2, "--train.lr")

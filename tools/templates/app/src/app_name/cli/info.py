@@ -6,7 +6,7 @@ from polyscale.commands.types import AsJson
 from polyscale.settings import configured
 
 
-@configured(Config, PRESETS, "nano")
+@configured(Config, PRESETS, "nano", sections=("model",))
 def info(config: Config, as_json: AsJson = False) -> None:
     """Show what a configuration costs: parameters and multiply-adds of one image."""
     import torch

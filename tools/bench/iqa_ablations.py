@@ -24,7 +24,7 @@ from timm.models import register_model
 from timm.models.swin_transformer import swin_tiny_patch4_window7_224
 from torch import nn
 
-from iqa.build import Views, build_look, build_model, build_set, build_views
+from iqa.build import TrainingData, build_extractor, build_model, build_set, build_training_data
 from iqa.config import PRESETS, Config
 from iqa.data.training import ViewSet
 from iqa.evaluation.crops import WHOLE, Crops
@@ -79,26 +79,26 @@ def main() -> None:
     keep_heap()
     given = {**SHARED, "data.path": options.data, **dict(item.split("=", 1) for item in options.set)}
     first = configuration(given, 0)
-    views = build_views(first, build_look(first))
+    data = build_training_data(first, build_extractor(first))
     measure = by_crops if options.what == "crops" else by_variant
-    sys.stdout.write(measure(options.what, given, views, range(options.seeds)))
+    sys.stdout.write(measure(options.what, given, data, range(options.seeds)))
 
 
-def by_variant(what: str, given: dict[str, str], views: Views, seeds: range) -> str:
+def by_variant(what: str, given: dict[str, str], data: TrainingData, seeds: range) -> str:
     """The table of `seed` and `backbones`."""
-    scored = views.val if what == "backbones" else test_views(configuration(given, 0))
-    split = "validation" if scored is views.val else "test"
+    test = data.val if what == "backbones" else test_features(configuration(given, 0))
+    split = "validation" if test is data.val else "test"
     variants = VARIANTS[what]
     results: dict[str, list[float]] = {name: [] for name in variants}
     for seed, (name, changes) in itertools.product(seeds, variants.items()):
-        model = trained(configuration({**given, **changes}, seed), views)
-        results[name].append(float(evaluate(model, scored).summary["SRCC"]))
+        model = train_one(configuration({**given, **changes}, seed), data)
+        results[name].append(float(evaluate(model, test).summary["SRCC"]))
         note(f"{name}, seed {seed}: {split} SRCC {results[name][-1]:.4f}")
     costs = {name: cost(configuration({**given, **changes}, 0)) for name, changes in variants.items()}
     return table(results, split, {"size, step": costs})
 
 
-def by_crops(_: str, given: dict[str, str], views: Views, seeds: range) -> str:
+def by_crops(_: str, given: dict[str, str], data: TrainingData, seeds: range) -> str:
     """The table of `crops`."""
     config = configuration(given, 0)
     test = build_set(config.data, "test", config.model.image_size)
@@ -111,12 +111,12 @@ def by_crops(_: str, given: dict[str, str], views: Views, seeds: range) -> str:
         note(f"{name}, seed {seed}: test SRCC {results[name][-1]:.4f}")
 
     for seed in seeds:
-        model = trained(configuration(given, seed), views)
+        model = train_one(configuration(given, seed), data)
         for name, count in CROPS.items():
             score(name, seed, model, Crops("random", count, side, seed) if count else WHOLE)
-        views.train.crop = whole
-        score(WHOLE_PICTURES, seed, trained(configuration({**given, "data.crop": str(whole)}, seed), views), WHOLE)
-        views.train.crop = config.data.crop
+        data.train.crop = whole
+        score(WHOLE_PICTURES, seed, train_one(configuration({**given, "data.crop": str(whole)}, seed), data), WHOLE)
+        data.train.crop = config.data.crop
     return table(results, "test", {"of": {name: f"{side} px" for name, count in CROPS.items() if count}})
 
 
@@ -124,14 +124,14 @@ def configuration(given: dict[str, str], seed: int) -> Config:
     return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**given, "train.seed": str(seed)})
 
 
-def test_views(config: Config) -> ViewSet:
-    return ViewSet(build_set(config.data, "test", config.model.image_size), build_look(config), None, False)
+def test_features(config: Config) -> ViewSet:
+    return ViewSet(build_set(config.data, "test", config.model.image_size), build_extractor(config), None, False)
 
 
-def trained(config: Config, views: Views) -> QualityNet:
+def train_one(config: Config, data: TrainingData) -> QualityNet:
     """The model of the epoch that validation chose."""
     with tempfile.TemporaryDirectory() as folder:
-        return QualityNet.from_pretrained(train(config, Path(folder) / "run", views=views).out)
+        return QualityNet.from_pretrained(train(config, Path(folder) / "run", data=data).out)
 
 
 def cost(config: Config) -> str:

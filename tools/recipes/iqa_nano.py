@@ -4,10 +4,10 @@
     iqa eval RUNS/0 --exclude biq2021_test_neardup.csv --out RUNS/0                 (and RUNS/1, RUNS/2)
     python tools/recipes/iqa_nano.py ship RUNS/0
 
-BIQ2021 is the clone of its public repository (12,000 photographs with opinions; none of them is in this project).
-`train` gives what `iqa train` gives with SETTINGS, but looks at the images once for all seeds and trains two of them
-at a time. `ship` stores tensors as float16 and says scores from 0 to 100; the model card states data, metrics, seed and
-commit. What it says of the test split is the run's own table, taken once with the epoch that validation chose.
+BIQ2021 is the clone of its public repository (12,000 photographs with MOS; none of them is in this project).
+`train` gives what `iqa train` gives with SETTINGS, but computes the features once for all seeds and trains two of them
+at a time. `ship` stores tensors as float16 and gives scores from 0 to 100; the model card states data, metrics, seed
+and commit. Its numbers on the test split are the run's own table, taken once with the epoch that validation chose.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iqa.build import Views, build_look, build_views
+from iqa.build import TrainingData, build_extractor, build_training_data
 from iqa.config import PRESETS, Config
 from iqa.model.network import QualityNet
 from iqa.train import train
@@ -30,7 +30,7 @@ from polyscale.commands import keep_heap, note
 from polyscale.settings import resolve
 
 ROOT = Path(__file__).parents[2]
-LOW, HIGH = 0.0, 100.0  # what users of quality scores expect; BIQ2021's opinions lie in 0 to 1
+LOW, HIGH = 0.0, 100.0  # what users of quality scores expect; BIQ2021's MOS are in 0 to 1
 PROCESSES = 2
 SETTINGS = {
     "data.val_fraction": "0.1",
@@ -58,7 +58,7 @@ _make: Make | None = None  # what the processes of a pool were forked with: pick
 
 
 def main() -> None:
-    """Trains the seeds, or ships one."""
+    """Train the seeds, or ship one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="train every seed")
@@ -75,18 +75,18 @@ def main() -> None:
 
 
 def train_seeds(given: dict[str, str], runs: Path, seeds: int) -> None:
-    """One run a seed, PROCESSES at a time in one thread each, from views that are made once."""
+    """One run a seed, PROCESSES at a time in one thread each, from features that are computed once."""
     torch.set_num_threads(1)
     keep_heap()
     configs = [
         resolve(Config, presets=PRESETS, default_preset="nano", overrides={**given, "train.seed": str(seed)})
         for seed in range(seeds)
     ]
-    views = build_views(configs[0], build_look(configs[0]))
-    fill(views)
+    data = build_training_data(configs[0], build_extractor(configs[0]))
+    fill(data)
     forked = multiprocessing.get_context("fork")
     waiting = [
-        forked.Process(target=train, args=(config, runs / str(config.train.seed)), kwargs={"views": views})
+        forked.Process(target=train, args=(config, runs / str(config.train.seed)), kwargs={"data": data})
         for config in configs
     ]
     for start in range(0, seeds, PROCESSES):
@@ -99,16 +99,16 @@ def train_seeds(given: dict[str, str], runs: Path, seeds: int) -> None:
                 raise SystemExit(process.exitcode)
 
 
-def fill(views: Views) -> None:
-    """Look at every image and make every chain now, in PROCESSES processes."""
-    made(views.train._view, len(views.train), views.train._seen)
-    made(views.val._view, len(views.val), views.val._seen)
-    if views.chains is not None:
-        made(views.chains._chain, views.chains.count, views.chains._made)
+def fill(data: TrainingData) -> None:
+    """Compute the features of every image and every ranked sequence now, in PROCESSES processes."""
+    compute(data.train._view, len(data.train), data.train._seen)
+    compute(data.val._view, len(data.val), data.val._seen)
+    if data.ranked is not None:
+        compute(data.ranked._chain, data.ranked.count, data.ranked._made)
 
 
-def made(make: Make, count: int, into: dict[int, Seen]) -> None:
-    """`make(i)` for every i below `count`, into a dictionary."""
+def compute(make: Make, count: int, into: dict[int, Seen]) -> None:
+    """Put `make(i)` for every i below `count` into a dictionary."""
     global _make  # noqa: PLW0603
     _make = make
     with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
@@ -126,14 +126,15 @@ def _as_arrays(index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 
 
 def ship(run: Path) -> None:
-    """Writes weights/nano of iqa from the run given."""
+    """Write weights/nano of iqa from a run."""
     config = resolve(Config, file=run / "config.yaml")
     trained = QualityNet.from_pretrained(run)
     model = QualityNet(**{**trained.arguments, "pretrained": False, "low": LOW, "high": HIGH})
     model.load_state_dict(trained.state_dict())
     metrics = json.loads((run / "metrics.json").read_text())
-    for part in (metrics["model"], metrics.get("clean", {}).get("model", {})):
-        for unit in {"RMSE", "MAE"} & set(part):  # on the scale that the scores are said on
+    parts = [part["model"] for part in metrics.get("parts", {}).values()]  # without near-duplicates, if asked for
+    for part in (metrics["model"], *parts):
+        for unit in {"RMSE", "MAE"} & set(part):  # in the units of the scores
             part[unit] *= (HIGH - LOW) / (trained.high - trained.low)
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
     about = {"data": "BIQ2021", "seed": config.train.seed, "commit": commit, "metrics": metrics["model"]}
@@ -141,11 +142,10 @@ def ship(run: Path) -> None:
     model.save_pretrained(folder, dtype=torch.float16, about=about)
     shown = ", ".join(f"{key} {metrics['model'][key]:.3f}" for key in ("SRCC", "PLCC", "KRCC"))
     shown += f", RMSE {metrics['model']['RMSE']:.1f}"
-    clean = metrics.get("clean", {}).get("model")
-    said = f"Without near-duplicates of training photographs: SRCC {clean['SRCC']:.3f}." if clean else ""
+    clean = [f"Without near-duplicates of training photographs: SRCC {part['SRCC']:.3f}." for part in parts]
     words = {
         **about,
-        "clean": said,
+        "clean": " ".join(clean),
         "metrics": shown,
         "low": model.low,
         "high": model.high,

@@ -1,4 +1,4 @@
-"""Draws docs/images/iqa.png: a generated scene untouched and distorted, with what `iqa predict` says of each."""
+"""Draws docs/images/iqa.png: a generated scene untouched and distorted, with its score by `iqa predict`."""
 
 from pathlib import Path
 
@@ -16,17 +16,15 @@ SHOWN = (("untouched", 0), ("white_noise", 2), ("jpeg", 4), ("depth_defocus", 4)
 
 
 def main() -> None:
-    """Scores, draws and writes."""
+    """Score, draw and write."""
     predictor, untouched = Predictor(), scene(np.random.default_rng(SCENE), SIDE, SIDE)
-    pictures, titles = [], []
+    images, titles = [], []
     for kind, level in SHOWN:
-        picture = distort(untouched, kind, level, np.random.default_rng(0)) if level else untouched
-        result = predictor(picture)
-        pictures.append(picture)
+        image = distort(untouched, kind, level, np.random.default_rng(0)) if level else untouched
+        result = predictor(image)
+        images.append(image)
         titles.append(f"{kind.replace('_', ' ')}: {result.score:.0f} ± {result.spread:.0f}")
-    Image.fromarray(panel(pictures, titles, height=256)).quantize(256, dither=Image.Dither.NONE).save(
-        FILE, optimize=True
-    )
+    Image.fromarray(panel(images, titles, height=256)).quantize(256, dither=Image.Dither.NONE).save(FILE, optimize=True)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from iqa.data import QualitySet
-from iqa.evaluation.assess import assess, clean_pictures, write_report, write_results
-from iqa.evaluation.comparison import compare
+from iqa.evaluation.assess import assess, assess_baseline, write_report
+from iqa.evaluation.exclude import read_exclusions
 from iqa.evaluation.metrics import correlations
-from iqa.evaluation.scores import scored
+from iqa.evaluation.scores import Scores, compare
 from polyscale.errors import UserError
 
 
@@ -46,12 +46,15 @@ class Brightness(nn.Module):
         return scores, torch.full_like(scores, 0.1)
 
 
-class Crafted:
+class HandCrafted:
     """A stand-in for iqa.evaluation.baselines.Baseline."""
 
     low, high = 0.0, 1.0
 
-    def predict(self, dataset, *, workers, progress):
+    def __init__(self):
+        self.chosen = {"trees": 3}
+
+    def predict(self, dataset, *, progress):
         progress("statistics", len(dataset), len(dataset))
         return dataset.source.brightness + np.random.default_rng(5).normal(0, 0.3, len(dataset))
 
@@ -69,7 +72,7 @@ def doubtful(folder, names, flagged):
 
 def test_model_and_baselines_side_by_side():
     dataset = greys()
-    result = assess(Brightness(), dataset, train=greys(200, seed=1), baseline=Crafted())
+    result = assess(Brightness(), dataset, train=greys(200, seed=1), baseline=HandCrafted())
     rows = {row[""]: row for row in result.rows()}
     assert list(rows) == ["model", "mean of train", "subset name only", "hand-crafted"]
     assert rows["model"]["SRCC"] == correlations(result.scores.predicted, dataset.scores)["SRCC"] > 0.9
@@ -78,39 +81,38 @@ def test_model_and_baselines_side_by_side():
     assert 0.5 < rows["subset name only"]["SRCC"] < rows["model"]["SRCC"]
     assert rows["hand-crafted"]["SRCC"] < rows["model"]["SRCC"]
     assert all(low < high for low, high in [json.loads(rows["model"]["SRCC 95 %"])])
-    part = result.whole
+    part = result.comparisons[0]
     assert part.best == max(("subset name only", "hand-crafted"), key=lambda name: rows[name]["SRCC"])
     assert part.difference.value == pytest.approx(rows["model"]["SRCC"] - rows[part.best]["SRCC"])
     assert 0 < part.difference.low < part.difference.high
     assert f"of the best baseline ({part.best}): difference +" in result.verdict()
-    assert "on all 60" in result.verdict()
     assert result.notes == ("a note",)
-    assert 0.5 < result.within_spread() < 0.85
+    assert 0.5 < result.to_dict()["within_spread"] < 0.85
 
 
 def test_the_subset_baseline_is_each_subsets_mean_in_train():
     train, dataset = greys(50, seed=1), greys(20)
-    predicted = assess(Brightness(), dataset, train=train).whole.scores["subset name only"].predicted
+    predicted = assess(Brightness(), dataset, train=train).comparisons[0].scores["subset name only"].predicted
     for name in "ab":
         inside = np.array(dataset.subsets) == name
         assert predicted[inside] == pytest.approx(train.scores[np.array(train.subsets) == name].mean())
 
 
 def test_train_and_baseline_of_another_range():
-    result = assess(Brightness(), greys(low=1, high=5), train=greys(80, seed=1), baseline=Crafted())
-    same = assess(Brightness(), greys(), train=greys(80, seed=1), baseline=Crafted())
-    for name, scores in result.whole.scores.items():
-        np.testing.assert_allclose(scores.predicted, 1 + 4 * same.whole.scores[name].predicted)
+    result = assess(Brightness(), greys(low=1, high=5), train=greys(80, seed=1), baseline=HandCrafted())
+    same = assess(Brightness(), greys(), train=greys(80, seed=1), baseline=HandCrafted())
+    for name, scores in result.comparisons[0].scores.items():
+        np.testing.assert_allclose(scores.predicted, 1 + 4 * same.comparisons[0].scores[name].predicted)
     assert "brought from the model's 0 to 1" in result.notes[1]
 
 
 def test_by_subset():
     dataset = greys()
-    result = assess(Brightness(), dataset, train=greys(200, seed=1), baseline=Crafted())
+    result = assess(Brightness(), dataset, train=greys(200, seed=1), baseline=HandCrafted())
     rows = result.subset_rows()
     assert [row[""] for row in rows] == ["a", "b"]
     inside = np.array(dataset.subsets) == "a"
-    scores = result.whole.scores
+    scores = result.comparisons[0].scores
     assert rows[0]["images"] == inside.sum()
     assert rows[0]["SRCC"] == correlations(scores["model"].predicted[inside], dataset.scores[inside])["SRCC"]
     assert rows[0]["SRCC 95 %"].startswith("[")
@@ -127,40 +129,41 @@ def test_without_subsets_and_train():
     assert "baseline" not in result.verdict()
     named = assess(Brightness(), greys(subsets=False), train=greys(30, subsets=False))
     assert [row[""] for row in named.rows()] == ["model", "mean of train"]
-    assert named.whole.difference is None
+    assert named.comparisons[0].difference is None
 
 
 def test_constant_predictions_have_no_verdict():
     result = assess(Brightness(sign=0), greys(), train=greys(80, seed=1))
-    assert result.verdict() == "No correlation on all 60: the predictions are all equal: no correlations, no RMSE"
-    assert result.whole.difference is None
+    assert result.verdict() == "SRCC is not defined here."
+    assert result.notes[-1] == "the predictions are all equal: no correlations, no RMSE"
+    assert result.comparisons[0].difference is None
     assert result.to_dict()["model"]["SRCC"] is None
 
 
 def test_images_left_out(tmp_path):
     dataset = greys()
     path = doubtful(tmp_path, dataset.names, {0, 7})
-    result = assess(Brightness(), dataset, train=greys(80, seed=1), leave_out=path)
+    result = assess(Brightness(), dataset, train=greys(80, seed=1), exclude=path)
     assert [(row[""], row["part"]) for row in result.rows()] == [
         (name, part) for part in ("all 60", "clean 58") for name in ("model", "mean of train", "subset name only")
     ]
     keep = ~np.isin(np.arange(60), [0, 7])
     assert (
-        result.clean.scores["model"].summary["SRCC"]
+        result.comparisons[1].scores["model"].summary["SRCC"]
         == (correlations(result.scores.predicted[keep], dataset.scores[keep])["SRCC"])
     )
     assert sum(row["images"] for row in result.subset_rows() if row["part"] == "clean 58") == 58
     assert "on clean 58" in result.verdict()
-    write_results(result, tmp_path / "out")
+    result.write(tmp_path / "out")
     document = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert document["clean"]["model"]["images"] == 58
-    with (tmp_path / "out" / "scores.csv").open() as file:
+    assert document["parts"]["clean 58"]["model"]["images"] == 58
+    with (tmp_path / "out" / "images.csv").open() as file:
         assert [row["clean"] for row in csv.DictReader(file)] == [str(int(kept)) for kept in keep]
 
 
 def test_a_csv_that_does_not_fit(tmp_path):
     names = greys(9).names
-    keep, notes = clean_pictures(doubtful(tmp_path, [*names, "elsewhere.jpg"], {3, 9}), names)
+    keep, notes = read_exclusions(doubtful(tmp_path, [*names, "elsewhere.jpg"], {3, 9}), names)
     assert (list(np.flatnonzero(~keep)), notes) == ([3], ["1 of 2 images of doubtful.csv are not in this split"])
     path = tmp_path / "wrong.csv"
     for text, word in (
@@ -171,18 +174,18 @@ def test_a_csv_that_does_not_fit(tmp_path):
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=word):
-            clean_pictures(path, names)
+            read_exclusions(path, names)
     with pytest.raises(UserError, match="leaves out 9 of the 9"):
-        clean_pictures(doubtful(tmp_path, names, set(range(9))), names)
+        read_exclusions(doubtful(tmp_path, names, set(range(9))), names)
     with pytest.raises(UserError, match="cannot be read"):
-        clean_pictures(tmp_path / "absent.csv", names)
+        read_exclusions(tmp_path / "absent.csv", names)
 
 
 def test_files_hold_every_image(tmp_path):
     dataset = greys()
     result = assess(Brightness(), dataset, train=greys(80, seed=1))
-    write_results(result, tmp_path)
-    with (tmp_path / "scores.csv").open() as file:
+    result.write(tmp_path)
+    with (tmp_path / "images.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["name", "subset", "truth", "predicted", "spread"]
     assert [row["name"] for row in rows] == dataset.names
@@ -190,34 +193,43 @@ def test_files_hold_every_image(tmp_path):
     document = json.loads((tmp_path / "metrics.json").read_text())
     assert document["data"] == "greys/test"
     assert document["model"]["SRCC"] == result.scores.summary["SRCC"]
-    low, high = document["model"]["intervals"]["SRCC"]
+    low, high = (document["model"]["intervals"]["SRCC"][side] for side in ("low", "high"))
     assert low < document["model"]["SRCC"] < high
     assert document["baselines"]["mean of train"]["SRCC"] is None
     assert document["difference"]["baseline"] == "subset name only"
-    assert set(document["subsets"]) == {"a", "b"}
+    assert set(document["difference"]) == {"metric", "baseline", "value", "low", "high"}
+    assert [row[""] for row in document["subsets"]] == ["a", "b"]
     assert document["notes"] == ["a note"]
 
 
-def test_report_shows_tables_scatter_curves_and_the_misjudged(tmp_path):
+def test_report_shows_tables_scatter_curves_and_largest_errors(tmp_path):
     dataset, journal = greys(), tmp_path / "log.jsonl"
     journal.write_text(
         '{"kind": "training", "epoch": 0, "loss": 0.5}\n{"kind": "validation", "epoch": 0, "SRCC": 0.7, "PLCC": 0.6}\n'
     )
     path = doubtful(tmp_path, dataset.names, {0, 7})
-    result = assess(Brightness(), dataset, train=greys(80, seed=1), leave_out=path)
+    result = assess(Brightness(), dataset, train=greys(80, seed=1), exclude=path)
     html = write_report(result, tmp_path, dataset, config="seed: 0", journal=journal).read_text()
     for word in ("greys/test", "clean 58", "subset name only", "by subset", "SRCC 95 %", "Validation", "seed: 0"):
         assert word in html
     assert "The most over-rated" in html
     assert "The most under-rated" in html
-    worst = result.scores.misjudged(1)["over-rated"][0]
+    worst = result.scores.largest_errors(1)["over-rated"][0]
     predicted, truth = result.scores.predicted[worst], result.scores.truth[worst]
-    assert f"{dataset.names[worst]}: predicted {predicted:.3f}, people {truth:.3f}" in html
+    assert f"{dataset.names[worst]}: predicted {predicted:.3f}, MOS {truth:.3f}" in html
     assert html.count("<circle") >= 60
 
 
 def test_comparison_refuses_other_images():
-    one = scored(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abc", ["", "", ""])
-    other = scored(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abd", ["", "", ""])
+    one = Scores.from_predictions(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abc", ["", "", ""])
+    other = Scores.from_predictions(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abd", ["", "", ""])
     with pytest.raises(ValueError, match="different images"):
-        compare("all", {"model": one, "other": other})
+        compare({"model": one, "other": other})
+
+
+def test_the_baseline_alone_stands_in_the_place_of_the_model(tmp_path):
+    dataset = greys()
+    result = assess_baseline(HandCrafted(), dataset, doubtful(tmp_path, dataset.names, {0, 7}))
+    assert [(row[""], row["part"]) for row in result.rows()] == [("model", "all 60"), ("model", "clean 58")]
+    assert result.to_dict()["chosen"] == {"trees": 3}
+    assert result.provenance["weights"] == "hand-crafted"

@@ -1,4 +1,4 @@
-"""The hand-crafted floor: it learns noise and blur, chooses on validation alone, and says what it lacks."""
+"""The hand-crafted baseline: it learns noise and blur, chooses on validation alone, and says what it lacks."""
 
 import sys
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from iqa.data import QualitySet
-from iqa.evaluation import baselines as floor
+from iqa.evaluation import baselines
 from iqa.evaluation.baselines import features, fit_baseline
 from iqa.evaluation.metrics import correlations
 from iqa.features.spatial import SceneStatistics
@@ -44,9 +44,9 @@ def noisy(count, seed):
 def quick(monkeypatch):
     """Fewer settings to choose from: the whole choice takes half a minute."""
     pytest.importorskip("sklearn")
-    monkeypatch.setattr(floor, "_LEAVES", (4,))
-    monkeypatch.setattr(floor, "_ROUNDS", 40)
-    monkeypatch.setattr(floor, "_COSTS", (0.3, 3.0))
+    monkeypatch.setattr(baselines, "_LEAVES", (4,))
+    monkeypatch.setattr(baselines, "_ROUNDS", 40)
+    monkeypatch.setattr(baselines, "_COSTS", (0.3, 3.0))
 
 
 def test_features_are_the_statistics_of_each_image_in_order():
@@ -87,7 +87,7 @@ def test_settings_are_those_of_the_highest_srcc_on_validation(quick):
     y = (train.scores - train.scores.mean()) / train.scores.std()
     reached = {}
     for cost in (0.3, 3.0):
-        for width in floor._WIDTHS:
+        for width in baselines._WIDTHS:
             machine = SVR(C=cost, gamma=width / x.shape[1], epsilon=0.1).fit(x, y)
             reached[cost, width / x.shape[1]] = correlations(machine.predict(x_val), val.scores)["SRCC"]
     best = max(reached, key=reached.get)
@@ -99,7 +99,7 @@ def test_statistics_that_never_change_do_no_harm(quick, monkeypatch):
     train = noisy(40, 0)
     measured = features(train)
     measured[:, 3] = 7
-    monkeypatch.setattr(floor, "features", lambda dataset, **settings: measured[: len(dataset)])
+    monkeypatch.setattr(baselines, "features", lambda dataset, **settings: measured[: len(dataset)])
     assert np.isfinite(fit_baseline(train, train).predict(train)).all()
 
 

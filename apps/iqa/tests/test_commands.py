@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_train_eval_and_predict_with_what_was_trained(trained: Path, folder: Pat
     assert metrics["model"]["images"] == 8
     assert {"mean of train", "subset name only"} <= set(metrics["baselines"])
     assert (trained / "report.html").stat().st_size > 1000
-    assert len(list(csv.DictReader((trained / "scores.csv").open()))) == 8
+    assert len(list(csv.DictReader((trained / "images.csv").open()))) == 8
     again = json.loads(call("eval", trained, "--json").stdout)
     assert again["model"]["MAE"] == pytest.approx(metrics["model"]["MAE"], abs=1e-5)
     predicted = json.loads(call("predict", folder / "img0.png", "-m", trained, "--json").stdout)
@@ -190,8 +191,9 @@ def test_maps_are_drawn_and_inputs_never_overwritten(model: Path, shots: Path) -
     assert sorted(path.name for path in out.iterdir()) == ["img10_quality.jpg", "img2_quality.jpg"]
     assert Image.open(out / "img2_quality.jpg").size[0] > 600
     before = (out / "img2_quality.jpg").read_bytes()
-    refused = call("predict", shots / "img2.png", out / "img2_quality.jpg", "-m", model, "--map", "-o", out)
+    refused = call("predict", shots / "img2.png", out / "img2_quality.jpg", "-m", model, "--map", "-o", out, "--json")
     assert refused.exit_code == 1
+    assert refused.stdout == ""  # before anything was scored
     assert "img2_quality.jpg: is one of the inputs" in refused.stderr
     assert (out / "img2_quality.jpg").read_bytes() == before
     assert call("predict", shots / "img2.png", "-m", model, "--csv", shots / "img2.png").exit_code == 1
@@ -228,8 +230,8 @@ def test_eval_on_other_data_without_near_duplicates_and_across_sets(model: Path,
     result = call("eval", model, *options, "--exclude", tmp_path / "near.csv", "--out", out, "--json")
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    assert (said["model"]["images"], said["clean"]["model"]["images"]) == (8, 7)
-    assert {path.name for path in out.iterdir()} == {"metrics.json", "scores.csv", "report.html"}
+    assert (said["model"]["images"], said["parts"]["clean 7"]["model"]["images"]) == (8, 7)
+    assert {path.name for path in out.iterdir()} == {"metrics.json", "images.csv", "report.html"}
     shown = call("eval", model, *options, "--split", "all", "--crops", "grid", "--crop-count", "4", "--crop-side", "32")
     assert shown.exit_code == 0, shown.output
     assert "SRCC" in shown.stdout
@@ -246,9 +248,9 @@ def test_baseline_stands_beside_the_model(
         monkeypatch.setattr(f"iqa.evaluation.baselines.{name}", value)
     options = ["--data", folder, "--scale", "0,10", "--size", "64", "--json"]
     alone = json.loads(call("baseline", *options).stdout)
-    assert alone["all 8"]["model"]["SRCC"] > 0.7  # sharpness is what the statistics measure best
+    assert alone["model"]["SRCC"] > 0.7  # sharpness is what the statistics measure best
     beside = json.loads(call("baseline", *options, "-m", model).stdout)
-    assert beside["baselines"]["hand-crafted"]["SRCC"] == pytest.approx(alone["all 8"]["model"]["SRCC"])
+    assert beside["baselines"]["hand-crafted"]["SRCC"] == pytest.approx(alone["model"]["SRCC"])
     assert beside["model"]["images"] == 8
 
 
@@ -320,3 +322,33 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_work(trained: Pat
     exported = call("export", trained, folder)
     assert exported.exit_code == 2
     assert "is a folder; name a file" in exported.stderr
+
+
+def test_limit_stops_early_and_maps_come_with_json(model: Path, shots: Path) -> None:
+    out = shots / "maps"
+    result = call("predict", shots, "-m", model, "--limit", 2, "--json", "--map", "--out", out)
+    assert [json.loads(line)["name"] for line in result.stdout.splitlines()] == ["a b", "img2"]
+    assert sorted(path.name for path in out.iterdir()) == ["a b_quality.jpg", "img2_quality.jpg"]
+
+
+def test_a_broken_test_image_is_named_before_the_training(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    shutil.copytree(folder, copy)
+    (copy / "img20.png").write_bytes(b"no image")
+    result = call("train", "--out", tmp_path / "run", "--data.path", copy, "--data.scale", "0,10", *TINY)
+    assert result.exit_code == 1
+    assert "img20.png: not an image" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_eval_refuses_its_folder_before_the_work(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for command in (("eval", "no-such-model"), ("baseline",)):
+        result = call(*command, "--data", folder, "--out", tmp_path / "file")
+        assert result.exit_code == 2
+        assert "is a file, not a folder" in result.stderr
+
+
+def test_python_m_iqa_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "iqa", "--help"], check=True, capture_output=True, text=True)
+    assert "baseline" in done.stdout

@@ -9,13 +9,11 @@ from accelerate import Accelerator
 from torch import nn
 
 from iqa.data import QualitySet, ViewSet
-from iqa.evaluation import evaluate as evaluation
 from iqa.evaluation.crops import Crops
-from iqa.evaluation.evaluate import cross_data, evaluate, predict_scores
+from iqa.evaluation.evaluate import cross_data, evaluate
 from iqa.evaluation.metrics import correlations
-from iqa.evaluation.scores import scored
+from iqa.evaluation.scores import Scores
 from polyscale.errors import UserError
-from polyscale.evaluation.shard import shard_batches
 from polyscale.testing.ranks import run_ranks
 
 SHAPES = ((24, 40), (40, 24), (30, 30))
@@ -74,7 +72,7 @@ def test_scores_are_those_of_a_loop_by_hand():
     dataset, model = greys(), Tiny()
     result = evaluate(model, dataset, batch_size=2)
     np.testing.assert_allclose(result.predicted, by_hand(dataset, Tiny()), rtol=1e-6)
-    np.testing.assert_allclose(result.spread, 0.1 * result.predicted + 1, rtol=1e-6)
+    np.testing.assert_allclose(result.std, 0.1 * result.predicted + 1, rtol=1e-6)
     np.testing.assert_array_equal(result.truth, dataset.scores)
     assert result.names == tuple(dataset.names)
     expected = correlations(result.predicted, result.truth)
@@ -82,7 +80,6 @@ def test_scores_are_those_of_a_loop_by_hand():
         **{name: expected[name] for name in ("SRCC", "PLCC", "MAE")}, "images": 7,
     }  # fmt: skip
     assert result.summary["SRCC"] > 0.9
-    np.testing.assert_array_equal(predict_scores(Tiny(), dataset, batch_size=2), result.predicted)
 
 
 def test_batches_hold_images_of_one_shape_only():
@@ -96,7 +93,7 @@ def test_batches_hold_images_of_one_shape_only():
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 64}, {"batch_size": 3, "workers": 0}])
 def test_batch_size_and_workers_do_not_matter(settings):
-    np.testing.assert_allclose(predict_scores(Tiny(), greys(9), **settings), by_hand(greys(9), Tiny()), atol=1e-5)
+    np.testing.assert_allclose(evaluate(Tiny(), greys(9), **settings).predicted, by_hand(greys(9), Tiny()), atol=1e-5)
 
 
 def test_training_modes_are_left_as_they_were():
@@ -125,7 +122,7 @@ def test_output_that_is_not_finite_names_the_image_and_restores_the_mode():
 
 
 def test_empty_data_set_and_bad_settings():
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="has no image"):
         evaluate(Tiny(), greys(0))
     with pytest.raises(UserError, match="batch_size is 0"):
         evaluate(Tiny(), greys(1), batch_size=0)
@@ -150,11 +147,10 @@ def test_undefined_values_are_nan_with_a_note():
 def test_another_range_is_brought_to_that_of_the_data():
     same, other = evaluate(Tiny(), greys(21)), evaluate(Tiny(), greys(21, low=1, high=5))
     np.testing.assert_allclose(other.predicted, 1 + same.predicted / 25)
-    np.testing.assert_allclose(other.spread, same.spread / 25)
+    np.testing.assert_allclose(other.std, same.std / 25)
     assert other.summary["SRCC"] == pytest.approx(same.summary["SRCC"])
     assert other.summary["MAE"] == pytest.approx(same.summary["MAE"] / 25)
     assert other.notes == ("scores brought from the model's 0 to 100 to the data's 1 to 5",)
-    np.testing.assert_array_equal(predict_scores(Tiny(), greys(21, low=1, high=5)), same.predicted)
 
 
 def test_a_view_is_scored_with_its_statistics():
@@ -212,7 +208,7 @@ def test_wrong_crops_are_refused():
 
 def test_the_score_by_crops_is_their_mean_and_one_image_is_one_batch():
     dataset, model, crops = greys(4), Tiny(), Crops("grid", 4, 16)
-    found = predict_scores(model, dataset, crops=crops)
+    found = evaluate(model, dataset, crops=crops).predicted
     assert model.calls == [(4, 3, 16, 16)] * 4
     wanted = [np.mean(model.eval().score(crops.cut(dataset[i]["image"], i)).tolist()) for i in range(4)]
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
@@ -221,36 +217,19 @@ def test_the_score_by_crops_is_their_mean_and_one_image_is_one_batch():
 # Scores
 
 
-def test_scores_misjudged_only_and_per_image():
-    result = scored(np.array([5.0, 2, 3, 9]), np.array([1.0, 2, 4, 3]), list("abcd"), ["x", "x", "y", "y"])
-    assert result.misjudged(1) == {"over-rated": [3], "under-rated": [2]}
-    assert result.misjudged(9) == {"over-rated": [3, 0], "under-rated": [2]}
-    assert result.per_image()[1] == {"name": "b", "subset": "x", "truth": 2, "predicted": 2}
-    some = result.only(np.array([True, False, True, True]))
+def test_scores_largest_errors_selection_and_rows():
+    result = Scores.from_predictions(
+        np.array([5.0, 2, 3, 9]), np.array([1.0, 2, 4, 3]), list("abcd"), ["x", "x", "y", "y"]
+    )
+    assert result.largest_errors(1) == {"over-rated": [3], "under-rated": [2]}
+    assert result.largest_errors(9) == {"over-rated": [3, 0], "under-rated": [2]}
+    assert result.per_sample()[1] == {"name": "b", "subset": "x", "truth": 2, "predicted": 2}
+    some = result.select(np.array([True, False, True, True]))
     assert (some.names, some.summary["images"]) == (("a", "c", "d"), 3)
     assert some.summary["MAE"] == pytest.approx(11 / 3)
 
 
 # Several processes
-
-
-class Ranks:
-    """What the sharing asks of an Accelerator: this rank's number, and how many batches the busiest rank has."""
-
-    device = "cpu"
-
-    def __init__(self, index, count, most=0):
-        self.process_index, self.num_processes, self.most = index, count, most
-
-    def gather(self, tensor):
-        return torch.tensor([self.most, *tensor])
-
-
-def test_every_process_makes_as_many_passes_as_the_busiest():
-    rank = Ranks(1, 2, most=3)
-    batches = list(evaluation._batches(greys(9), shard_batches(9, 4 * 2, rank), 2, rank, 0, True))
-    assert [(len(batch), counts) for batch, counts in batches] == [(1, True), (1, False), (1, False)]
-    assert batches[0][0][0][0] == 8
 
 
 def evaluate_as_rank(folder, rank):
@@ -263,9 +242,9 @@ def evaluate_as_rank(folder, rank):
 
 def scores_of(accelerator):
     return {
-        "uneven": predict_scores(Tiny(), greys(19), batch_size=2, accelerator=accelerator),
-        "one window": predict_scores(Tiny(), greys(3), batch_size=4, accelerator=accelerator),
-        "crops": predict_scores(Tiny(), greys(5), batch_size=1, accelerator=accelerator, crops=Crops("random", 3, 9)),
+        "uneven": evaluate(Tiny(), greys(19), batch_size=2, accelerator=accelerator).predicted,
+        "one window": evaluate(Tiny(), greys(3), batch_size=4, accelerator=accelerator).predicted,
+        "crops": evaluate(Tiny(), greys(5), accelerator=accelerator, crops=Crops("random", 3, 9)).predicted,
     }
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from iqa.api import QualityMetric, QualityScore, create_metric, list_models, shrunk
+from iqa.api import QualityMetric, QualityScore, create_metric, list_models, shrink
 from iqa.data import network_image
 from iqa.model.network import QualityNet
 from iqa.predict import Predictor
@@ -77,7 +77,7 @@ def test_shrunk_like_a_file(shape):
         Image.fromarray(noise(shape[0] // 5, shape[1] // 5)).resize(shape[::-1], Image.Resampling.BICUBIC)
     )
     as_file = network_image(smooth, 64).float() / 255
-    as_tensor = shrunk(tensor(smooth), 64)[0]
+    as_tensor = shrink(tensor(smooth), 64)[0]
     assert as_tensor.shape == as_file.shape
     assert (as_tensor - as_file).abs().mean() <= 0.5 / 255
     assert (as_tensor - as_file).abs().max() <= 6 / 255  # Pillow rounds between its two passes
@@ -151,7 +151,7 @@ def test_a_model_of_the_caller_keeps_its_gradients():
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_gradients_reach_the_images_through_what_the_backbone_sees_shrunk():
+def test_gradients_reach_the_images_through_what_the_backbone_sees_shrink():
     network = QualityNet(backbone="test_resnet", statistics=True, shrink=2, image_size=64)
     images = torch.rand(1, 3, 96, 80, requires_grad=True)
     create_metric(network, as_loss=True)(images).sum().backward()

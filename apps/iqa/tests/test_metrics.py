@@ -101,7 +101,7 @@ def test_a_fit_that_does_not_converge_is_said(monkeypatch):
     ("predicted", "truth", "reason"),
     [
         ([5.0] * 4, [1.0, 2, 3, 4], "the predictions are all equal"),
-        ([1.0, 2, 3, 4], [5.0] * 4, "the true scores are all equal"),
+        ([1.0, 2, 3, 4], [5.0] * 4, "the MOS are all equal"),
         ([1.0, 2.0], [1.0, 3.0], "2 images"),
         ([1.0], [2.0], "1 image:"),
     ],
@@ -122,7 +122,7 @@ def test_wrong_input_is_refused():
         correlations([], [])
     with pytest.raises(ValueError, match="not finite"):
         correlations([1.0, np.nan, 2.0], [1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match="rounds is 0"):
+    with pytest.raises(ValueError, match="rounds must be at least 1"):
         intervals(*bent(10), rounds=0)
 
 
@@ -137,7 +137,7 @@ def test_intervals_are_percentiles_of_scipys_correlations_of_each_resample():
 
 def test_intervals_do_not_depend_on_how_many_resamples_are_held_at_once(monkeypatch):
     whole = intervals(*bent(30), rounds=20)
-    monkeypatch.setattr(metrics, "_AT_ONCE", 100)
+    monkeypatch.setattr("polyscale.evaluation.bootstrap._MAX_INDICES", 100)
     assert intervals(*bent(30), rounds=20) == whole
 
 
@@ -184,3 +184,21 @@ def test_by_subset():
     assert by_subset(x, y, ["one"] * 30) == {}
     with pytest.raises(ValueError, match="2 subsets for 30"):
         by_subset(x, y, ["a", "b"])
+
+
+RECORDED = {  # of the code before core's bootstrap, commit 7f3e71f
+    12: ((-0.003977731053543307, 0.9358508403361343), (0.008750101809742228, -0.7433693704071365, 0.5384840154210659)),
+    300: ((0.8477768982964738, 0.9044384996394265), (0.33033858167074426, 0.26064638191397455, 0.4135039498992462)),
+    2500: ((0.8685563377103468, 0.88845597231312), (0.20536370741624643, 0.1825659782531196, 0.22643999621508762)),
+}
+
+
+@pytest.mark.parametrize(("images", "seed"), [(12, 0), (300, 1), (2500, 2)])
+def test_intervals_are_those_recorded_before(images, seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=images)
+    a = truth + rng.normal(0, 0.5, images)
+    b = np.round(truth + rng.normal(0, 1, images))
+    interval, gain = RECORDED[images]
+    assert intervals(a, truth)["SRCC"] == pytest.approx(interval, rel=1e-12)
+    assert difference(a, b, truth)["SRCC"] == pytest.approx(gain, rel=1e-12)

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iqa.model.hypernet import TARGET, HyperNet, LocalDistortion, judge
-from iqa.model.network import QualityNet, bounded, widest
+from iqa.model.hypernet import TARGET, HyperNet, LocalDistortion, target_forward
+from iqa.model.network import QualityNet, max_std, soft_clip
 from polyscale.errors import UserError
 
 SWIN_T = 27_517_818
@@ -50,7 +50,7 @@ def test_judging_equals_one_linear_network_per_image() -> None:
         for n, (weight, bias) in enumerate(layers):
             x = F.linear(x, weight[i], bias[i])
             x = x.sigmoid() if n + 1 < len(layers) else x
-        assert torch.allclose(judge(vectors, layers)[i], x[0], atol=1e-5)
+        assert torch.allclose(target_forward(vectors, layers)[i], x[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(224, 224), (65, 130), (1, 1), (33, 400)])
@@ -73,7 +73,7 @@ def test_any_size_in_one_pass_alike_in_any_batch(size: tuple[int, int]) -> None:
 def test_look_then_judge_is_the_forward_pass(statistics: bool) -> None:
     model = tiny(statistics=statistics)
     images = torch.rand(2, 3, 90, 70)
-    small, measured = model.look(images)
+    small, measured = model.extract_features(images)
     assert small.shape == (2, 3, 45, 35)
     assert torch.equal(model(small, measured), model(images))
 
@@ -81,24 +81,24 @@ def test_look_then_judge_is_the_forward_pass(statistics: bool) -> None:
 @pytest.mark.parametrize("arguments", [{}, {"fusion": "attention"}, {"multiscale": False}, {"statistics": False}])
 def test_every_parameter_learns(arguments: dict[str, object]) -> None:
     model = tiny(dropout=0.0, **arguments).train()
-    scores, readers, log_variance = model(torch.rand(4, 3, 64, 64), details=True)
-    *committee, written = readers
-    assert len(committee) == (4 if model.statistics is not None else 0)
-    assert torch.allclose(scores, (written + torch.stack(committee).mean(0)) / 2 if committee else written)
+    scores, heads, log_variance = model(torch.rand(4, 3, 64, 64), details=True)
+    *ensemble, target = heads
+    assert len(ensemble) == (4 if model.statistics is not None else 0)
+    assert torch.allclose(scores, (target + torch.stack(ensemble).mean(0)) / 2 if ensemble else target)
     (scores.square().sum() + log_variance.sum()).backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not dead
 
 
 def test_bounded_scores_keep_their_order_and_leave_the_middle_alone() -> None:
-    said = torch.linspace(-0.3, 1.3, 1601, dtype=torch.float64)
-    scores = bounded(said)
+    outputs = torch.linspace(-0.3, 1.3, 1601, dtype=torch.float64)
+    scores = soft_clip(outputs)
     assert (scores.diff() > 0).all()
     assert scores.min() > 0
     assert scores.max() < 1
-    middle = (said >= 0.05) & (said <= 0.95)
-    assert torch.equal(scores[middle], said[middle])
-    assert scores.diff().div(said.diff()).diff().abs().max() < 0.03  # no bend
+    middle = (outputs >= 0.05) & (outputs <= 0.95)
+    assert torch.equal(scores[middle], outputs[middle])
+    assert scores.diff().div(outputs.diff()).diff().abs().max() < 0.03  # no bend
 
 
 @torch.no_grad()
@@ -154,10 +154,10 @@ def test_bf16_scores_stay_close() -> None:
 def test_no_spread_is_wider_than_the_range_allows() -> None:
     shares = torch.tensor([0.0, 0.01, 0.05, 0.3, 0.5, 1.0])
     two_ends = (shares.clamp(0.05, 0.95) * (1 - shares.clamp(0.05, 0.95))).sqrt()  # of opinions that are 0 or 1
-    torch.testing.assert_close(widest(shares), two_ends)
-    assert widest(shares).max() == 0.5
+    torch.testing.assert_close(max_std(shares), two_ends)
+    assert max_std(shares).max() == 0.5
     model = tiny()
     with torch.no_grad():
         model.spread_scale.fill_(1e6)
         score, spread = model.score_with_spread(torch.rand(3, 3, 64, 64))
-    torch.testing.assert_close(spread, 4 * widest((score - 1) / 4))
+    torch.testing.assert_close(spread, 4 * max_std((score - 1) / 4))

@@ -15,11 +15,12 @@ from torch import nn
 from iqa import predict
 from iqa.data import network_image, read_network_image
 from iqa.model.network import QualityNet
-from iqa.predict import LOOK_AHEAD, Failure, Prediction, Predictor
+from iqa.predict import Prediction, Predictor, ScoreRange
 from iqa.predict_map import draw_quality
-from iqa.units import decimals
 from polyscale.data.images import read_image
 from polyscale.errors import UserError
+from polyscale.inference import Failure
+from polyscale.inference.predictor import OPEN_BATCHES
 
 
 class Brightness(nn.Module):
@@ -217,12 +218,12 @@ def test_memory_is_bounded_and_large_files_are_read_one_at_a_time(predictor, tmp
                 at_once -= 1
 
     monkeypatch.setattr(predict, "read_network_image", counting)
-    monkeypatch.setattr(predict, "LARGE", 0)
+    monkeypatch.setattr("polyscale.inference.predictor.LARGE_PIXELS", 0)
     paths = [save(tmp_path / f"{i}.png", noise(i, 2 + i, 3)) for i in range(60)]  # no two alike
     stream = predictor.stream(paths, batch_size=2, workers=3)
     assert next(stream).name == "0"
     stream.close()
-    assert len(read) <= (LOOK_AHEAD + 1) * 2 + 3 + 1
+    assert len(read) <= (OPEN_BATCHES + 1) * 2 + 3 + 1
     assert most == 1
 
 
@@ -251,20 +252,20 @@ def test_an_even_map_looks_even():
     slope = np.tile(np.arange(4, dtype=np.float32), (4, 1))
 
     def contrast(steep):
-        drawn = draw_quality(image, 50 + steep * slope, (0, 100))
+        drawn = draw_quality(image, 50 + steep * slope, ScoreRange(0, 100))
         return int(np.ptp(drawn[20:600, -600:-20].astype(int), axis=(0, 1)).max())  # without rim and legend
 
     assert contrast(0) == 0
     assert contrast(1) < 40
     assert contrast(10) > 80
     assert contrast(20) == pytest.approx(contrast(10), abs=10)
-    assert [decimals(*r) for r in ((0, 100), (0, 1), (1, 5), (0, 10), (0, 1000))] == [1, 3, 3, 2, 0]
+    assert [ScoreRange(*r).decimals for r in ((0, 100), (0, 1), (1, 5), (0, 10), (0, 1000))] == [1, 3, 3, 2, 0]
 
 
 @pytest.mark.parametrize("size", [(3000, 100), (100, 3000), (12, 9), (480, 640)])
 def test_maps_of_every_shape_have_room_for_their_legend(size):
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
-    drawn = draw_quality(image, np.array([[10.0, 90.0]], np.float32), (0, 100))
+    drawn = draw_quality(image, np.array([[10.0, 90.0]], np.float32), ScoreRange(0, 100))
     assert max(drawn.shape) < 3000
     legend = drawn[-50:]
     colours = np.unique(legend[:13].reshape(-1, 3), axis=0)

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from iqa.features.spatial import SceneStatistics, Standardise
+from iqa.features.running_norm import Standardise
+from iqa.features.spatial import SceneStatistics
 
 
 @pytest.fixture(scope="module")

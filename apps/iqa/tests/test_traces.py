@@ -49,10 +49,10 @@ def test_wavelet_codecs_leave_more_vanished_detail_at_every_level(image: np.ndar
 
 def test_the_wavelet_halves_keep_the_image() -> None:
     x = torch.randn(1, 1, 5, 64, dtype=torch.float64)
-    low, high = traces._lifted(x)
+    low, high = traces._lift(x)
     assert low.shape == high.shape == (1, 1, 5, 32)
     smooth = torch.arange(64, dtype=torch.float64).expand(1, 1, 5, 64)
-    assert traces._lifted(smooth)[1][..., 2:-2].abs().max() < 1e-6  # a ramp has no detail
+    assert traces._lift(smooth)[1][..., 2:-2].abs().max() < 1e-6  # a ramp has no detail
     assert low.square().sum() + high.square().sum() == pytest.approx(x.square().sum().item(), rel=0.2)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from iqa.build import build_look, build_model, build_set, build_views
+from iqa.build import build_extractor, build_model, build_set, build_training_data
 from iqa.config import PRESETS, Config, LossSettings
 from iqa.objective import Objective
 from polyscale.errors import UserError
@@ -22,9 +22,9 @@ def configuration(**overrides: object) -> Config:
 
 def test_views_are_what_the_network_would_look_at() -> None:
     config = configuration()
-    views = build_views(config, build_look(config))
+    views = build_training_data(config, build_extractor(config))
     image = views.train.base.picture(3).float()[None] / 255
-    small, statistics = build_model(config).look(image)
+    small, statistics = build_model(config).extract_features(image)
     sample = views.val[0]
     assert views.train[3]["image"].shape == (3, 40, 40)
     assert torch.equal(views.train[3]["statistics"], statistics[0])  # of the whole image, whatever the crop
@@ -34,7 +34,7 @@ def test_views_are_what_the_network_would_look_at() -> None:
 
 def test_a_sample_depends_on_the_random_state_alone_and_travels_without_its_cache() -> None:
     config = configuration()
-    views = build_views(config, build_look(configuration(model__statistics=False, model__shrink=1)))
+    views = build_training_data(config, build_extractor(configuration(model__statistics=False, model__shrink=1)))
     torch.manual_seed(1)
     first = views.train[2]
     torch.manual_seed(1)
@@ -47,24 +47,24 @@ def test_a_sample_depends_on_the_random_state_alone_and_travels_without_its_cach
 
 def test_chains_are_a_function_of_the_step_and_start_with_the_untouched() -> None:
     config = configuration()
-    views, other = (build_views(config, build_look(config)) for _ in range(2))
-    assert views.chains is not None
+    views, other = (build_training_data(config, build_extractor(config)) for _ in range(2))
+    assert views.ranked is not None
     assert other.chains is not None
-    here, there = (v.chains.batch(7, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
+    here, there = (v.ranked.batch(7, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
     assert here["image"].shape == (12, 3, 40, 40)
     assert here["statistics"].shape[0] == 12
     assert all(torch.equal(here[key], there[key]) for key in here)
     levels = here["statistics"].unflatten(0, (6, 2))
     assert ((levels[5] - levels[0]).norm(dim=1) > (levels[1] - levels[0]).norm(dim=1)).all()
     batch = {"image": torch.zeros(1, 3, 40, 40), "statistics": torch.zeros(1, here["statistics"].shape[1])}
-    image, statistics = views.with_chains(batch, 7)
+    image, statistics = views.inputs(batch, 7)
     assert torch.equal(image[1:], here["image"])
     assert torch.equal(statistics[1:], here["statistics"])
 
 
 def test_chains_are_of_the_better_third() -> None:
     config = configuration()
-    chains = build_views(config, build_look(config)).chains
+    chains = build_training_data(config, build_extractor(config)).ranked
     assert chains is not None
     scores = np.asarray(chains.base.scores)
     assert len(chains.liked) == 4
@@ -82,31 +82,31 @@ def objective(**settings: object) -> Objective:
     return Objective(LossSettings(**{**off, **settings}), 0.0, 100.0)  # type: ignore[arg-type]
 
 
-def said(scores: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+def outputs(scores: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
     return scores, [scores], torch.zeros_like(scores)
 
 
 def test_each_part_is_what_it_says() -> None:
     scores, targets = torch.tensor([0.2, 0.6]), torch.tensor([0.3, 0.5])
-    assert objective()(said(scores), targets)["loss"].item() == pytest.approx(0.1)
-    assert objective(main="mse")(said(scores), targets)["loss"].item() == pytest.approx(0.01)
-    assert objective(ranking=1.0, margin=5)(said(scores), targets)["ranking"].item() == 0
+    assert objective()(outputs(scores), targets)["loss"].item() == pytest.approx(0.1)
+    assert objective(main="mse")(outputs(scores), targets)["loss"].item() == pytest.approx(0.01)
+    assert objective(ranking=1.0, margin=5)(outputs(scores), targets)["ranking"].item() == 0
     close = torch.tensor([0.2, 0.21])  # one point apart where five are asked for
-    assert objective(ranking=1.0, margin=5)(said(close), targets)["ranking"].item() == pytest.approx(0.04)
+    assert objective(ranking=1.0, margin=5)(outputs(close), targets)["ranking"].item() == pytest.approx(0.04)
     first, second = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0.9, 0.8, 0.82, 0.6, 0.59, 0.4]  # wrong by 2 points, by 1 too near
     levels = torch.tensor([first, second]).T.flatten()
-    with_chains = objective(chains=2.0, margin=5)(said(torch.cat([scores, levels])), targets)
+    with_chains = objective(chains=2.0, margin=5)(outputs(torch.cat([scores, levels])), targets)
     assert with_chains["chains"].item() == pytest.approx(2 * (0.07 + 0.04) / 10)
     assert with_chains["l1"].item() == pytest.approx(0.1)
-    assert objective(norm_in_norm=1.0)(said(scores), targets)["norm_in_norm"].item() == pytest.approx(0, abs=1e-6)
+    assert objective(norm_in_norm=1.0)(outputs(scores), targets)["norm_in_norm"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_margin_follows_the_range_of_the_opinions() -> None:
     settings = LossSettings(ranking=1.0, norm_in_norm=0, chains=0, spread=0)
     wrong, targets = torch.tensor([0.6, 0.2]), torch.tensor([0.2, 0.6])
-    losses = [Objective(settings, 0.0, high)(said(wrong), targets)["ranking"].item() for high in (1.0, 100.0)]
+    losses = [Objective(settings, 0.0, high)(outputs(wrong), targets)["ranking"].item() for high in (1.0, 100.0)]
     assert losses[0] == losses[1] > 0.3
-    with pytest.raises(UserError, match=r"loss.margin: 5 given, but the opinions range from 0 to 1 only"):
+    with pytest.raises(UserError, match=r"loss.margin: 5 given, but the MOS range from 0 to 1 only"):
         Objective(LossSettings(margin=5), 0.0, 1.0)
 
 
@@ -140,6 +140,6 @@ def test_calibration_makes_the_error_of_unit_size() -> None:
 
 def test_views_travel_to_worker_processes() -> None:
     config = configuration()
-    views = build_views(config, build_look(config))
+    views = build_training_data(config, build_extractor(config))
     there = pickle.loads(pickle.dumps(views.val))
     assert torch.equal(there[1]["statistics"], views.val[1]["statistics"])

@@ -12,7 +12,7 @@ from iqa.data import QualitySet, open_split
 from iqa.data.open import SYNTHETIC, list_folder
 from iqa.data.training import ChainSet, Look, ViewSet
 from iqa.features.spatial import SceneStatistics
-from iqa.model.network import QualityNet, look
+from iqa.model.network import QualityNet, extract_features
 from polyscale.data.splits import record_splits
 from polyscale.models.weights import load_tensors
 from polyscale.settings import SPLIT_FILE
@@ -21,7 +21,7 @@ SYNTHETIC_EVAL = 240  # images in each of the synthetic validation and test spli
 
 
 def build_model(config: Config, low: float = 0.0, high: float = 100.0) -> QualityNet:
-    """The network that the configuration describes, for scores in [low, high]; fresh, the hub's or trained weights."""
+    """Build the configured network for scores in [low, high], with fresh, pretrained or trained weights."""
     m = config.model
     network = QualityNet(
         backbone=m.backbone,
@@ -45,7 +45,7 @@ def build_model(config: Config, low: float = 0.0, high: float = 100.0) -> Qualit
 def build_set(
     data: DataSettings, split: str, size: int, *, cache: bool = False, recorded: Path | None = None
 ) -> QualitySet:
-    """Open the "train", "val" or "test" split (or "all"), whole images of at most `size` squared pixels.
+    """Open the "train", "val" or "test" split (or "all"): whole images of at most `size` squared pixels.
 
     `recorded` is the split.json of a run.
     """
@@ -84,46 +84,46 @@ def record_run(data: DataSettings, out: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Views:
-    """What a run learns from and is chosen by, as the trainable part of the network meets it."""
+class TrainingData:
+    """The features that a run learns from and is validated on.
+
+    Attributes:
+        train: labelled training images, cropped and flipped.
+        val: whole validation images.
+        ranked: ranked sequences, None where there are none.
+        cross: another data set, scored after every validation.
+    """
 
     train: ViewSet
     val: ViewSet
-    chains: ChainSet | None
+    ranked: ChainSet | None
     cross: ViewSet | None
 
-    def with_chains(
-        self, batch: dict[str, Tensor], step: int, micro_batch: int = 0, rank: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Return the batch's images and statistics with the ranked sequences of this place in the training behind."""
+    def inputs(self, batch: dict[str, Tensor], step: int, micro_batch: int = 0, rank: int = 0) -> tuple[Tensor, Tensor]:
+        """Return images and statistics of a batch, then those of the ranked sequences of this place in the training."""
         image, statistics = batch["image"], batch["statistics"]
-        if self.chains is None:
+        if self.ranked is None:
             return image, statistics
-        shown = self.chains.batch(step, image.device, micro_batch, rank)
-        return torch.cat([image, shown["image"]]), torch.cat([statistics, shown["statistics"]])
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Lowest and highest score of the opinions."""
-        return self.train.base.low, self.train.base.high
+        more = self.ranked.batch(step, image.device, micro_batch, rank)
+        return torch.cat([image, more["image"]]), torch.cat([statistics, more["statistics"]])
 
 
-def build_views(config: Config, look: Look, recorded: Path | None = None) -> Views:
-    """The training images cropped and mirrored, ordered chains of some, and whole ones to validate on."""
+def build_training_data(config: Config, extractor: Look, recorded: Path | None = None) -> TrainingData:
+    """Open the splits of a run, with features computed by `extractor` once per image."""
     data, size = config.data, config.model.image_size
     base = build_set(data, "train", size, recorded=recorded)
-    train = ViewSet(base, look, data.crop, data.flip, data.cache)
-    val = ViewSet(build_set(data, "val", size, recorded=recorded), look, None, False, data.cache)
-    chains = None
+    train = ViewSet(base, extractor, data.crop, data.flip, data.cache)
+    val = ViewSet(build_set(data, "val", size, recorded=recorded), extractor, None, False, data.cache)
+    ranked = None
     if data.chains:
-        chains = ChainSet(base, look, data.chains, data.crop or 0, data.chain_batch, seed=config.train.seed)
+        ranked = ChainSet(base, extractor, data.chains, data.crop or 0, data.chain_batch, seed=config.train.seed)
     if data.cross is None:
-        return Views(train, val, chains, None)
+        return TrainingData(train, val, ranked, None)
     other = build_set(DataSettings(path=data.cross), data.cross_split, size)
-    return Views(train, val, chains, ViewSet(other, look, None, False, data.cache))
+    return TrainingData(train, val, ranked, ViewSet(other, extractor, None, False, data.cache))
 
 
-def build_look(config: Config) -> Look:
-    """The fixed first part of the configured network, without the rest."""
+def build_extractor(config: Config) -> Look:
+    """Build the part of the configured network that has no parameters: see model.network.extract_features."""
     m = config.model
-    return partial(look, measure=SceneStatistics() if m.statistics else None, shrink=m.shrink)
+    return partial(extract_features, measure=SceneStatistics() if m.statistics else None, shrink=m.shrink)

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TrainSettings
 
+SEQUENCE_IMAGES = 6  # of a ranked sequence: the original and five distortion levels
+
 Layout = Literal[
     "auto", "csv", "koniq", "spaq", "livec", "kadid", "tid2013", "csiq", "live", "flive", "agiqa", "biq2021"
 ]

@@ -1,7 +1,7 @@
 """A model as one ONNX file that scores images of any size, any number at once, without torch.
 
 torch.onnx writes adaptive pools of unknown size wrong or not at all; here they become two products with the matrices of
-their windows, which is the same mean. The file is then run beside the model at sizes that it was not traced at, and
+their windows, which is the same mean. The file is then run next to the model at sizes that it was not traced at, and
 only kept where scores and spreads agree. Needs the extra: pip install "polyscale-iqa[onnx]".
 """
 
@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from iqa.units import said_range
+from iqa.predict import ScoreRange
 from polyscale.data.images import replace_file
 from polyscale.errors import UserError
 
 TOLERANCE = 1e-4  # of the range of scores, between the file and the model
-LEAST_TORCH = (2, 8)  # 2.6 and 2.7 write files that fail the comparison
-SMALLEST = 32  # pixels a side that the file accepts
+MIN_TORCH = (2, 8)  # 2.6 and 2.7 write files that fail the comparison
+MIN_SIDE = 32  # pixels a side that the file accepts
 _TRACED = (2, 3, 200, 264)
 _TRIED = ((1, 3, 120, 151), (3, 3, 384, 512), (2, 3, 333, 90), (1, 3, 32, 40))
 
@@ -45,7 +45,7 @@ class _Scored(nn.Module):
 def export_onnx(model: nn.Module, file: str | Path) -> Path:
     """Write `model`, a QualityNet, as ONNX; returns the file's path.
 
-    Input image: float32 [N, 3, H, W], RGB in [0, 1], sides of at least SMALLEST, of at most `model.input_size` squared
+    Input image: float32 [N, 3, H, W], RGB in [0, 1], sides of at least MIN_SIDE, of at most `model.input_size` squared
     pixels (see iqa.data.network_image). Outputs score [N] and spread [N], float32, in users' units. The file's metadata
     hold low, high, lower_better and input_size.
 
@@ -59,9 +59,10 @@ def export_onnx(model: nn.Module, file: str | Path) -> Path:
     onnx.helper.set_model_props(
         proto, {key: json.dumps(value) for key, value in (about | {"lower_better": False}).items()}
     )
-    proto.doc_string = f"Blind image quality, {said_range(about['low'], about['high'])}. Input: RGB in [0, 1]."
+    units = ScoreRange(about["low"], about["high"])
+    proto.doc_string = f"Blind image quality, {units.describe()}. Input: RGB in [0, 1]."
     content = proto.SerializeToString()
-    _verify(scored, _session(runtime, content), about["high"] - about["low"])
+    _verify(scored, _session(runtime, content), units.high - units.low)
     return replace_file(file, content)
 
 
@@ -70,8 +71,8 @@ def _needed() -> tuple[Any, Any]:
         onnx, runtime, _ = map(importlib.import_module, ("onnx", "onnxruntime", "onnxscript"))
     except ImportError as error:
         raise UserError(f'export needs {error.name}: pip install "polyscale-iqa[onnx]"') from error
-    if tuple(map(int, torch.__version__.split(".")[:2])) < LEAST_TORCH:
-        least = ".".join(map(str, LEAST_TORCH))
+    if tuple(map(int, torch.__version__.split(".")[:2])) < MIN_TORCH:
+        least = ".".join(map(str, MIN_TORCH))
         raise UserError(
             f"export needs torch {least} or newer, this is {torch.__version__}: older ones write wrong files"
         )
@@ -97,10 +98,7 @@ def _traced(scored: nn.Module) -> Any:
             optimizer.fold_constants(written.model, onnx_shape_inference=False)
             optimizer.remove_unused_nodes(written.model)
     except Exception as error:  # whatever torch's tracer raises: dozens of kinds, none of them the user's fault
-        said = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"the network cannot be written as ONNX for every size: {type(error).__name__}: {said}"
-        ) from error
+        raise UserError(f"the network cannot be written as ONNX for every size: {_describe(error)}") from error
     return written.model_proto
 
 
@@ -124,26 +122,26 @@ def _session(runtime: Any, content: bytes) -> Any:
     try:
         return runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class
-        raise UserError(f"the network cannot be written as ONNX: onnxruntime refuses it: {_said(error)}") from error
+        raise UserError(f"the network cannot be written as ONNX: onnxruntime refuses it: {_describe(error)}") from error
 
 
 def _verify(scored: nn.Module, session: Any, span: float) -> None:
     for shape in _TRIED:
         size = f"{shape[2]} x {shape[3]} pixels"
-        image = _pictures(shape)
+        image = _images(shape)
         try:
             with torch.no_grad():
                 wanted = [output.numpy() for output in scored(image)]
             got = session.run(None, {"image": image.numpy()})
         except Exception as error:  # onnxruntime's errors have no common class
-            raise UserError(f"the network cannot be written as ONNX for every size: {_said(error)}") from error
+            raise UserError(f"the network cannot be written as ONNX for every size: {_describe(error)}") from error
         worst = max(float(np.abs(w - g).max()) for w, g in zip(wanted, got, strict=True)) / span
         if not worst <= TOLERANCE:
             raise UserError(f"at {size} the ONNX file's scores differ from the model's by {worst:.1g} of the range")
 
 
-def _pictures(shape: tuple[int, int, int, int]) -> Tensor:
-    """What photographs are made of: a slope in steps of 8 bits, a black and a white corner, and noise beside them.
+def _images(shape: tuple[int, int, int, int]) -> Tensor:
+    """What photographs are made of: a slope in steps of 8 bits, a black and a white corner, and noise next to them.
 
     On noise alone a logarithm of nothing would never be met.
     """
@@ -155,7 +153,7 @@ def _pictures(shape: tuple[int, int, int, int]) -> Tensor:
     return (image * 255).round() / 255
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 

@@ -1,46 +1,21 @@
-"""The scores of many images put in order, filtered, written as CSV; and two images compared."""
+"""Two images compared by their scores."""
 
-import csv
-import io
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from iqa.predict import Prediction
-from iqa.units import decimals
-from polyscale.commands.output import csv_cell
-from polyscale.data.naming import natural_key
-
-Order = Literal["none", "score", "name"]
-FIELDS = ("name", "file", "score", "spread", "low", "high", "lower_better", "width", "height")
-
-
-def ordered(results: Iterable[Prediction], order: Order) -> list[Prediction]:
-    """none: as they came; score: the worst first; name: img2 before img10."""
-    if order == "score":
-        return sorted(results, key=lambda result: result.score)
-    if order == "name":
-        return sorted(results, key=lambda result: natural_key(result.name))
-    return list(results)
-
-
-def csv_text(results: Iterable[Prediction]) -> str:
-    """FIELDS as a header, then one line an image."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in result.to_dict().items()} for result in results)
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
-class PairOfPictures:
+class ImagePair:
     """Which of two images is better, and how sure that is.
 
-    difference: score of `first` less that of `second`. spread: the standard deviation of that difference, their two
-    spreads taken as independent. probability: that opinions would prefer `first`, their errors taken as normal.
-    alike: whether they look like versions of one image, whose errors are not independent: their order is then surer.
+    Attributes:
+        first: an image's prediction.
+        second: the other's.
+        alike: whether they look like versions of one image; their errors are then not independent, and the comparison
+            is more reliable than `spread` suggests.
     """
 
     first: Prediction
@@ -49,14 +24,17 @@ class PairOfPictures:
 
     @property
     def difference(self) -> float:
+        """Score of the first less that of the second."""
         return self.first.score - self.second.score
 
     @property
     def spread(self) -> float:
+        """Standard deviation of the difference, the two errors taken as independent."""
         return math.hypot(self.first.spread, self.second.spread)
 
     @property
     def probability(self) -> float:
+        """Probability that the first is the better image, errors taken as normal."""
         if self.spread == 0:
             return 0.5 + 0.5 * ((self.difference > 0) - (self.difference < 0))
         return 0.5 + 0.5 * math.erf(self.difference / self.spread / math.sqrt(2))
@@ -75,15 +53,18 @@ class PairOfPictures:
             "exceeds_spread": self.exceeds,
             "probability_first_better": self.probability,
             "versions_of_one_picture": self.alike,
-            "better": (self.first if self.difference > 0 else self.second).name if self.exceeds else None,
+            "better": self._better.name if self.exceeds else None,
         }
 
     def verdict(self) -> str:
         """One line for the user."""
-        digits = decimals(self.first.low, self.first.high)
+        digits = self.first.score_range.decimals
         size = f"difference {abs(self.difference):.{digits}f}, spread of the difference {self.spread:.{digits}f}"
         if not self.exceeds:
             return f"too close to call: {size}"
-        better = self.first if self.difference > 0 else self.second
         chance = max(self.probability, 1 - self.probability)
-        return f"{better.name} is better: {size}, right with probability {chance:.2f} by the model's own spread"
+        return f"{self._better.name} is better: {size}, right with probability {chance:.2f} by the model's own spread"
+
+    @property
+    def _better(self) -> Prediction:
+        return self.first if self.difference > 0 else self.second

@@ -17,7 +17,6 @@ from polyscale.evaluation.shard import (
     gather,
     gather_rows,
     iterate_batches,
-    most_batches,
     shard_batches,
 )
 from polyscale.models.cost import cost_row, count
@@ -37,8 +36,6 @@ def test_shares_are_the_batches_of_one_process_dealt_out(processes: int) -> None
     assert single == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
     shares = [[list(b) for b in shard_batches(11, 3, Ranks(i, processes))] for i in range(processes)]
     assert sorted(batch for share in shares for batch in share) == single
-    passes = [most_batches(11, 3, Ranks(i, processes)) for i in range(processes)]
-    assert passes == [max(len(share) for share in shares)] * processes
 
 
 def test_nothing_to_deal_is_one_line() -> None:

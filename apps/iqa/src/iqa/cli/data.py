@@ -5,21 +5,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from iqa.config import Config, DataSettings
+from iqa.cli.options import Images, Layout, LowerBetter, Scale, SplitColumn, ValFraction
+from iqa.config import Config
 from polyscale.commands import note, print_json, progress, table
+from polyscale.commands.types import AsJson
 from polyscale.settings import resolve_for
 
-Where = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder or CSV file of a data set, or synthetic.")]
-Layout = Annotated[str | None, typer.Option(help="Layout of the folder (koniq, spaq, kadid, ...), else told from it.")]
-Images = Annotated[str | None, typer.Option(help="Folder of the images, where it is not the usual one.")]
-Scale = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="CSV: range that scores can be given in.")]
-LowerBetter = Annotated[bool | None, typer.Option(help="CSV: scores are lower for better images (DMOS).")]
-SplitColumn = Annotated[str | None, typer.Option(help="CSV: the column that says train, val or test.")]
-ValFraction = Annotated[float | None, typer.Option(help="Share of train cut off for validation where there is none.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+DataPath = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder or CSV of a data set, or synthetic.")]
 
 
-class _ShowByDefault(TyperGroup):
+class _ShowGroup(TyperGroup):
     """`iqa data FOLDER` means `iqa data show FOLDER`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -27,14 +22,12 @@ class _ShowByDefault(TyperGroup):
         return super().parse_args(ctx, args if named else ["show", *args])
 
 
-data = typer.Typer(
-    cls=_ShowByDefault, help="Describe a data set (iqa data FOLDER), or check it (iqa data check FOLDER)."
-)
+data = typer.Typer(cls=_ShowGroup, help="Describe a data set (iqa data FOLDER), or check it (iqa data check FOLDER).")
 
 
 @data.command()
 def show(
-    path: Where = "synthetic",
+    path: DataPath = "synthetic",
     layout: Layout = None,
     images: Images = None,
     scale: Scale = None,
@@ -52,14 +45,14 @@ def show(
     if as_json:
         print_json({"splits": rows, "notes": notes})
         return
-    table([{**row, "subsets": _counted(row["subsets"])} for row in rows], title=path, digits=3)
+    table([{**row, "subsets": _describe_subsets(row["subsets"])} for row in rows], title=path, digits=3)
     for line in notes:
         note(line)
 
 
 @data.command()
 def check(
-    path: Where,
+    path: DataPath,
     layout: Layout = None,
     images: Images = None,
     scale: Scale = None,
@@ -90,17 +83,12 @@ def check(
 
 
 def _reading(path: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What is given, as iqa.data.open takes it."""
-    settings = data_settings(None, path, given)
+    """Options as iqa.data.open takes them."""
+    settings = resolve_for(Config, None, {"path": path, **given}).data
     return {key: getattr(settings, key) for key in given}
 
 
-def data_settings(model: str | None, path: str | None, given: dict[str, Any]) -> DataSettings:
-    """The data settings of the run that `model` is the folder of, or of another `path`; changed as `given` says."""
-    return resolve_for(Config, model, {"path": path, **given}).data
-
-
-def _counted(subsets: dict[str, int]) -> str:
+def _describe_subsets(subsets: dict[str, int]) -> str:
     if len(subsets) > 8:
         return f"{len(subsets)} of {min(subsets.values())}-{max(subsets.values())}"
     return ", ".join(f"{name} {count}" for name, count in subsets.items()) or "-"

@@ -1,4 +1,4 @@
-"""What a training step sees of a data set: the fixed first part of the network (`QualityNet.look`) computed once a
+"""What a training step sees of a data set: the fixed first part of the network (`extract_features`) computed once a
 image and kept, so that an epoch costs the trainable part alone; and the ordered chains beside the opinions.
 """
 
@@ -24,6 +24,8 @@ class ViewSet(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __init__(self, base: QualitySet, look: Look, crop: int | None, flip: bool, cache: bool = True) -> None:
         self.base, self.look, self.crop, self.flip, self.cache = base, look, crop, flip, cache
+        self.names, self.scores, self.subsets = base.names, base.scores, base.subsets
+        self.low, self.high = base.low, base.high
         self._seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:

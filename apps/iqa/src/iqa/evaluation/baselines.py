@@ -1,9 +1,9 @@
-"""The hand-crafted floor that a network has to pass: scene statistics, standardised, and two classical regressors.
+"""The hand-crafted baseline: scene statistics with boosted trees and SVR.
 
-Each image is the numbers of SceneStatistics; the score is the mean of gradient-boosted trees and a support vector
-machine (what came out ahead of either alone and of ridge regression on BIQ2021). Their settings are chosen by SRCC on
-the validation split. Needs scikit-learn: pip install "polyscale-iqa[baseline]". Nothing is saved: fitting takes minutes
-and scikit-learn's only saved form is a pickle.
+Each image is the numbers of SceneStatistics, standardised; the score is the mean of gradient-boosted trees and a
+support vector machine (on BIQ2021 better than either alone and than ridge regression). Their settings are chosen
+by SRCC on the validation split. Needs scikit-learn: pip install "polyscale-iqa[baseline]". Nothing is saved: fitting
+takes minutes, and scikit-learn's only saved form is a pickle.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ _COSTS, _WIDTHS = (0.3, 1.0, 3.0, 10.0), (0.1, 0.3, 1.0)  # C; gamma as a multip
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """The two fitted regressors; `chosen` are their settings and what each reached on the validation split."""
+    """The two fitted regressors; `chosen` are their settings and the SRCC of each on the validation split."""
 
     trees: Any = field(repr=False)
     machine: Any = field(repr=False)
     centre: Features = field(repr=False)
     scale: Features = field(repr=False)
-    units: tuple[float, float]  # mean and deviation of the training scores
+    units: tuple[float, float]  # mean and standard deviation of the training scores
     low: float
     high: float
     chosen: dict[str, Any]
 
     def predict(self, dataset: QualitySet, *, workers: int = 2, progress: Progress | None = None) -> Values:
-        """Scores float64 [N] in the units of the training set, within its range."""
+        """Score every image: float64 [N] in the units of the training set, within its range."""
         return self.score(features(dataset, workers=workers, progress=progress))
 
     def score(self, measured: Features) -> Values:
-        """Scores float64 [N] of `features` [N, channels]."""
+        """Score the rows of `features` [N, channels]: float64 [N]."""
         x = (measured - self.centre) / self.scale
         both = (self.trees.predict(x) + self.machine.predict(x)) / 2
         return np.clip(self.units[0] + self.units[1] * both, self.low, self.high)
 
 
 def features(dataset: QualitySet, *, workers: int = 2, progress: Progress | None = None) -> Features:
-    """The scene statistics of every image at the network's size: float32 [N, channels], in `workers` threads."""
+    """Compute the scene statistics of every image at the network's size in `workers` threads: float32 [N, channels]."""
     layer = SceneStatistics()
 
     @torch.inference_mode()
@@ -77,7 +77,8 @@ def fit_baseline(
 ) -> Baseline:
     """Fit on `train`, with the settings that reach the highest SRCC on `val`.
 
-    Raises UserError without scikit-learn, for splits of fewer than 3 images, and where all scores of one are equal.
+    Raises:
+        UserError: no scikit-learn, a split of fewer than 3 images, or one whose scores are all equal.
     """
     require_sklearn()
     for split in (train, val):
@@ -96,7 +97,7 @@ def fit_baseline(
 
 
 def require_sklearn() -> None:
-    """Raises UserError, which says how to install it, where scikit-learn cannot be imported."""
+    """Check that scikit-learn can be imported. Raises UserError, which says how to install it."""
     try:
         import sklearn  # noqa: F401
     except ImportError as error:

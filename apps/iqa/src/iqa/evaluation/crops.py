@@ -1,4 +1,4 @@
-"""Scoring by crops, as the seed and most of the field do it: kept to compare one whole-image pass with.
+"""Scoring by crops, as most of the field does it: kept to compare one whole-image pass with.
 
 What differs from the field's usual code: the grid reaches every border (pyiqa's misses a seventh of a 1024 x 768
 image on the right and below), and random places depend on the image's index alone, never on its neighbours.
@@ -20,11 +20,17 @@ CropKind = Literal["whole", "random", "grid", "centre"]
 
 @dataclass(frozen=True)
 class Crops:
-    """Which parts of an image are scored; its score is the mean of theirs.
+    """The parts of an image that are scored; its score is their mean.
 
-    kind: whole (no crops), random (`count` places by `seed`), grid (`count` = rows * columns, evenly spread from border
-    to border) or centre (one). side: of a crop in pixels at the network's size; a shorter image is taken whole in
-    that direction. Raises UserError for a kind that is not there and for a count that gives no grid.
+    Attributes:
+        kind: whole (no crops), random (`count` places by `seed`), grid (`count` = rows * columns, evenly spaced from
+            border to border) or centre (one).
+        count: of random or grid crops.
+        side: of a crop in pixels at the network's size; a shorter image is taken whole in that direction.
+        seed: of random places.
+
+    Raises:
+        UserError: an unknown kind, or a count that gives no grid.
     """
 
     kind: CropKind = "whole"
@@ -43,7 +49,10 @@ class Crops:
             raise UserError(wrong, exit_code=2)
 
     def cut(self, image: Tensor, index: int) -> Tensor:
-        """[3, h, w] -> [n, 3, min(side, h), min(side, w)]; n = 1 for whole (of all of it) and centre, else `count`."""
+        """Cut image [3, h, w] number `index` of its data set: [n, 3, min(side, h), min(side, w)].
+
+        n is 1 for whole (all of the image) and centre, else `count`.
+        """
         if self.kind == "whole":
             return image[None]
         height, width = image.shape[-2:]

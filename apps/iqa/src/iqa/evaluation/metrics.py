@@ -1,10 +1,10 @@
-"""How well predicted scores follow people's: the correlations of the field, each with what makes it undefined.
+"""How well predicted scores follow mean opinion scores (MOS): the correlations of the field.
 
 SRCC, PLCC and KRCC (tau-b) are scipy's. PLCC_fitted and RMSE are taken after the 4-parameter logistic of VQEG's reports
 (2003), which forgives a scale that is bent but monotone: b2 + (b1 - b2) / (1 + exp(-(x - b3) / |b4|)). MAE is raw.
 
-A value that the data do not define (constant predictions, fewer than 3 images, a fit that did not converge) is None
-and "note" says why: nothing is filled in. Intervals are percentiles of a bootstrap over the images.
+A value that the data do not define (constant predictions, fewer than 3 images, a fit that did not converge) is None,
+and "note" gives the reason: nothing is filled in. Intervals are percentiles of a bootstrap over the images.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from scipy.special import expit
 from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 
 from polyscale.data.naming import plural
+from polyscale.evaluation.bootstrap import Difference, Indices, Interval, bootstrap, interval
 
 Values = NDArray[np.float64]
 
 NAMES = ("SRCC", "PLCC", "PLCC_fitted", "KRCC", "RMSE", "MAE")
 LOWER_IS_BETTER = frozenset({"RMSE", "MAE"})
-FEWEST = 3  # images for a correlation: of two it is always 1 or -1
-FEWEST_TO_FIT = 20  # five for each parameter of the logistic: it goes through any five points
-FEWEST_FOR_INTERVAL = 10
+MIN_IMAGES = 3  # for a correlation: of two it is always 1 or -1
+MIN_TO_FIT = 20  # images, five for each parameter of the logistic: it goes through any five points
+MIN_FOR_INTERVAL = 10
 
 _STARTS = (0.3, 1.0, 3.0)  # widths |b4|, in deviations of the predictions, from a step to a line
-_AT_ONCE = 2_000_000  # resampled values in memory at a time, 16 MB an array
 
 
 class Logistic(NamedTuple):
-    """The curve from predicted to people's scores; b1 and b2 are its ends, b3 its middle, b4 > 0 its width."""
+    """The curve from predictions to MOS; b1 and b2 are its ends, b3 its middle, b4 > 0 its width."""
 
     b1: float
     b2: float
@@ -43,30 +43,23 @@ class Logistic(NamedTuple):
     b4: float
 
     def __call__(self, predicted: ArrayLike) -> Values:
-        """The curve at `predicted`: float64 of its shape."""
+        """Return the curve at `predicted`, float64 of its shape."""
         x = np.asarray(predicted, dtype=np.float64)
         return _logistic(x, *self)
 
 
-class Interval(NamedTuple):
-    """The 95 % bootstrap interval of a correlation."""
-
-    low: float
-    high: float
-
-
-class Difference(NamedTuple):
-    """How much higher the correlation of one predictor is than another's, with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def correlations(predicted: ArrayLike, truth: ArrayLike) -> dict[str, Any]:
-    """NAMES of `predicted` [N] against `truth` [N], N >= 1: floats, None where undefined, and "note" where any is.
+    """Compute NAMES of predictions against MOS.
 
-    RMSE and MAE have the units of `truth`. Raises ValueError for other shapes and values that are not finite.
+    Args:
+        predicted: [N], N >= 1.
+        truth: MOS [N]; RMSE and MAE have its units.
+
+    Returns:
+        Floats by name, None where undefined; "note" is the reason where any is.
+
+    Raises:
+        ValueError: unequal shapes, or a value that is not finite.
     """
     x, y = _pair(predicted, truth)
     values: dict[str, Any] = dict.fromkeys(NAMES)
@@ -78,7 +71,7 @@ def correlations(predicted: ArrayLike, truth: ArrayLike) -> dict[str, Any]:
         values[name] = float(correlation(x, y).statistic)
     fit = fit_logistic(x, y)
     if fit is None:
-        reason = plural(len(x), "image") if len(x) < FEWEST_TO_FIT else "the logistic fit did not converge"
+        reason = plural(len(x), "image") if len(x) < MIN_TO_FIT else "the logistic fit did not converge"
         return values | {"note": f"{reason}: no PLCC_fitted, no RMSE"}
     mapped = fit(x)
     values["RMSE"] = float(np.sqrt(np.mean((mapped - y) ** 2)))
@@ -89,16 +82,18 @@ def correlations(predicted: ArrayLike, truth: ArrayLike) -> dict[str, Any]:
 
 
 def fit_logistic(predicted: ArrayLike, truth: ArrayLike) -> Logistic | None:
-    """The least-squares 4-parameter logistic from `predicted` [N] to `truth` [N].
+    """Fit the 4-parameter logistic from `predicted` [N] to `truth` [N] by least squares.
 
-    None where no start converged, for fewer than FEWEST_TO_FIT images, and where either side is constant. Both
-    sides are fitted in deviations from their centre, so that their units do not matter.
+    Both sides are fitted in standard deviations from their centre, so that their units do not matter.
+
+    Returns:
+        None where no start converged, for fewer than MIN_TO_FIT images, and where either side is constant.
     """
     x, y = _pair(predicted, truth)
-    if len(x) < FEWEST_TO_FIT or _undefined(x, y):
+    if len(x) < MIN_TO_FIT or _undefined(x, y):
         return None
-    middle, width, mean, spread = float(np.median(x)), float(x.std()), float(y.mean()), float(y.std())
-    u, v = (x - middle) / width, (y - mean) / spread
+    middle, width, mean, std = float(np.median(x)), float(x.std()), float(y.mean()), float(y.std())
+    u, v = (x - middle) / width, (y - mean) / std
     best: tuple[float, Values] | None = None
     for b4 in _STARTS:
         slope, base = np.polyfit(expit(u / b4), v, 1)  # the best ends for this width
@@ -106,7 +101,7 @@ def fit_logistic(predicted: ArrayLike, truth: ArrayLike) -> Logistic | None:
             warnings.simplefilter("ignore")  # about the covariance, which nobody reads
             try:
                 found, _ = curve_fit(_logistic, u, v, (base + slope, base, 0.0, b4), jac=_gradient, maxfev=3000)
-            except RuntimeError:  # scipy's word for "did not converge"
+            except RuntimeError:  # scipy's way of saying "did not converge"
                 continue
         error = float(np.sum((_logistic(u, *found) - v) ** 2))
         if math.isfinite(error) and (best is None or error < best[0]):
@@ -114,44 +109,48 @@ def fit_logistic(predicted: ArrayLike, truth: ArrayLike) -> Logistic | None:
     if best is None:
         return None
     b1, b2, b3, b4 = map(float, best[1])
-    return Logistic(b1 * spread + mean, b2 * spread + mean, b3 * width + middle, abs(b4) * width)
+    return Logistic(b1 * std + mean, b2 * std + mean, b3 * width + middle, abs(b4) * width)
 
 
 def intervals(predicted: ArrayLike, truth: ArrayLike, rounds: int = 1000, seed: int = 0) -> dict[str, Interval | None]:
-    """95 % bootstrap intervals of SRCC and PLCC over the images.
+    """Compute the 95 % bootstrap intervals of SRCC and PLCC over the images.
 
-    None where the correlation itself is undefined, and for fewer than FEWEST_FOR_INTERVAL images: of a handful the
-    bootstrap is far too narrow. Resamples in which one side is constant have no correlation and do not count.
+    Resamples in which one side is constant have no correlation and do not count.
+
+    Returns:
+        Interval by name; None where the correlation itself is undefined, and for fewer than MIN_FOR_INTERVAL images:
+        of a handful the bootstrap is far too narrow.
     """
     x, y = _pair(predicted, truth)
-    if _undefined(x, y) or len(x) < FEWEST_FOR_INTERVAL:
+    if _undefined(x, y) or len(x) < MIN_FOR_INTERVAL:
         return {"SRCC": None, "PLCC": None}
-    drawn = _resampled(x[None], y, rounds, seed)
-    return {name: Interval(*_percentiles(values[0])) for name, values in drawn.items()}
+    drawn = _resample(x[None], y, rounds, seed)
+    return {name: interval(values[0]) for name, values in drawn.items()}
 
 
 def difference(
     a: ArrayLike, b: ArrayLike, truth: ArrayLike, rounds: int = 1000, seed: int = 0
 ) -> dict[str, Difference | None]:
-    """SRCC and PLCC of predictor `a` less those of `b` on the same images, with paired 95 % bootstrap intervals.
+    """Compute SRCC and PLCC of predictor `a` less those of `b` on the same images, with paired bootstrap intervals.
 
-    Each resample is the same for both. None where `intervals` gives none for either.
+    Returns:
+        Difference by name; None where `intervals` gives none for either.
     """
     (first, y), (second, _) = _pair(a, truth), _pair(b, truth)
-    if _undefined(first, y) or _undefined(second, y) or len(y) < FEWEST_FOR_INTERVAL:
+    if _undefined(first, y) or _undefined(second, y) or len(y) < MIN_FOR_INTERVAL:
         return {"SRCC": None, "PLCC": None}
-    drawn = _resampled(np.stack([first, second]), y, rounds, seed)
+    drawn = _resample(np.stack([first, second]), y, rounds, seed)
     results: dict[str, Difference | None] = {}
     for name, correlation in (("SRCC", spearmanr), ("PLCC", pearsonr)):
         value = float(correlation(first, y).statistic - correlation(second, y).statistic)
-        results[name] = Difference(value, *_percentiles(drawn[name][0] - drawn[name][1]))
+        results[name] = Difference(value, *interval(drawn[name][0] - drawn[name][1]))
     return results
 
 
 def by_subset(predicted: ArrayLike, truth: ArrayLike, subsets: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`correlations` and "images" of each subset, by name in sorted order; images without a subset ("") are left out.
+    """Compute `correlations` and "images" of each subset, by name in sorted order.
 
-    Empty where fewer than two subsets have a name.
+    Images without a subset ("") are left out; the result is empty where fewer than two subsets have a name.
     """
     x, y = _pair(predicted, truth)
     if len(subsets) != len(x):
@@ -163,21 +162,17 @@ def by_subset(predicted: ArrayLike, truth: ArrayLike, subsets: Sequence[str]) ->
     return {name: {"images": int((of == name).sum()), **correlations(x[of == name], y[of == name])} for name in names}
 
 
-def _resampled(predictors: Values, truth: Values, rounds: int, seed: int) -> dict[str, Values]:
+def _resample(predictors: Values, truth: Values, rounds: int, seed: int) -> dict[str, Values]:
     """SRCC and PLCC of each predictor [P, N] in each of `rounds` resamples: float64 [P, rounds]."""
-    if rounds < 1:
-        raise ValueError(f"rounds is {rounds}; at least 1 is needed")
-    images = len(truth)
-    rng = np.random.default_rng(seed)
-    step = max(1, _AT_ONCE // images)
-    found: dict[str, list[Values]] = {"SRCC": [], "PLCC": []}
-    for start in range(0, rounds, step):
-        index = rng.integers(images, size=(min(step, rounds - start), images))
+
+    def statistic(index: Indices) -> Values:
         drawn = truth[index]
         ranks = rankdata(drawn, axis=1)
-        found["PLCC"].append(np.stack([_pearson(p[index], drawn) for p in predictors]))
-        found["SRCC"].append(np.stack([_pearson(rankdata(p[index], axis=1), ranks) for p in predictors]))
-    return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+        srcc = [_pearson(rankdata(p[index], axis=1), ranks) for p in predictors]
+        return np.stack([srcc, [_pearson(p[index], drawn) for p in predictors]])
+
+    srcc, plcc = bootstrap(statistic, len(truth), rounds=rounds, seed=seed)
+    return {"SRCC": srcc, "PLCC": plcc}
 
 
 def _pearson(a: Values, b: Values) -> Values:
@@ -192,11 +187,6 @@ def _pearson(a: Values, b: Values) -> Values:
 def _dots(a: Values, b: Values) -> Values:
     products: Values = np.einsum("rn,rn->r", a, b)  # numpy.vecdot came with numpy 2
     return products
-
-
-def _percentiles(values: Values) -> tuple[float, float]:
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _logistic(x: Values, b1: float, b2: float, b3: float, b4: float) -> Values:
@@ -214,11 +204,11 @@ def _gradient(x: Values, b1: float, b2: float, b3: float, b4: float) -> Values:
 
 def _undefined(x: Values, y: Values) -> str:
     """Why no correlation of the two is defined; empty where it is."""
-    if len(x) < FEWEST:
+    if len(x) < MIN_IMAGES:
         return plural(len(x), "image")
     if np.ptp(x) == 0:
         return "the predictions are all equal"
-    return "the true scores are all equal" if np.ptp(y) == 0 else ""
+    return "the MOS are all equal" if np.ptp(y) == 0 else ""
 
 
 def _pair(predicted: ArrayLike, truth: ArrayLike) -> tuple[Values, Values]:

@@ -1,4 +1,4 @@
-"""Predicted beside people's scores of a data set's images, and their summary (metrics.py)."""
+"""Predictions next to MOS on a data set's images, their summary, and predictors compared on the same images."""
 
 from __future__ import annotations
 
@@ -9,33 +9,68 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.evaluation.metrics import correlations
+from iqa.evaluation.metrics import NAMES, by_subset, correlations, difference, intervals
+from polyscale.evaluation import Comparison
+from polyscale.evaluation import compare as compare_scores
+from polyscale.evaluation.assessment import MODEL, cells
+
+METRIC = "SRCC"
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Predicted and people's scores of every image of a data set, in its order and its units.
+    """Predictions and MOS of every image of a data set, in its order and units.
 
-    predicted, truth, spread: float64 [N]; spread is the deviation of opinions that the model expects, NaN of a
-    predictor that has none. summary: metrics.NAMES as floats, NaN where undefined, and images. notes: why.
+    Attributes:
+        predicted: float64 [N].
+        truth: MOS, float64 [N].
+        std: predicted standard deviation of the MOS, float64 [N]; NaN of a predictor that gives none.
+        names: of the images.
+        subsets: of the images, "" for none.
+        summary: metrics.NAMES and "images"; NaN where undefined.
+        notes: reasons for what is undefined, and remarks on units.
     """
 
-    predicted: NDArray[np.float64] = field(repr=False)
-    truth: NDArray[np.float64] = field(repr=False)
-    spread: NDArray[np.float64] = field(repr=False)
+    predicted: Values = field(repr=False)
+    truth: Values = field(repr=False)
+    std: Values = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
     subsets: tuple[str, ...] = field(repr=False)
     summary: dict[str, float]
     notes: tuple[str, ...] = ()
 
-    def only(self, chosen: NDArray[np.bool_]) -> Scores:
-        """The Scores of the images where `chosen` [N] is true."""
+    @classmethod
+    def from_predictions(
+        cls,
+        predicted: Values,
+        truth: Values,
+        names: Sequence[str],
+        subsets: Sequence[str],
+        std: Values | None = None,
+        notes: Sequence[str] = (),
+    ) -> Scores:
+        """Summarise predictions.
+
+        Raises:
+            ValueError: unequal lengths, no image, or a value that is not finite.
+        """
+        values = correlations(predicted, truth)
+        note = values.pop("note", None)
+        summary = {name: float("nan") if value is None else value for name, value in values.items()}
+        std = np.full(len(truth), np.nan) if std is None else std
+        reasons = (*notes, *([note] if note else []))
+        return cls(predicted, truth, std, tuple(names), tuple(subsets), {**summary, "images": len(truth)}, reasons)
+
+    def select(self, chosen: NDArray[np.bool_]) -> Scores:
+        """Return the Scores of the images where `chosen` [N] is true."""
         kept = [int(i) for i in np.flatnonzero(chosen)]
         names, subsets = (tuple(values[i] for i in kept) for values in (self.names, self.subsets))
-        return scored(self.predicted[chosen], self.truth[chosen], names, subsets, self.spread[chosen])
+        return self.from_predictions(self.predicted[chosen], self.truth[chosen], names, subsets, self.std[chosen])
 
-    def misjudged(self, count: int) -> dict[str, list[int]]:
-        """Up to `count` indices each: "over-rated" and "under-rated", the furthest off first."""
+    def largest_errors(self, count: int) -> dict[str, list[int]]:
+        """Return up to `count` indices each of "over-rated" and "under-rated" images, the largest error first."""
         error = self.predicted - self.truth
         order = [int(i) for i in np.argsort(error, kind="stable")]
         return {
@@ -43,38 +78,55 @@ class Scores:
             "under-rated": [i for i in order if error[i] < 0][:count],
         }
 
-    def per_image(self) -> list[dict[str, Any]]:
-        """One dict per image for a table or JSON: name, subset, truth, predicted and, where there is one, spread."""
-        with_spread = bool(np.isfinite(self.spread).all())
-        rows = zip(self.names, self.subsets, self.truth, self.predicted, self.spread, strict=True)
+    def within_std(self) -> float | None:
+        """The share of images whose MOS is within one std of the prediction: .68 where errors are normal."""
+        if not np.isfinite(self.std).all():
+            return None
+        return float(np.mean(np.abs(self.predicted - self.truth) <= self.std))
+
+    def per_sample(self) -> list[dict[str, Any]]:
+        """One row per image: name, subset, truth, predicted and, where there is one, spread (the std)."""
+        with_std = bool(np.isfinite(self.std).all())
+        rows = zip(self.names, self.subsets, self.truth, self.predicted, self.std, strict=True)
         return [
             {"name": name, "subset": subset, "truth": float(truth), "predicted": float(predicted)}
-            | ({"spread": float(spread)} if with_spread else {})
-            for name, subset, truth, predicted, spread in rows
+            | ({"spread": float(std)} if with_std else {})
+            for name, subset, truth, predicted, std in rows
         ]
 
 
-def scored(
-    predicted: NDArray[np.float64],
-    truth: NDArray[np.float64],
-    names: Sequence[str],
-    subsets: Sequence[str],
-    spread: NDArray[np.float64] | None = None,
-    notes: Sequence[str] = (),
-) -> Scores:
-    """Scores with their summary. Raises ValueError for unequal lengths, none at all and values that are not finite."""
-    values = correlations(predicted, truth)
-    note = values.pop("note", None)
-    summary = {name: float("nan") if value is None else value for name, value in values.items()}
-    spread = np.full(len(truth), np.nan) if spread is None else spread
-    every = (*notes, *([note] if note else []))
-    return Scores(predicted, truth, spread, tuple(names), tuple(subsets), {**summary, "images": len(truth)}, every)
-
-
-def rescaled(
-    values: NDArray[np.float64], range_of: tuple[float, float], to: tuple[float, float]
-) -> NDArray[np.float64]:
-    """Scores of one declared range (low, high) brought linearly to another."""
-    if range_of == to:
+def rescale(values: Values, source: tuple[float, float], target: tuple[float, float]) -> Values:
+    """Map scores linearly from one range (low, high) to another."""
+    if source == target:
         return values
-    return to[0] + (values - range_of[0]) * ((to[1] - to[0]) / (range_of[1] - range_of[0]))
+    return target[0] + (values - source[0]) * ((target[1] - target[0]) / (source[1] - source[0]))
+
+
+def compare(scores: dict[str, Scores], title: str = "") -> Comparison[Scores]:
+    """Compare predictors, "model" and baselines, by SRCC, with intervals and by subset.
+
+    Raises:
+        ValueError: the predictors were scored on different images.
+    """
+    return compare_scores(
+        scores,
+        METRIC,
+        lambda a, b: difference(a.predicted, b.predicted, a.truth)[METRIC],
+        title=title,
+        intervals=lambda s: intervals(s.predicted, s.truth),
+        subsets=_subset_rows(scores),
+    )
+
+
+def _subset_rows(scores: dict[str, Scores]) -> list[dict[str, Any]]:
+    """The model in each subset, and the SRCC of the baselines whose predictions differ there."""
+    model = scores[MODEL]
+    rows = []
+    for subset, found in by_subset(model.predicted, model.truth, model.subsets).items():
+        inside = np.array([own == subset for own in model.subsets])
+        truth = model.truth[inside]
+        row = {"": subset, "images": found["images"]}
+        row |= cells({n: found[n] for n in NAMES}, intervals(model.predicted[inside], truth), NAMES)
+        srcc = {n: correlations(s.predicted[inside], truth)[METRIC] for n, s in scores.items() if n != MODEL}
+        rows.append(row | {f"{name}: {METRIC}": value for name, value in srcc.items() if value is not None})
+    return rows

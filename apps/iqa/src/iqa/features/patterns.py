@@ -20,7 +20,7 @@ _SHARES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 
 
 def binary_patterns(luma: Tensor) -> Tensor:
-    """[B, 1, H, W], at least 3x3 -> square roots of the shares of the ten patterns, [B, 10]."""
+    """Compute square roots of the shares of the ten patterns: [B, 1, H, W], at least 3x3, to [B, 10]."""
     height, width = luma.shape[-2] - 2, luma.shape[-1] - 2
     centre = luma[..., 1:-1, 1:-1] + _GREY
     brighter = [luma[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] > centre for dy, dx in _RING]
@@ -30,15 +30,17 @@ def binary_patterns(luma: Tensor) -> Tensor:
     return torch.stack([(pattern == kind).float().mean(1) for kind in range(PATTERNS)], 1).sqrt()
 
 
-def ranked(x: Tensor, shares: tuple[float, ...]) -> Tensor:
-    """The values at these shares of the sorted last axis [..., N] -> [..., len(shares)]; N may vary in an export."""
+def values_at(x: Tensor, shares: tuple[float, ...]) -> Tensor:
+    """Take values at these shares of the sorted last axis, [..., N] to [..., len(shares)]; an export leaves N free."""
     place = torch.tensor(shares, dtype=torch.float64, device=x.device) * (x.shape[-1] - 1)
     return x.sort(-1).values.index_select(-1, place.round().long())
 
 
 class BlockFrequencies(nn.Module):
-    """[B, 1, H, W], at least 8x8 -> size of each of 63 DCT coefficients; per band the share of vanishing ones and the
-    heaviness of the tails; and how fine detail is spread over the blocks: [B, 98].
+    """Statistics of the DCT coefficients of 8x8 blocks.
+
+    The size of each of 63 coefficients; per band the share of vanishing ones and the heaviness of the tails; and
+    quantiles of fine detail over the blocks.
     """
 
     cosines: Tensor
@@ -57,10 +59,11 @@ class BlockFrequencies(nn.Module):
         self.fine = band >= _FINE
 
     def forward(self, luma: Tensor) -> Tensor:
+        """Map [B, 1, H, W], at least 8x8, to [B, 98]."""
         coefficients = F.conv2d(luma, self.cosines, stride=BLOCK).flatten(2)
         sizes = coefficients.abs()
         powers = (coefficients * coefficients) * 1e5
         vanishing = (sizes < 2 * _GREY).float().mean(2)[:, 1:] @ self.bands
         tails = ((powers * powers).mean(2) / (powers.mean(2) ** 2 + 1) + 1e-4).log()[:, 1:] @ self.bands
-        spread = ranked((sizes[:, self.fine].mean(1) + 1e-4).log(), _SHARES)
-        return torch.cat([(sizes.mean(2) + 1e-4).log()[:, 1:], vanishing, spread, tails], 1)
+        detail = values_at((sizes[:, self.fine].mean(1) + 1e-4).log(), _SHARES)
+        return torch.cat([(sizes.mean(2) + 1e-4).log()[:, 1:], vanishing, detail, tails], 1)

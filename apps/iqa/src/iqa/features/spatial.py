@@ -1,4 +1,4 @@
-"""Natural scene statistics as a layer: what hand-made quality measures read off an image, for any size, in one pass.
+"""Natural scene statistics as a layer: the numbers of hand-made quality measures, for any image size, in one pass.
 
 Sources: BRISQUE (Mittal, Moorthy, Bovik, TIP 2012: normalised luminance and products of neighbours at two scales),
 FRIQUEE (Ghadiyaram, Bovik, 2017: the same in opponent colours), CPBD-like sharpness over tiles, Hasler and
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iqa.features.patterns import BlockFrequencies, binary_patterns, ranked
+from iqa.features.patterns import BlockFrequencies, binary_patterns, values_at
 from iqa.features.traces import Traces, every_eighth
 from polyscale.models.backbones import padded
 
@@ -31,9 +31,10 @@ _LARGE = 257  # pixels of the shorter side from which tones are read of every se
 
 
 class SceneStatistics(nn.Module):
-    """forward: RGB in [0, 1] [B, 3, H, W], any H and W -> [B, channels], each number finite and of order 1 to 10.
+    """Scene statistics, computed in float32 also under autocast. No gradient reaches the image.
 
-    Computed in float32, also under autocast. `channels` is the count of numbers. No gradient reaches the image.
+    Attributes:
+        channels: the count of numbers.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class SceneStatistics(nn.Module):
 
     @torch.no_grad()
     def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Map RGB in [0, 1] [B, 3, H, W], any H and W, to [B, channels], each finite and of order 1 to 10."""
         with torch.autocast(image_BCHW.device.type, enabled=False):
             image = padded(image_BCHW.float(), min_side=SMALLEST)
             red, green, blue = image.split(1, 1)
@@ -71,7 +73,7 @@ def _normalised(planes: Tensor) -> Tensor:
     height, width = inner.shape[-2:]
     shifted = [luma[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in _SHIFTS]
     products = torch.cat([inner * other for other in shifted], 1)
-    return torch.cat([_moments(x), _signed_moments(products), _log_quantiles(contrast), _log_spread(contrast)], 1)
+    return torch.cat([_moments(x), _signed_moments(products), _log_quantiles(contrast), _log_std(contrast)], 1)
 
 
 def _blur(x: Tensor) -> Tensor:
@@ -87,7 +89,7 @@ def _blur(x: Tensor) -> Tensor:
 
 
 def _moments(x: Tensor) -> Tensor:
-    """Spread, peakedness (mean |x| against root mean square), skew and kurtosis of each plane: [B, 4 C]."""
+    """Root mean square, peakedness (mean |x| against root mean square), skew and kurtosis of each plane: [B, 4 C]."""
     squares = x * x
     root, magnitude = (squares.mean((2, 3)) + 1e-6).sqrt(), x.abs().mean((2, 3))
     skew, kurtosis = (squares * x).mean((2, 3)) / root**3, (squares * squares).mean((2, 3)) / root**4
@@ -116,7 +118,7 @@ def _edges(luma: Tensor) -> Tensor:
 
 
 def _tiles(luma: Tensor) -> Tensor:
-    """Sharpness and brightness over an 8x8 grid: the spread of each, and the middle against the rim."""
+    """Sharpness and brightness over an 8x8 grid: the std of each, and the middle against the rim."""
     slope = (luma[..., 1:] - luma[..., :-1]).abs()
     sharp = _log(F.adaptive_avg_pool2d(slope, TILES)).flatten(1)
     bright = F.adaptive_avg_pool2d(luma, TILES).flatten(1)
@@ -137,7 +139,7 @@ def _tiles(luma: Tensor) -> Tensor:
 
 
 def _tones(image: Tensor, planes: Tensor) -> Tensor:
-    """Brightness, clipping, colour: quantiles, means, spreads, saturation, colourfulness, haze (dark channel)."""
+    """Brightness, clipping, colour: quantiles, means, stds, saturation, colourfulness, haze (dark channel)."""
     step = 1 + torch.sym_min(1, torch.sym_min(*image.shape[-2:]) // _LARGE)
     small = _every(image, step, step)
     luma, red_green, yellow_blue = _every(planes, step, step).unbind(1)
@@ -145,11 +147,11 @@ def _tones(image: Tensor, planes: Tensor) -> Tensor:
     saturation = (highest - lowest) / (highest + _FLOOR)
     clipped = [(luma < 0.03), (luma > 0.97), (highest > 0.99), (lowest < 0.01)]
     shares = torch.stack([c.float().mean((1, 2)).sqrt() for c in clipped], 1)
-    spread = [v.flatten(1).std(1) for v in (luma, red_green, yellow_blue, saturation)]
+    std = [v.flatten(1).std(1) for v in (luma, red_green, yellow_blue, saturation)]
     means = [v.mean((1, 2)) for v in (luma, red_green, yellow_blue, saturation)]
-    colourful = (spread[1] ** 2 + spread[2] ** 2).sqrt() + 0.3 * (means[1] ** 2 + means[2] ** 2).sqrt()
+    colourful = (std[1] ** 2 + std[2] ** 2).sqrt() + 0.3 * (means[1] ** 2 + means[2] ** 2).sqrt()
     haze = -F.max_pool2d(-small.amin(1, keepdim=True), 15, stride=4, padding=7)
-    tone = torch.stack([*spread, *means, colourful, haze.mean((1, 2, 3))], 1)
+    tone = torch.stack([*std, *means, colourful, haze.mean((1, 2, 3))], 1)
     quantiles = [_quantiles(v[:, None], (0.01, *_QUANTILES, 0.99)) for v in (luma, saturation)]
     return 4 * torch.cat([tone, shares, *quantiles], 1)
 
@@ -179,7 +181,7 @@ def _compressed(x: Tensor) -> Tensor:
     return x.sign() * x.abs().log1p()
 
 
-def _log_spread(x: Tensor) -> Tensor:
+def _log_std(x: Tensor) -> Tensor:
     return _log(x.flatten(2).std(2))
 
 
@@ -194,7 +196,7 @@ def _dot(x: Tensor, weight: Tensor) -> Tensor:
 def _quantiles(x: Tensor, at: tuple[float, ...]) -> Tensor:
     """Quantiles of each plane over an even grid of about 64x64 of its pixels: [B, C len(at)]."""
     down, across = (torch.sym_max(1, length // _GRID) for length in x.shape[-2:])
-    return ranked(_every(x, down, across).flatten(2), at).flatten(1)
+    return values_at(_every(x, down, across).flatten(2), at).flatten(1)
 
 
 def _every(x: Tensor, down: int | torch.SymInt, across: int | torch.SymInt) -> Tensor:
@@ -202,37 +204,3 @@ def _every(x: Tensor, down: int | torch.SymInt, across: int | torch.SymInt) -> T
     for axis, step in ((2, down), (3, across)):
         x = x.index_select(axis, torch.arange(0, x.shape[axis], step, device=x.device))
     return x
-
-
-class Standardise(nn.Module):
-    """x [B, K] minus the mean, divided by the deviation, of all rows seen in training so far; clamped to [-5, 5].
-
-    Not BatchNorm: the mean of a batch of 16 moves every number by a quarter of its deviation, and a network that reads
-    statistics learns visibly slower from that (docs/results.md). After `horizon` rows old ones fade.
-    """
-
-    count: Tensor
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, channels: int, horizon: int = 20_000) -> None:
-        super().__init__()
-        self.horizon = horizon
-        self.register_buffer("count", torch.zeros(()))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.float()
-        if self.training:
-            self._see(x.detach())
-        return ((x - self.mean) / (self.variance + 1e-4).sqrt()).clamp(-5, 5)
-
-    @torch.no_grad()
-    def _see(self, x: Tensor) -> None:
-        share = len(x) / (self.count + len(x))
-        before = self.mean.clone()
-        self.mean.lerp_(x.mean(0), share)
-        spread = ((x - before) * (x - self.mean)).mean(0)  # Welford's update for a block of rows
-        self.variance.lerp_(spread, share)
-        self.count.add_(len(x)).clamp_(max=self.horizon)

@@ -3,7 +3,7 @@
 Sources: Fan and de Queiroz (TIP 2003: JPEG's grid known by its vanishing coefficients), Stamm and Liu (TIFS 2010: tone
 curves known by gaps and peaks of the histogram), Wang, Bovik and Evans (ICIP 2000: steps that run straight). What
 differs: each is a share or a mean over the image with a soft threshold, so that it is the same in any batch; the grid
-is JPEG's own from the image's corner, beside the same blocks moved by half their side for comparison.
+is JPEG's own from the image's corner, compared with the same blocks moved by half their side.
 """
 
 import math
@@ -19,7 +19,7 @@ _GRAINS = (0.7, 2.0)  # grey levels up to which a coefficient counts as vanished
 
 
 class Traces(nn.Module):
-    """forward: RGB in [0, 1] [B, 3, H, W] and its opponent planes [B, 3, H, W], at least 32 a side -> [B, K]."""
+    """Statistics of the traces of processing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,6 +29,7 @@ class Traces(nn.Module):
             self.register_buffer(f"bands{side}", bands, persistent=False)
 
     def forward(self, image: Tensor, planes: Tensor) -> Tensor:
+        """Map RGB in [0, 1] and its opponent planes, [B, 3, H, W] each with sides of at least 32, to [B, K]."""
         grey = planes * (_LEVELS - 1)
         luma, colour = grey[:, :1], F.avg_pool2d(grey[:, 1:], 2)
         parts = [
@@ -48,7 +49,8 @@ class Traces(nn.Module):
         """Per band of the DCT the share of vanished coefficients on the grid, and how much it exceeds that off it."""
         basis, bands = getattr(self, f"basis{side}"), getattr(self, f"bands{side}")
         on, off = (
-            _vanished(_blocks(x, side) @ basis, _GRAINS[0]).mean(2) @ bands for x in (planes, _moved(planes, side // 2))
+            _vanishing_share(_blocks(x, side) @ basis, _GRAINS[0]).mean(2) @ bands
+            for x in (planes, _shift(planes, side // 2))
         )
         return torch.cat([_logit(on), _logit(on) - _logit(off)], 2).flatten(1)
 
@@ -64,18 +66,18 @@ def _cosines(side: int) -> tuple[Tensor, Tensor]:
 
 
 def _blocks(planes: Tensor, side: int) -> Tensor:
-    """[B, C, H, W] -> [B, C, blocks, side**2]; what is left over at the borders is not looked at."""
+    """[B, C, H, W] -> [B, C, blocks, side**2]; the remainder at the borders is ignored."""
     rows, columns = planes.shape[-2] // side, planes.shape[-1] // side
     x = planes[..., : rows * side, : columns * side]
     x = x.reshape(*x.shape[:2], rows, side, columns, side).transpose(3, 4)
     return x.reshape(*x.shape[:2], rows * columns, side**2)
 
 
-def _moved(planes: Tensor, by: int) -> Tensor:
+def _shift(planes: Tensor, by: int) -> Tensor:
     return planes[..., by:, by:]
 
 
-def _vanished(x: Tensor, grain: float) -> Tensor:
+def _vanishing_share(x: Tensor, grain: float) -> Tensor:
     """1 at 0, falling to 1/4 at `grain`, 0 far away."""
     return (1 + (x / grain).square()).reciprocal().square()
 
@@ -86,20 +88,20 @@ def _logit(share: Tensor) -> Tensor:
 
 def _wavelets(luma: Tensor) -> Tensor:
     """Shares of vanished detail of two levels of the 9/7 wavelet, and against those of the image moved by a pixel."""
-    at, moved = (_detail_shares(x) for x in (luma, _moved(luma, 1)))
+    at, moved = (_detail_shares(x) for x in (luma, _shift(luma, 1)))
     return torch.cat([at, at - moved], 1)
 
 
 def _detail_shares(x: Tensor) -> Tensor:
     shares = []
     for _ in range(2):
-        low, high = _lifted(x)
-        (x, across), (down, both) = (_lifted(half.transpose(2, 3)) for half in (low, high))
-        shares += [_vanished(detail, grain).mean((2, 3)) for detail in (across, down, both) for grain in _GRAINS]
+        low, high = _lift(x)
+        (x, across), (down, both) = (_lift(half.transpose(2, 3)) for half in (low, high))
+        shares += [_vanishing_share(detail, grain).mean((2, 3)) for detail in (across, down, both) for grain in _GRAINS]
     return _logit(torch.cat(shares, 1))
 
 
-def _lifted(x: Tensor) -> tuple[Tensor, Tensor]:
+def _lift(x: Tensor) -> tuple[Tensor, Tensor]:
     """One level of the 9/7 wavelet along the last axis: its smooth and its detailed half."""
     count = x.shape[-1] // 2
     even, odd = x[..., 0 : 2 * count : 2], x[..., 1 : 2 * count : 2]
@@ -118,10 +120,10 @@ def _tone_curve(image: Tensor) -> Tensor:
     share = share.scatter_add_(2, levels, torch.ones_like(levels, dtype=share.dtype)) / levels.shape[2]
     inner = (share[..., :-2] + share[..., 2:]) / 2
     rough = (share[..., 1:-1] - inner).abs().sum(2)
-    gaps = (_vanished(share[..., 1:-1] / (inner + 1e-6), 0.1) * inner).sum(2)
+    gaps = (_vanishing_share(share[..., 1:-1] / (inner + 1e-6), 0.1) * inner).sum(2)
     total = share.cumsum(2)
     first, last = ((total < at).float().mean(2) for at in (0.0005, 0.9995))
-    used = _vanished(share, 1e-4).mean(2)
+    used = _vanishing_share(share, 1e-4).mean(2)
     piled = torch.cat([share[..., :1], share[..., -1:], share.amax(2, keepdim=True)], 2).sqrt().flatten(1)
     entropy = torch.special.entr(share).sum(2)
     return torch.cat([(rough + 1e-3).log(), (gaps + 1e-3).log(), 4 * first, 4 * last, used, 4 * piled, entropy], 1)
@@ -137,7 +139,7 @@ def _equal_neighbours(image: Tensor) -> Tensor:
 
 
 def _seams(luma: Tensor) -> Tensor:
-    """Steps between neighbouring rows that stand out from those beside them over _RUN pixels: [B, 5]."""
+    """Steps between neighbouring rows that stand out from their neighbours over _RUN pixels: [B, 5]."""
     step = (luma[..., 1:, :] - luma[..., :-1, :]).abs()
     alone = step[..., 1:-1, :] - torch.maximum(step[..., 2:, :], step[..., :-2, :])
     least = -F.max_pool2d(-alone, (1, _RUN), stride=(1, _RUN // 4))
@@ -148,14 +150,14 @@ def _seams(luma: Tensor) -> Tensor:
 
 
 def every_eighth(x: Tensor, first: int) -> tuple[Tensor, Tensor]:
-    """x [B, N] -> the mean of x[:, first], x[:, first + 8], ..., and of all others, both [B]."""
+    """Average x[:, first], x[:, first + 8], ..., and all others, of x [B, N]: both [B]."""
     those = x[:, first::8]
     others = (x.sum(1) - those.sum(1)) / (x.shape[1] - those.shape[1])
     return those.mean(1), others
 
 
 def _colour_edges(image: Tensor, planes: Tensor) -> Tensor:
-    """How alike the slopes of two channels are, and how strong those of colour are beside luma's, at three scales."""
+    """How alike the slopes of two channels are, and how strong those of colour are against luma's, at three scales."""
     parts = []
     for _ in range(3):
         slopes = image[..., 1:] - image[..., :-1]

@@ -1,24 +1,32 @@
-"""What reads scene statistics: a committee of small networks with a score each, and what they tell the written network.
+"""An ensemble of small MLPs on the scene statistics, and the projections that feed the target network.
 
-Led through the written network alone the same numbers learnt slower and less; taken from the opinions before the
-written network sees them, they left it nothing to learn (docs/results.md).
+Feeding the statistics only through the target network trained slower and reached lower SRCC; training it on the
+ensemble's residual left nothing to learn (docs/results.md).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iqa.features.spatial import SceneStatistics, Standardise
+from iqa.features.running_norm import Standardise
+from iqa.features.spatial import SceneStatistics
 from iqa.model.hypernet import TARGET
 
-STATISTICS_WIDTH = 64  # numbers that the statistics get in the judged vector
+STATISTICS_WIDTH = 64  # numbers that the statistics get in the target network's input
 MEMBERS = 4
 
 
-class Committee(nn.Module):
-    """x [B, K] -> [B, members]: the scores of `members` networks of `depth` hidden layers over the same numbers.
+class MlpEnsemble(nn.Module):
+    """Scores of `members` MLPs over the same numbers, computed together.
 
-    They differ by their first weights and by dropout alone; their mean errs less than any of them.
+    The members differ by their first weights and by dropout alone; their mean has a smaller error than any of them.
+
+    Args:
+        channels: K, numbers of the input.
+        hidden: width of the hidden layers.
+        members: number of MLPs.
+        depth: hidden layers of each.
+        dropout: after every hidden layer.
     """
 
     def __init__(self, channels: int, hidden: int, members: int, depth: int, dropout: float) -> None:
@@ -31,13 +39,14 @@ class Committee(nn.Module):
         self.bias = nn.Parameter(torch.full((members,), 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self._kept(self.first(x).unflatten(1, (self.members, -1)).transpose(0, 1))
+        """Map [B, K] to scores [B, members]."""
+        x = self._activate(self.first(x).unflatten(1, (self.members, -1)).transpose(0, 1))
         for weight, offset in zip(self.deeper, self.offsets, strict=True):
-            x = self._kept(torch.baddbmm(offset.view(self.members, 1, -1), x, weight))
+            x = self._activate(torch.baddbmm(offset.view(self.members, 1, -1), x, weight))
         scores: Tensor = torch.bmm(x, self.last)[..., 0].transpose(0, 1) + self.bias
         return scores
 
-    def _kept(self, x: Tensor) -> Tensor:
+    def _activate(self, x: Tensor) -> Tensor:
         return F.dropout(F.gelu(x), self.dropout, self.training)
 
 
@@ -46,9 +55,7 @@ def _weights(members: int, before: int, after: int) -> nn.Parameter:
 
 
 class StatisticsBranch(nn.Module):
-    """SceneStatistics [B, K] -> [B, 64] for the judged vector, [B, 112] for the hyper-network, and [B, MEMBERS], the
-    committee's scores.
-    """
+    """What the network makes of SceneStatistics; the names of its parts are those of saved weights."""
 
     def __init__(self, dropout: float, hidden: int = 256) -> None:
         super().__init__()
@@ -58,9 +65,15 @@ class StatisticsBranch(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout))
         self.say = nn.Linear(hidden, STATISTICS_WIDTH)
         self.shift = nn.Linear(hidden, TARGET[1])
-        self.committee = Committee(channels, hidden // 2, MEMBERS, 3, dropout)
+        self.committee = MlpEnsemble(channels, hidden // 2, MEMBERS, 3, dropout)
 
     def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map statistics [B, K] to three outputs.
+
+        Returns:
+            [B, 64] for the target network's input, [B, 112] to add to the content features, and [B, MEMBERS], the
+            ensemble's scores.
+        """
         x = self.standardise(statistics)
         hidden = self.hidden(x)
         return self.say(hidden), self.shift(hidden), self.committee(x)

@@ -1,9 +1,9 @@
-"""The hyper-network of HyperIQA: the image's content writes the weights of the small network that judges it.
+"""The hyper-network of HyperIQA: content features give the weights of the small target network that scores the image.
 
 Sources: Su et al., "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper Network" (CVPR 2020) and
-the seed, which feeds it all four stages of a Swin. What differs: adaptive pools, so that any image size goes through
-at once (at 224 px the numbers are the same); the written network runs as batched matrix products instead of a grouped
-convolution or a module built per batch; the stages' vectors may leave room for other measurements of the image.
+its Swin variant of the HyperIQA-Swin notes, which feeds it all four stages. What differs: adaptive pools, so that any
+image size goes through at once (at 224 px the numbers are the same); the target network runs as batched matrix products
+instead of a grouped convolution or a module built per batch; its input may leave room for other measurements.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 GRID = 7  # cells a side of the map that the weights are written from
-TARGET = (224, 112, 56, 28, 14)  # widths of the written network; neighbours' products are multiples of GRID**2
+TARGET = (224, 112, 56, 28, 14)  # widths of the target network; neighbours' products are multiples of GRID**2
 _LOCAL = ((16, 8), (32, 4), (64, 2))  # channels and cells a side of the local vectors of the first three stages
 _LOCAL_OUT = 16
 
@@ -22,9 +22,9 @@ Layer = tuple[Tensor, Tensor]  # weights [B, out, in] and biases [B, out] of one
 
 
 class LocalDistortion(nn.Module):
-    """Stages [B, C_i, H_i, W_i] -> [B, out]: 16 numbers each of the first three, the rest of the last.
+    """The input of the target network from the stages: 16 numbers each of the first three, the rest of the last.
 
-    The early stages keep where things are (8x8, 4x4, 2x2 cells); distortions show there before meaning does.
+    The early stages keep positions (8x8, 4x4, 2x2 cells), because distortions show there first.
     """
 
     def __init__(self, channels: Sequence[int], out: int) -> None:
@@ -39,6 +39,7 @@ class LocalDistortion(nn.Module):
         )
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """Map stages [B, C_i, H_i, W_i] to [B, out]."""
         parts = []
         for i, (_, cells) in enumerate(_LOCAL):
             # The 1x1 convolution and the mean commute: pooling first costs a fraction.
@@ -48,7 +49,7 @@ class LocalDistortion(nn.Module):
 
 
 class StageAttention(nn.Module):
-    """Four weights that add up to 1, one per stage, from the last stage: the seed's attention fusion."""
+    """Weights of the stages that add up to 1, computed from the last stage: the attention fusion of HyperIQA-Swin."""
 
     def __init__(self, channels: int, stages: int = 4, hidden: int = 256, dropout: float = 0.5) -> None:
         super().__init__()
@@ -57,14 +58,13 @@ class StageAttention(nn.Module):
         )
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """Map stages [B, C_i, H_i, W_i] to [B, stages]."""
         weights: Tensor = self.score(stages[-1].mean((2, 3))).softmax(1)
         return weights
 
 
 class HyperNet(nn.Module):
-    """A map [B, in_channels, 7, 7] -> what it says about the image [B, 112, 7, 7] (`read`), and from that the
-    weights and biases of the five layers of the target network (`forward`).
-    """
+    """Content features from the joined stages (`encode`), and from them the target network's weights (`forward`)."""
 
     def __init__(
         self, in_channels: int, width: int = 112, hidden: Sequence[int] = (512, 256), dropout: float = 0.0
@@ -83,7 +83,13 @@ class HyperNet(nn.Module):
         for head in (*self.weights, *self.biases, self.last_weight, self.last_bias):
             nn.init.kaiming_normal_(head.weight)
 
+    def encode(self, joined: Tensor) -> Tensor:
+        """Map [B, in_channels, 7, 7] to content features [B, 112, 7, 7]."""
+        content: Tensor = self.read(joined)
+        return content
+
     def forward(self, content: Tensor) -> list[Layer]:
+        """Map content features [B, 112, 7, 7] to weights and biases of the target network's five layers."""
         pooled = content.mean((2, 3))
         layers = []
         for weight, bias, i, o in zip(self.weights, self.biases, TARGET[:-1], TARGET[1:], strict=True):
@@ -92,10 +98,17 @@ class HyperNet(nn.Module):
         return layers
 
 
-def judge(vector: Tensor, layers: Sequence[Layer], dropout: float = 0.0, training: bool = False) -> Tensor:
-    """Run each image's own network: vector [B, 224] through `layers`, sigmoid between them -> [B].
+def target_forward(vector: Tensor, layers: Sequence[Layer], dropout: float = 0.0, training: bool = False) -> Tensor:
+    """Run each image's own target network, with sigmoids between the layers and dropout after all but the last two.
 
-    Dropout follows every layer but the last two, as in the seed.
+    Args:
+        vector: [B, 224].
+        layers: as HyperNet gives them.
+        dropout: probability in training.
+        training: whether dropout is active.
+
+    Returns:
+        Scores [B].
     """
     x = vector[..., None]
     for i, (weight, bias) in enumerate(layers):

@@ -1,8 +1,8 @@
-"""The quality network: a hierarchical backbone, a hyper-network over its four stages, and scene statistics beside them.
+"""The quality network: a hierarchical backbone, a hyper-network over its four stages, and optional scene statistics.
 
-Source: the seed (HyperIQA on a Swin with the stages pooled and joined). What differs: the whole image goes through at
-once, at any size; the score is on the scale of the opinions it learnt from and comes with a spread; the natural scene
-statistics that hand-made measures use may enter beside the backbone, which then may see the image shrunk.
+Source: HyperIQA on a Swin with the stages pooled and joined. What differs: the whole image goes through at once, at any
+size; the score is on the scale of the MOS it learnt from and comes with a standard deviation; the natural scene
+statistics that hand-made measures use may be a second input, and the backbone then may see the image downscaled.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from iqa.features.spatial import SceneStatistics
 from iqa.model.ensemble import STATISTICS_WIDTH, StatisticsBranch
-from iqa.model.hypernet import GRID, TARGET, HyperNet, LocalDistortion, StageAttention, judge
+from iqa.model.hypernet import GRID, TARGET, HyperNet, LocalDistortion, StageAttention, target_forward
 from polyscale.models.backbones import create_backbone
 from polyscale.models.weights import Pretrained
 
@@ -24,20 +24,29 @@ Fusion = Literal["concat", "attention"]
 
 MAX_SHRINK = 64
 MIN_SIZE, MAX_SIZE = 32, 8192  # pixels a side
-RIM = 0.05  # of the range at either end, within which scores beyond it are gathered
-_LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE = -10.0, 2.0
+SOFT_CLIP = 0.05  # share of the range at either end into which scores beyond it are mapped
+_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE = -10.0, 2.0
 
 
 class QualityNet(Pretrained):
-    """Quality scores of images.
+    """A network that scores the quality of images.
 
-    forward: RGB in [0, 1] [B, 3, H, W], any H and W -> scores [B], 0 for `low` and 1 for `high` of the opinions' range
-    (a score may lie a little outside); with `statistics` given (what `look` returns) the images are those of `look`.
+    Args:
+        backbone: any hierarchical timm model.
+        multiscale: join all four stages, else take the last alone.
+        fusion: "concat", or "attention", which weighs the stages first.
+        statistics: take SceneStatistics as a second input.
+        shrink: factor by which the backbone's input is downscaled; the statistics see the whole image.
+        dropout: of the hyper-network and the target network.
+        drop_path: stochastic depth of the backbone.
+        image_size: larger images are first downscaled to this side squared (`data.network_image`).
+        low: lowest score for the user.
+        high: highest score for the user, for the best quality.
+        pretrained: start from timm's weights.
+        checkpoint_activations: recompute the backbone's activations in the backward pass.
 
-    backbone: any hierarchical timm model. multiscale: join all four stages, else the last alone. fusion: concat, or
-    attention, which weighs the stages first. statistics: take in SceneStatistics. shrink: the backbone sees the
-    image shrunk by this whole number, the statistics see all of it. image_size: larger images are first shrunk to
-    this side squared (`data.network_image`). low, high: range of the scores for the user, higher is better.
+    Raises:
+        ValueError: shrink, image_size, low or high out of range.
     """
 
     shipped = Path(__file__).parents[1] / "weights"
@@ -66,7 +75,7 @@ class QualityNet(Pretrained):
         if not MIN_SIZE <= image_size <= MAX_SIZE:
             raise ValueError(f"image_size must be {MIN_SIZE} to {MAX_SIZE}, got {image_size}")
         if not low < high:
-            raise ValueError(f"low, high: {low}, {high} given, low must lie below high")
+            raise ValueError(f"low, high: {low}, {high} given, low must be below high")
         regularised: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
         self.backbone = create_backbone(
             backbone, pretrained=pretrained, checkpoint_activations=checkpoint_activations, **regularised
@@ -81,71 +90,80 @@ class QualityNet(Pretrained):
         self.register_buffer("spread_scale", torch.ones(()))
         self.log_variance = nn.Linear(TARGET[1] + TARGET[0], 1)
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The part of the network that never changes: see `look`."""
-        return look(images, None if self.statistics is None else self.statistics.measure, self.shrink)
+    def extract_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the network's inputs, which have no parameters: see the function `extract_features`."""
+        return extract_features(images, None if self.statistics is None else self.statistics.measure, self.shrink)
 
     def forward(
         self, images: Tensor, statistics: Tensor | None = None, details: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
-        """Scores [B]; with `details` (scores, those of each reader [B], log variances [B]).
+        """Score images on a scale where 0 is `low` and 1 is `high`; a score may be a little outside.
 
-        The readers are the written network and, with statistics, a committee that sees those alone; each learns the
-        opinions by itself. The score is the mean of the written network's and the committee's mean.
+        The score is the mean of the target network's and, with statistics, of the mean of the ensemble's heads. Every
+        head learns the MOS by itself.
+
+        Args:
+            images: RGB in [0, 1] [B, 3, H, W], any H and W; with `statistics`, the downscaled images of
+                `extract_features`.
+            statistics: [B, K] of `extract_features`.
+            details: return the parts too.
+
+        Returns:
+            Scores [B]; with `details` (scores, scores of each head [B], log variances [B]).
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images: shape {tuple(images.shape)} given, [B, 3, H, W] needed")
         if statistics is None:
-            images, statistics = self.look(images)
+            images, statistics = self.extract_features(images)
         stages = self.backbone(self.backbone.normalise(images))
-        content, vector = self.hyper.read(self._joined(stages)), self.local(stages)
-        readers: list[Tensor] = []
+        content, vector = self.hyper.encode(self._join(stages)), self.local(stages)
+        heads: list[Tensor] = []
         if self.statistics is not None:
-            said, shift, committee = self.statistics(statistics)
-            content, vector = content + shift[..., None, None], torch.cat([vector, said], 1)
-            readers += committee.float().unbind(1)
+            projected, shift, ensemble = self.statistics(statistics)
+            content, vector = content + shift[..., None, None], torch.cat([vector, projected], 1)
+            heads += ensemble.float().unbind(1)
         layers = self.hyper(content)
         with torch.autocast(images.device.type, enabled=False):  # a score in bf16 would have 256 steps
             vector, layers = vector.float(), [(weight.float(), bias.float()) for weight, bias in layers]
-            written = judge(vector, layers, self.dropout, self.training)
-            scores = (written + torch.stack(readers).mean(0)) / 2 if readers else written
-            readers.append(written)
+            target = target_forward(vector, layers, self.dropout, self.training)
+            scores = (target + torch.stack(heads).mean(0)) / 2 if heads else target
+            heads.append(target)
             if not details:
                 return scores
             seen = torch.cat([content.float().mean((2, 3)), vector], 1).detach()
-            log_variance = self.log_variance(seen)[:, 0].clamp(_LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE)
-            return scores, readers, log_variance
+            log_variance = self.log_variance(seen)[:, 0].clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE)
+            return scores, heads, log_variance
 
     def stage_weights(self, images: Tensor) -> Tensor:
-        """[B, 4]: how attention fusion weighs the stages of each image. Raises ValueError for concat fusion."""
+        """Return the weights [B, 4] of the stages in attention fusion. Raises ValueError for concat fusion."""
         if self.attention is None:
             raise ValueError("fusion: concat weighs no stages; build the model with fusion='attention'")
-        weights: Tensor = self.attention(self.backbone(self.backbone.normalise(self.look(images)[0])))
+        weights: Tensor = self.attention(self.backbone(self.backbone.normalise(self.extract_features(images)[0])))
         return weights
 
     def score(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """[B, 3, H, W] (or what `look` gives) -> scores [B] in the opinions' units, within [low, high]."""
+        """Score images [B, 3, H, W] (or what `extract_features` gives): [B] in the units of the MOS, in [low, high]."""
         return self._in_units(self(images, statistics))
 
     def score_with_spread(self, images: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Scores [B] as `score` gives them, and the standard deviation [B] of the opinions around them, same units.
+        """Return scores [B] as `score` does, and the standard deviation [B] of the MOS around them, same units.
 
-        The spread is calibrated on the validation split: there the error divided by the spread has unit variance. It
-        is never larger than opinions of that mean can be spread over their range (see `widest`).
+        The std is calibrated on the validation split: there the error divided by it has unit variance. It is never
+        larger than the range allows (see `max_std`).
         """
         scores, _, log_variance = self(images, statistics, details=True)
-        spread = torch.minimum(self.spread_scale * (log_variance / 2).exp(), widest(bounded(scores)))
-        return self._in_units(scores), spread * (self.high - self.low)
+        std = torch.minimum(self.spread_scale * (log_variance / 2).exp(), max_std(soft_clip(scores)))
+        return self._in_units(scores), std * (self.high - self.low)
 
     @torch.no_grad()
-    def calibrate(self, predicted: ArrayLike, truth: ArrayLike, spread: ArrayLike) -> None:
-        """Scale the spread so that error / spread has unit size on these images (all [N], in users' units)."""
-        ratio = (np.asarray(truth, np.float64) - np.asarray(predicted)) / np.asarray(spread)
+    def calibrate(self, predicted: ArrayLike, truth: ArrayLike, std: ArrayLike) -> None:
+        """Scale the std so that error / std has unit size on these images (all [N], in the units of the MOS)."""
+        ratio = (np.asarray(truth, np.float64) - np.asarray(predicted)) / np.asarray(std)
         self.spread_scale *= float(np.sqrt(np.mean(ratio**2)))
 
     @torch.no_grad()
     def quality_map(self, images: Tensor, tile: int = 128, step: int = 64, batch_size: int = 16) -> Tensor:
-        """[B, 3, H, W] -> [B, h, w]: the scores of overlapping tiles, one every `step` pixels, in users' units."""
+        """Score overlapping tiles of images [B, 3, H, W], one every `step` pixels: [B, h, w] in units of the MOS."""
         height, width = images.shape[-2:]
         tile_h, tile_w = min(tile, height), min(tile, width)
         tops, lefts = _starts(height, tile_h, step), _starts(width, tile_w, step)
@@ -153,7 +171,7 @@ class QualityNet(Pretrained):
         scores = [self.score(part) for part in torch.cat(tiles).split(batch_size)]
         return torch.cat(scores).view(len(tops), len(lefts), -1).permute(2, 0, 1)
 
-    def _joined(self, stages: list[Tensor]) -> Tensor:
+    def _join(self, stages: list[Tensor]) -> Tensor:
         if not self.multiscale:
             return F.adaptive_avg_pool2d(stages[-1], GRID)
         pooled = [F.adaptive_avg_pool2d(stage, GRID) for stage in stages]
@@ -163,13 +181,13 @@ class QualityNet(Pretrained):
         return torch.cat(pooled, 1)
 
     def _in_units(self, scores: Tensor) -> Tensor:
-        return self.low + (self.high - self.low) * bounded(scores)
+        return self.low + (self.high - self.low) * soft_clip(scores)
 
 
-def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[Tensor, Tensor]:
-    """[B, 3, H, W] -> (the images shrunk by the whole number `shrink`, their statistics [B, K], K = 0 for none).
+def extract_features(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[Tensor, Tensor]:
+    """Downscale images [B, 3, H, W] by the whole number `shrink`, and compute their statistics [B, K], K = 0 for none.
 
-    Gradients reach the images through the shrunk ones alone.
+    Gradients reach the images through the downscaled ones alone.
     """
     statistics = images.new_zeros(images.shape[0], 0) if measure is None else measure(images)
     if shrink > 1:
@@ -177,21 +195,22 @@ def look(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[
     return images, statistics
 
 
-def bounded(scores: Tensor) -> Tensor:
-    """Scores of any size -> [0, 1], strictly rising; unchanged but for the outermost RIM at either end.
+def soft_clip(scores: Tensor) -> Tensor:
+    """Map scores of any size into [0, 1], strictly rising and unchanged but for the outermost SOFT_CLIP at either end.
 
-    A clamp would call a bad image and a worse one equal.
+    A clamp would make a bad image and a worse one equal.
     """
-    low, high = RIM * ((scores - RIM) / RIM).clamp(max=0).exp(), RIM * ((1 - RIM - scores) / RIM).clamp(max=0).exp()
-    return torch.where(scores < RIM, low, torch.where(scores > 1 - RIM, 1 - high, scores))
+    low = SOFT_CLIP * ((scores - SOFT_CLIP) / SOFT_CLIP).clamp(max=0).exp()
+    high = SOFT_CLIP * ((1 - SOFT_CLIP - scores) / SOFT_CLIP).clamp(max=0).exp()
+    return torch.where(scores < SOFT_CLIP, low, torch.where(scores > 1 - SOFT_CLIP, 1 - high, scores))
 
 
-def widest(shares: Tensor) -> Tensor:
-    """The largest standard deviation of anything within [0, 1] whose mean is `shares` (Bhatia and Davis 2000).
+def max_std(means: Tensor) -> Tensor:
+    """Return the largest standard deviation of a variable in [0, 1] with these means (Bhatia and Davis 2000).
 
-    A mean within RIM of an end counts as RIM away from it: no score is that certain.
+    A mean within SOFT_CLIP of an end counts as SOFT_CLIP away from it: no score is that certain.
     """
-    means = shares.clamp(RIM, 1 - RIM)
+    means = means.clamp(SOFT_CLIP, 1 - SOFT_CLIP)
     return (means * (1 - means)).sqrt()
 
 

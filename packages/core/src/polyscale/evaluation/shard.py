@@ -91,11 +91,6 @@ def _any_process(here: bool, accelerator: Accelerator | None) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
 
 
-def most_batches(samples: int, batch_size: int, accelerator: Accelerator | None = None) -> int:
-    """Return how many batches the process with the most of them gets."""
-    return -(-samples // (batch_size * (1 if accelerator is None else accelerator.num_processes)))
-
-
 def gather_rows(
     rows: Mapping[int, Sequence[float] | NDArray[np.float64]],
     shape: tuple[int, int],

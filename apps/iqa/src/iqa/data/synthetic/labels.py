@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from iqa.config import SEQUENCE_IMAGES
 from iqa.data.distortions import DISTORTIONS, REACH, distort
 from iqa.data.distortions.pixels import gaussian
 from iqa.data.synthetic.scenes import scene
@@ -22,7 +23,7 @@ KINDS = tuple(DISTORTIONS)
 PER_SCENE = 8
 PRISTINE, STEP = 90.0, 16.0  # labels of the untouched scene and of one level
 SOFTNESS, GRAIN = (0.3, 0.9), (0.7, 4.0)  # of a chain's photograph: sigma in pixels, deviation of 255
-CHAIN = 6  # images of an ordered chain: untouched, and levels 1 to 5
+CHAIN = SEQUENCE_IMAGES
 
 
 class SyntheticSource:

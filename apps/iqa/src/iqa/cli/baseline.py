@@ -33,9 +33,9 @@ def baseline(
     from polyscale.commands.bodies import show_assessment
     from polyscale.commands.output import check_folder
 
-    require_sklearn()
     if out is not None:
         check_folder(out)
+    require_sklearn()
     network = None if model is None else QualityNet.from_pretrained(model)
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
     settings = resolve_for(Config, None, {"path": data, **given, "split_column": split_column}).data

@@ -10,9 +10,7 @@ from polyscale.settings import SPLIT_FILE, record
 from polyscale.training import Run, param_groups
 
 
-def train(
-    config: Config, out: Path | None = None, *, resume: bool = False, data: TrainingData | None = None
-) -> Run:
+def train(config: Config, out: Path | None = None, *, resume: bool = False, data: TrainingData | None = None) -> Run:
     """Train into the folder `out`, a new runs/DATE-TIME if None; best/ keeps the epoch with the best SRCC on val.
 
     `data` may be handed from run to run where data, model.shrink and model.statistics are the same.

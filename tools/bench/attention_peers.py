@@ -50,7 +50,7 @@ def selective_kernel(channels: int) -> nn.Module:
 
 
 class Temporal(nn.Module):
-    """Conv3d over three frames, a motion gate, squeeze and excitation: the seed's temporal attention in torch.nn."""
+    """Temporal attention of the eTram-rvt notes: Conv3d over three frames, a motion gate, squeeze and excitation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Each core block beside the peer a user would take: `python tools/bench/core.py [--block NAME] [--rounds N]`.
+"""Each core block next to the peer a user would take: `python tools/bench/core.py [--block NAME] [--rounds N]`.
 
 Writes a Markdown table (or --json) of forward and forward + backward times, interleaved in one process, and names the
 blocks slower than 1.1 times their peer. A new case is a function in core_maps.py, core_attention.py or core_losses.py

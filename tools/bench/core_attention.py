@@ -47,7 +47,7 @@ def deformable(queries: int | None, coordinates: int) -> Pair:
 
     shapes = [(32, 32), (16, 16), (8, 8), (4, 4)]
     ours, peer = module.MultiScaleDeformableAttention(256, 4), peers.DeformableAttention(256, 4)
-    nn.init.normal_(ours.sampling_offsets.weight, std=0.05)  # trained offsets lie between pixels
+    nn.init.normal_(ours.sampling_offsets.weight, std=0.05)  # trained offsets are between pixels
     pixels = sum(height * width for height, width in shapes)
     points = torch.rand(1, queries, 1, coordinates) if queries else module.reference_grid(shapes)
     return pair(ours, peer, image(2, queries or pixels, 256), points, image(2, pixels, 256), shapes, same=True)

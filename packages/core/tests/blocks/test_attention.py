@@ -1,4 +1,4 @@
-"""Spatial and channel attention: identity at the start, the seed's formulas at scale 1, what they can see."""
+"""Spatial and channel attention: identity at the start, the formulas of the notes at scale 1, what they can see."""
 
 from typing import Any, ClassVar
 
@@ -46,7 +46,7 @@ class TestChannel(ModuleContract):
         return (batch, 8, *size)
 
 
-def test_a_scale_of_one_is_the_seeds_spatial_attention() -> None:
+def test_a_scale_of_one_is_the_spatial_attention_of_the_notes() -> None:
     torch.manual_seed(0)
     block = MultiScaleSpatialAttention(9, [1, 2, 4])
     x = torch.randn(2, 9, 12, 10)

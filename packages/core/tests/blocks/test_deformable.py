@@ -194,7 +194,7 @@ def test_mask_hides_padding_and_reference_points_broadcast() -> None:
 
 
 def test_offsets_start_as_a_ring_and_get_a_gradient() -> None:
-    """The caption seed floored its sampling positions: no gradient could reach the offsets."""
+    """qvision floored its sampling positions: no gradient could reach the offsets."""
     torch.manual_seed(0)
     block = MultiScaleDeformableAttention(32, 1, 8, 3)
     locations, weights = block.sampling(torch.randn(1, 1, 32), torch.full((1, 1, 1, 2), 0.5), [(10, 20)])

@@ -151,7 +151,7 @@ def test_compute_loss_is_the_weighted_sum() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in processor.backbone.parameters())
 
 
-def test_default_loss_weights_are_the_seeds_for_any_number_of_scales() -> None:
+def test_default_loss_weights_are_those_of_camoxpert_for_any_number_of_scales() -> None:
     assert MultiScaleInputProcessor(TinyBackbone()).loss.scale_weights == (0.5, 1.0, 0.5)
     four = MultiScaleInputProcessor(TinyBackbone(), scales=(0.25, 0.5, 1.0, 2.0))
     assert four.loss.scale_weights == (0.5, 0.5, 1.0, 0.5)
@@ -181,7 +181,7 @@ def test_checkpointing_keeps_values_gradients_and_statistics(use_hierarchical: b
     plain, kept = step(False), step(True)
     torch.testing.assert_close(kept[:3], plain[:3])
     assert plain[1][0].abs().max() > 0
-    assert kept[3] < plain[3]  # how much less for a real backbone: test_camo_seed_examples.py
+    assert kept[3] < plain[3]  # how much less for a real backbone: test_ancestor_camoxpert_examples.py
 
 
 def test_checkpointing_compiles() -> None:
@@ -214,7 +214,7 @@ def test_a_backbone_whose_levels_are_not_as_said_is_named() -> None:
         processor(torch.rand(1, 3, 32, 32))
 
 
-# the seed claims 15-20 % more parameters and its own code adds 92 % to pvt_v2_b2
+# camoXpert claims 15-20 % more parameters and its own code adds 92 % to pvt_v2_b2
 @pytest.mark.parametrize("use_hierarchical", [True, False])
 @pytest.mark.parametrize(("name", "millions", "most"), [("pvt_v2_b2", 24.85, 0.12), ("pvt_v2_b0", 3.41, 0.15)])
 def test_budget_of_parameters(name: str, millions: float, most: float, use_hierarchical: bool) -> None:

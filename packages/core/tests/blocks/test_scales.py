@@ -33,8 +33,8 @@ class TestMultiScaleInputGenerator(ModuleContract):
         return [(batch, 3, *s) for s in sizes[size]]
 
 
-def test_sizes_of_the_seed_are_exact() -> None:
-    # the seed's own code gives 160 and 512 here
+def test_sizes_of_camoxpert_are_exact() -> None:
+    # camoXpert's own code gives 160 and 512 here
     images = MultiScaleInputGenerator()(torch.zeros(1, 3, 352, 352))
     assert [tuple(image.shape) for image in images] == [(1, 3, 176, 176), (1, 3, 352, 352), (1, 3, 528, 528)]
 

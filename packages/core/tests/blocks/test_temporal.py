@@ -129,7 +129,7 @@ def video(steps: int = 7, streams: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def test_streams_never_meet(block: Block) -> None:
-    """A stream gives what it gives alone, in any order of the batch, even beside a stream of NaN."""
+    """A stream gives what it gives alone, in any order of the batch, even next to a stream of NaN."""
     frames, resets = video()
     together, _ = run(block, frames, resets)
     order = torch.tensor([2, 0, 1])
@@ -140,8 +140,8 @@ def test_streams_never_meet(block: Block) -> None:
         torch.testing.assert_close(alone[:, 0], together[:, stream])
     poisoned = frames.clone()
     poisoned[:, 1] = torch.nan
-    beside, _ = run(block, poisoned, resets)
-    torch.testing.assert_close(beside[:, [0, 2]], together[:, [0, 2]])
+    mixed, _ = run(block, poisoned, resets)
+    torch.testing.assert_close(mixed[:, [0, 2]], together[:, [0, 2]])
 
 
 def test_nothing_passes_a_reset(block: Block) -> None:
@@ -203,7 +203,7 @@ def test_sequence_equals_steps() -> None:
     torch.testing.assert_close(block.sequence(frames)[0], run(block, frames, torch.zeros_like(resets))[0])
 
 
-def test_the_pattern_is_the_seeds_conv3d_over_the_whole_window() -> None:
+def test_the_pattern_is_the_conv3d_of_the_notes_over_the_whole_window() -> None:
     torch.manual_seed(0)
     block = EventTemporalAttention(4, temporal_window=3).double()
     nn.init.ones_(block.scale)

@@ -27,7 +27,7 @@ def test_ranking_by_hand() -> None:
     assert ranking_loss(scores[:, None], targets[:, None], margin=5).item() == pytest.approx(7 / 2)
 
 
-def test_ranking_is_the_seeds_pairwise_hinge() -> None:
+def test_ranking_is_the_pairwise_hinge_of_the_notes() -> None:
     scores, margin, costs = noisy(0), 4.0, []
     for i in range(8):
         for j in range(8):

@@ -149,7 +149,7 @@ def test_box_colours_follow_labels_and_best_score_lies_on_top() -> None:
     ("call", "message"),
     [
         (lambda: overlay(GREEN, DISC[1:]), r"mask must be of the image's size \[60, 80\], given \[59, 80\]"),
-        (lambda: overlay(GREEN, DISC * 255), r"mask must be bool or lie in \[0, 1\], given 0 to 255"),
+        (lambda: overlay(GREEN, DISC * 255), r"mask must be bool or values in \[0, 1\], given 0 to 255"),
         (lambda: overlay(GREEN, DISC * np.nan), "mask must be bool"),
         (lambda: overlay(GREEN / 255, DISC), r"image must be uint8 \[H, W, 3\], given float64"),
         (lambda: panel([]), "at least one"),

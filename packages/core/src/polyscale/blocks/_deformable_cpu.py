@@ -104,7 +104,7 @@ def _corners(position: Tensor, size: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def sample_rows(value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """What `polyscale.blocks.deformable.deformable_sample` computes, for CPU tensors of one float dtype."""
+    """Compute `polyscale.blocks.deformable.deformable_sample` for CPU tensors of one float dtype."""
     B, N, H, D = value.shape
     _, Q, _, L, P, _ = locations.shape
     S = L * P
@@ -117,7 +117,7 @@ def sample_rows(value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor,
     starts = [sum(h * w for h, w in spatial_shapes[:i]) for i in range(L)]
     x, y = locations.reshape(B, Q, H, S, 2).unbind(-1)
     weights = weights.reshape(B, Q, H, S)
-    # row of pixel n of head h of image b: (b * N + n) * H + h, so the table is `value` as it lies
+    # row of pixel n of head h of image b: (b * N + n) * H + h, so the table is `value` without a copy
     first = per_sample(starts, index) * H + torch.arange(H, dtype=index)[:, None]
     first = first + torch.arange(B, dtype=index)[:, None, None, None] * (N * H)
     row_stride = per_sample(widths, index) * H

@@ -1,8 +1,8 @@
-"""MultiScaleSpatialAttention and ScaleAwareChannelAttention, from the notes "3-scale size-aware + attention".
+"""MultiScaleSpatialAttention and ScaleAwareChannelAttention, from the eTram-rvt notes.
 
-What differs from the seed: its gates multiplied every feature by about 1.5 at the start (x * sigmoid(0) + x); here a
+What differs from the notes: their gates multiplied every feature by about 1.5 at the start (x * sigmoid(0) + x); here a
 gate enters through a residual scale per channel that starts at 0 (ReZero, LayerScale), so a network with attention
-equals the one without it at step 0. A scale of 1 is the seed's form. Norms are per image: the notes ask for batch
+equals the one without it at step 0. A scale of 1 is the form of the notes. Norms are per image: the notes ask for batch
 norm, but in a recurrent detector the batch changes size from step to step and mixes streams.
 
     B batch, C channels, n number of dilations
@@ -50,6 +50,7 @@ class MultiScaleSpatialAttention(nn.Module):
         self.scale = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x + scale * x * attention(x); shapes as above."""
         check_map(x, self.channels)
         return torch.addcmul(x, x * self.attention(x), self.scale.to(x.dtype))
 
@@ -86,6 +87,7 @@ class ScaleAwareChannelAttention(nn.Module):
         self.scale = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x * (1 + scale * attention(x)); shapes as above."""
         check_map(x, self.channels)
         factor = 1 + self.scale * self.attention(x)
         return x * factor[..., None, None].to(x.dtype)

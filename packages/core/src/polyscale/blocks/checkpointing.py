@@ -1,6 +1,6 @@
-"""Gradient checkpointing as the core seed writes it: `with enable_gradient_checkpointing(): output = model(x)`.
+"""Gradient checkpointing as Neurenix writes it: `with enable_gradient_checkpointing(): output = model(x)`.
 
-The seed documents the name only; here the stages of PyramidNetwork, UNet and MultiScaleModel run through
+Neurenix documents the name only; here the stages of PyramidNetwork, UNet and MultiScaleModel run through
 `checkpointed`, which is torch.utils.checkpoint (non-reentrant, so that an input without gradient is no trap). What
 differs from plain torch: BatchNorm counts a batch once, although the stage runs a second time in the backward pass
 (compiled by torch 2.6 to 2.8 it still counts twice; 2.9 writes buffers once).

@@ -1,9 +1,9 @@
-"""Multi-scale deformable attention (Zhu et al. 2021, Deformable DETR), the caption seed's attention made true.
+"""Multi-scale deformable attention (Zhu et al. 2021, Deformable DETR).
 
 Equal to transformers' `DeformableDetrMultiscaleDeformableAttention`, values and gradients, with the same parameter
 names. What differs: the ring initialisation lives in the module and not in a parent's `_init_weights`; coordinates are
 never computed in less than float32; on the CPU a kernel of our own (`_deformable_cpu.py`) replaces grid_sample. The
-seed's attention rounded its offsets, so they got no gradient; these do.
+attention of qvision rounded its offsets, so that they got no gradient; these do.
 
     B batch, Q queries, C embed_dim, L levels, N pixels of all levels, H heads, D = C / H, P points
 """
@@ -99,7 +99,7 @@ class MultiScaleDeformableAttention(nn.Module):
         num_heads: H, divides `embed_dim`.
         num_points: P, samples per head and level.
 
-    The offsets start as a ring: head h looks into direction 2 * pi * h / H, point p lies p + 1 pixels away; all
+    The offsets start as a ring: head h looks into direction 2 * pi * h / H, point p is p + 1 pixels away; all
     samples weigh the same at first. Parameters load from transformers' modules of Deformable DETR and RT-DETR (v1).
     """
 

@@ -60,6 +60,7 @@ class FPN(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return one map per level, finest first, and the extra level where there is one."""
         check_features(features, self.in_channels)
         sums = [self.inner_blocks[-1](features[-1])]
         for inner, feature in zip(self.inner_blocks[-2::-1], features[-2::-1], strict=True):
@@ -101,6 +102,7 @@ class PAFPN(nn.Module):
         self.bottom_up = nn.ModuleList(CSPLayer(2 * fine, coarse, n, depthwise) for fine, coarse in pairs)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return one map per level, finest first, of the shapes of `features`."""
         check_features(features, self.in_channels)
         x, laterals = features[-1], []
         for lateral, merge, feature in zip(self.lateral, self.top_down, features[-2::-1], strict=True):
@@ -118,6 +120,7 @@ class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of each pixel of [B, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise each pixel of [B, C, H, W]."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -160,6 +163,7 @@ class SimpleFeaturePyramid(nn.Module):
         self.stages = nn.ModuleList(self._stage(in_channels, out_channels, stride, in_stride) for stride in strides)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Return one map per stride, finest first."""
         check_map(x, self.in_channels)
         outs = [stage(x) for stage in self.stages]
         return [*outs, _subsampled(outs[-1])] if self.extra_level else outs

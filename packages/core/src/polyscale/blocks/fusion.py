@@ -1,4 +1,4 @@
-"""Fusing feature maps of several sizes into one: FeatureFusion, ScaleFusion, AttentionFusion (core seed).
+"""Fusing feature maps of several sizes into one: FeatureFusion, ScaleFusion, AttentionFusion (Neurenix).
 
 What differs from resizing every map and then computing: a 1x1 convolution and a bilinear enlargement may change
 places (the weights of the interpolation sum to 1, so even the bias passes), so coarse maps are convolved at their own
@@ -64,7 +64,7 @@ def weighted_sum(maps: Iterable[Tensor], weights_BnHW: Tensor) -> Tensor:
 
 
 class _Fusion(nn.Module):
-    """What the three ways share: arguments, their checks, and the default size."""
+    """Hold and check the arguments of the three ways, and set the default size."""
 
     def __init__(self, in_channels: Sequence[int], out_channels: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class _Fusion(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, features: Sequence[Tensor], size: Size | None = None) -> Tensor:
-        """list of [B, C_i, H_i, W_i] -> [B, D, *size]; `size` is that of the largest map unless given."""
+        """Fuse [B, C_i, H_i, W_i] to [B, D, *size]; `size` is that of the largest map by default."""
         check_features(features, self.in_channels)
         return self._fuse(features, largest_size(features) if size is None else size)
 
@@ -177,6 +177,7 @@ class FeatureFusion(nn.Module):
         self.fuse = _METHODS[fusion_method](in_channels, out_channels)
 
     def forward(self, features: Sequence[Tensor], size: Size | None = None) -> Tensor:
+        """Fuse to [B, out_channels, *size]; `size` is that of the largest map by default."""
         return self.fuse(features, size)
 
 
@@ -207,11 +208,13 @@ class ScaleFusion(nn.Module):
         self.fuse = _METHODS[fusion_method]([in_channels] * len(scales), out_channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Fuse to [B, out_channels, H, W] at the size of scale 1.0."""
         check_features(features, self.fuse.in_channels)
         height, width = features[self.reference].shape[-2:]
         return self.fuse(features, (height, width))
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"scales={self.scales}"
 
 

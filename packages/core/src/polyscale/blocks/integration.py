@@ -1,9 +1,9 @@
 """Fusing features of several scales: attention over the scales (ABSI) and coarse-to-fine integration.
 
-Seed: camoXpert's AttentionBasedScaleIntegrationUnit and HierarchicalScaleIntegration. What differs: the weights of the
-scales are found per location and head (the seed's are one softmax per image), both blocks return the reference
+From camoXpert: AttentionBasedScaleIntegrationUnit and HierarchicalScaleIntegration. What differs: the weights of the
+scales are found per location and head (there, one softmax per image), both blocks return the reference
 scale's features at construction (zero-initialised residual), finer scales are pooled rather than sampled, and both
-are about a tenth of the seed's size: reduced query, key and value widths, depthwise 3x3 instead of full ones.
+are about a tenth of its size: reduced query, key and value widths, depthwise 3x3 instead of full ones.
 
 Shape letters: B batch, S scales, N heads, D channels of a head, C channels, H x W the grid of the output.
 """
@@ -19,7 +19,7 @@ from polyscale.blocks.scales import match_size
 
 
 class _ScaleFusion(nn.Module):
-    """What both blocks check: S maps of C channels, one of them the reference."""
+    """Check the inputs of both blocks: S maps of C channels, one of them the reference."""
 
     def __init__(self, channels: int, num_scales: int, reference: int | None) -> None:
         super().__init__()
@@ -79,6 +79,7 @@ class AttentionBasedScaleIntegrationUnit(_ScaleFusion):
         target_size: tuple[int, int] | None = None,
         return_weights: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
+        """Fuse the scales at `target_size`; with `return_weights` also return their weights [B, N, S, H, W]."""
         size = self._target(scale_features, target_size)
         widths = [self.key_width, self.key_width, self.value_width]
         # a projection at the map's own size and then resizing a few channels is cheaper than the other way round
@@ -124,6 +125,7 @@ class HierarchicalScaleIntegration(_ScaleFusion):
         self.stages = nn.ModuleList(_Stage(channels) for _ in range(num_scales - 1))
 
     def forward(self, scale_features: Sequence[Tensor], target_size: tuple[int, int] | None = None) -> Tensor:
+        """Fuse the scales, coarse to fine, at `target_size`."""
         size = self._target(scale_features, target_size)
         state = scale_features[0]
         for index, (stage, finer) in enumerate(zip(self.stages, scale_features[1:], strict=True), start=1):

@@ -1,9 +1,9 @@
-"""MultiScaleModel: one network at several scales of its input, the outputs fused (core seed).
+"""MultiScaleModel: one network at several scales of its input, the outputs fused (Neurenix).
 
-What differs from the seed, which is abstract there: the scales share `base_model`; shrinking is antialiased; outputs
+What differs from Neurenix, which is abstract there: the scales share `base_model`; shrinking is antialiased; outputs
 are aligned to that of scale 1.0. No parameter belongs to a scale, so add_scale and remove_scale leave weights,
 optimizer and state_dict as they are. "attention" is that of Chen et al. 2016 (Attention to Scale) with one scoring
-head for all scales; "concat" changes its channel count with the number of scales, by design of the seed.
+head for all scales; "concat" changes its channel count with the number of scales, as in Neurenix.
 """
 
 from collections.abc import Sequence
@@ -55,6 +55,7 @@ class MultiScaleModel(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run base_model at every scale and fuse its outputs; shapes as above."""
         check_map(x)
         outs = [self._checked(checkpointed(self.base_model, resize(x, scaled_size(x, scale)))) for scale in self.scales]
         vectors = outs[0].ndim == 2
@@ -77,6 +78,7 @@ class MultiScaleModel(nn.Module):
         self.scales.remove(float(scale))
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"scales={self.scales}, fusion_method={self.fusion_method!r}"
 
     def _checked(self, out: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """One shared backbone over several scales of the image, fused to one pyramid.
 
-Seed: camoXpert's MultiScaleInputProcessor. What differs: only the chosen integration is built, the scales are exact,
-fused features start as those of the plain backbone, the per-scale predictions read all levels (the seed's only the
+From camoXpert: MultiScaleInputProcessor. What differs: only the chosen integration is built, the scales are exact,
+fused features start as those of the plain backbone, the per-scale predictions read all levels (there only the
 stride-4 map), and the heads can be left out, so that nothing is without a gradient under DDP.
 """
 
@@ -130,6 +130,7 @@ class MultiScaleInputProcessor(nn.Module):
             return list(checkpointed(self.backbone, image))
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"scales={self.scales}, channels={self.channels}"
 
 
@@ -149,6 +150,7 @@ class ScalePredictionHead(nn.Module):
         self.out = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Return logits [B, 1, H_0, W_0] at the size of the first level."""
         check_features(levels, self.channels, "levels")
         x = self.lateral[-1](levels[-1])
         for conv, level in zip(reversed(self.lateral[:-1]), reversed(levels[:-1]), strict=True):

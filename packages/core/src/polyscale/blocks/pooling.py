@@ -1,7 +1,7 @@
 """Pooling over several bin counts: MultiScalePooling, PyramidPooling (PSPNet), SpatialPyramidPooling (SPPNet).
 
-From the core seed, "Multi-Scale Pooling". What differs:
-- the seed calls `pool_sizes` kernel sizes and in the same breath concatenates the results, which fits bins only: a
+From Neurenix, "Multi-Scale Pooling". What differs:
+- Neurenix calls `pool_sizes` kernel sizes and yet concatenates the results, which fits bins only: a
   pool size k means a grid of k x k bins over the whole map, as in PSPNet (Zhao et al. 2017);
 - PyramidPooling has no norm at bin 1 (one value per image), so batch 1 trains; branches of in_channels / n channels;
 - max pooling of SpatialPyramidPooling (He et al. 2014) reads the map once: each coarser level is exactly the maximum
@@ -51,10 +51,12 @@ class MultiScalePooling(nn.Module):
         self.pool_type = pool_type
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the enlarged grids, concatenated in the order of `pool_sizes`."""
         check_map(x)
         return torch.cat([_spread(_pool(x, bins, self.pool_type), x) for bins in self.pool_sizes], dim=1)
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"pool_sizes={self.pool_sizes}, pool_type={self.pool_type!r}"
 
 
@@ -88,6 +90,7 @@ class PyramidPooling(nn.Module):
         self.merge = ConvNormAct(in_channels + width * len(pool_sizes), out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x merged with its context at every pool size."""
         check_map(x, self.in_channels)
         grids = [
             branch(F.adaptive_avg_pool2d(x, bins)) for bins, branch in zip(self.pool_sizes, self.branches, strict=True)
@@ -115,6 +118,7 @@ class SpatialPyramidPooling(nn.Module):
         self.pool_type = pool_type
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return one vector per image, from the coarsest level to the finest."""
         check_map(x)
         grid = _pool(x, 2 ** (self.num_levels - 1), self.pool_type)
         grids = [grid]
@@ -125,4 +129,5 @@ class SpatialPyramidPooling(nn.Module):
         return torch.cat([grid.flatten(1) for grid in reversed(grids)], dim=1)
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"num_levels={self.num_levels}, pool_type={self.pool_type!r}"

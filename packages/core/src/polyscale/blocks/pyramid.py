@@ -1,9 +1,9 @@
-"""PyramidNetwork: a small feature pyramid network from scratch (core seed; top-down path of FPN, Lin et al. 2017).
+"""PyramidNetwork: a small feature pyramid network from scratch (Neurenix; top-down path of FPN, Lin et al. 2017).
 
 What differs from FPN: the bottom-up path is part of it and starts at the full size, the top-down path enlarges
-bilinearly to the very size of the next level (so odd sizes work), and there is one output map, at the full size. The
-seed's `get_features()` after a forward pass works and keeps nothing alive; `get_features(x)` is the form to use in
-networks, DDP and torch.compile.
+bilinearly to the very size of the next level (so odd sizes work), and there is one output map, at the full size.
+`get_features()` after a forward pass works as in Neurenix and keeps nothing alive; use `get_features(x)` in networks,
+DDP and torch.compile.
 """
 
 from torch import Tensor, nn
@@ -47,6 +47,7 @@ class PyramidNetwork(nn.Module):
         self._last = Recall()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [B, out_channels, H, W] for [B, in_channels, H, W]."""
         features = self._bottom_up(x)
         top = self.lateral[-1](features[-1])
         for lateral, feature in zip(self.lateral[-2::-1], features[-2::-1], strict=True):

@@ -1,6 +1,6 @@
 """The scales of an image, and bringing feature maps of several scales to one grid.
 
-Seed: camoXpert's MultiScaleInputGenerator. What differs: sizes are exact (352 gives 176/352/528; the seed's floor to
+From camoXpert: MultiScaleInputGenerator. What differs: sizes are exact (352 gives 176/352/528; there a floor to
 multiples of 32 gave 160/352/512, that is 0.45x and 1.45x), and shrinking is antialiased.
 """
 
@@ -41,11 +41,13 @@ class MultiScaleInputGenerator(nn.Module):
         return [(_scaled(height, scale), _scaled(width, scale)) for scale in self.scales]
 
     def forward(self, image_BCHW: Tensor) -> list[Tensor]:
+        """Return the image at every scale."""
         check_map(image_BCHW, name="image")
         height, width = image_BCHW.shape[-2:]
         return [resize(image_BCHW, size, self.mode) for size in self.sizes(height, width)]
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"scales={self.scales}, mode={self.mode!r}"
 
 

@@ -1,8 +1,8 @@
-"""EventTemporalAttention and SmallObjectAttentionModule, from the notes "3-scale size-aware + attention".
+"""EventTemporalAttention and SmallObjectAttentionModule, from the eTram-rvt notes.
 
-What differs from the seed: it kept the previous frame in a buffer of the module, so the frames of one video, batch or
-data set were compared with those of another, and only 2 of its 3 temporal taps ever saw a frame. Here the past is an
-argument and a result, one row per stream, like the state of an LSTM. The seed multiplied gates onto the current frame;
+What differs from the notes: their code kept the previous frame in a buffer of the module, so the frames of one video,
+batch or data set were compared with those of another, and only 2 of its 3 temporal taps ever saw a frame. Here the past
+is an argument and a result, one row per stream, like the state of an LSTM. There gates multiplied the current frame;
 here what the taps find is gated and added, with a scale that starts at 0: a network with attention equals the one
 without it at step 0.
 
@@ -22,7 +22,7 @@ from polyscale.blocks.attention import MultiScaleSpatialAttention
 class EventTemporalAttention(nn.Module):
     """x + scale * motion * weights * pattern: what changes over K frames, where it moves, in the channels that matter.
 
-    - pattern [B, C, H, W]: a temporal convolution over the last K frames (the seed's Conv3d with kernel (K, 1, 1));
+    - pattern [B, C, H, W]: a temporal convolution over the last K frames (the notes' Conv3d with kernel (K, 1, 1));
     - motion [B, 1, H, W] in (0, 1): from the current and the previous frame side by side;
     - weights [B, C, 1, 1] in (0, 1): squeeze and excitation of the pattern.
 

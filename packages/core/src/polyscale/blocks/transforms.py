@@ -1,6 +1,6 @@
-"""Resizing that inverts: MultiScaleTransform, Rescale, PyramidDownsample (core seed, "Multi-Scale Transforms").
+"""Resizing that inverts: MultiScaleTransform, Rescale, PyramidDownsample (Neurenix, "Multi-Scale Transforms").
 
-What differs from the seed and from plain F.interpolate:
+What differs from Neurenix and from plain F.interpolate:
 - shrinking is antialiased (bilinear, bicubic); stripes of period 3 at scale 1/4 keep a standard deviation of 0.24
   without and 0.018 with it;
 - "nearest" takes the pixel whose centre is nearest (torch's "nearest-exact"; torch's "nearest" is shifted by half a
@@ -69,6 +69,7 @@ class MultiScaleTransform(nn.Module):
         self.mode = mode
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Return x at every scale, in the order of `scales`; at scale 1 it is x itself, not a copy."""
         check_map(x)
         return [resize(x, scaled_size(x, scale), self.mode) for scale in self.scales]
 
@@ -86,6 +87,7 @@ class MultiScaleTransform(nn.Module):
         return resized[0] if isinstance(x, Tensor) else resized
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"scales={self.scales}, mode={self.mode!r}"
 
 
@@ -103,13 +105,14 @@ class Rescale(nn.Module):
         self.mode = mode
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x at `scale_factor` times its size."""
         check_map(x)
         return resize(x, scaled_size(x, self.scale_factor), self.mode)
 
     def inverse(self, x: Tensor, original_size: Sequence[int] | None = None) -> Tensor:
         """Bring `x` back to `original_size` = (H, W) of the image that was rescaled.
 
-        Without it (the seed's form) the size is that of `x` divided by `scale_factor`, to the nearest pixel: right
+        Without it (the form of Neurenix) the size is that of `x` divided by `scale_factor`, to the nearest pixel: right
         where the factor went into the sides evenly (64 -> 32 -> 64), one off where not (65 -> 33 -> 66).
         """
         check_map(x)
@@ -119,6 +122,7 @@ class Rescale(nn.Module):
         return resize(x, original_size, self.mode)
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"scale_factor={self.scale_factor}, mode={self.mode!r}"
 
 
@@ -144,6 +148,7 @@ class PyramidDownsample(nn.Module):
         self._last = Recall()
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the levels of x, finest first."""
         levels = self._build(x, self.num_levels)
         self._last.remember(levels, owner=levels[-1])
         return levels
@@ -166,4 +171,5 @@ class PyramidDownsample(nn.Module):
         return levels
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"num_levels={self.num_levels}, mode={self.mode!r}"

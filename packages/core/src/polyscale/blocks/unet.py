@@ -1,4 +1,4 @@
-"""UNet: encoder and decoder with skip connections (core seed; Ronneberger et al. 2015).
+"""UNet: encoder and decoder with skip connections (Neurenix; Ronneberger et al. 2015).
 
 What differs from the paper: padded convolutions with batch norm, `features` are the channels of the levels with the
 bottom one included, any input size (a level is brought to the very size of its skip, no crop), and the way up is a
@@ -28,6 +28,7 @@ class Down(nn.Module):
         self.convs = nn.Sequential(ConvNormAct(in_channels, out_channels), ConvNormAct(out_channels, out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Halve the sides where `pool` is True, then convolve twice."""
         return self.convs(F.max_pool2d(x, 2, ceil_mode=True) if self.pool else x)
 
 
@@ -40,13 +41,14 @@ class Up(nn.Module):
         self.convs = nn.Sequential(ConvNormAct(2 * out_channels, out_channels), ConvNormAct(out_channels, out_channels))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Bring x to the size of `skip`, concatenate, convolve twice."""
         return self.convs(torch.cat([skip, resize(self.reduce(x), skip.shape[-2:])], dim=1))
 
 
 class UNet(nn.Module):
     """[B, in_channels, H, W] -> logits [B, out_channels, H, W] for any H, W of at least 2^(len(features) - 1).
 
-    Train with a loss on logits (BCEWithLogitsLoss; the seed's BCELoss on this output is wrong).
+    Train with a loss on logits (BCEWithLogitsLoss; BCELoss on this output, as in Neurenix, is wrong).
 
     Args:
         in_channels, out_channels: channels of the image and of the logits.
@@ -74,6 +76,7 @@ class UNet(nn.Module):
         self._last = Recall()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return logits [B, out_channels, H, W]."""
         encoded = self._encode(x)
         decoded = self._decode(encoded)
         out = self.head(decoded[0] if decoded else encoded[0])

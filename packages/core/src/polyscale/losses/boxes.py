@@ -7,7 +7,8 @@ an inverted box (x2 < x1) counts as empty instead of scoring like a perfect one;
 for the GPU and torch.compile keeps one graph; focal loss is divided by the number of positives.
 
 Boxes are (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2, pixels or fractions. Everything computes in float32 (float64
-stays float64), also under autocast."""
+stays float64), also under autocast.
+"""
 
 import math
 from collections.abc import Sequence
@@ -151,7 +152,7 @@ def _positive(extent: Tensor) -> Tensor:
 
 
 def _ratio(part: Tensor, whole: Tensor, eps: float) -> Tensor:
-    """part / whole, and 0 without gradient where the whole is nothing."""
+    """Return part / whole, and 0 without gradient where the whole is nothing."""
     return part / nn.functional.threshold(whole, eps, math.inf)
 
 

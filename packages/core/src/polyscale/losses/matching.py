@@ -83,13 +83,23 @@ class SetLoss(nn.Module):
     def forward(
         self, outputs: Mapping[str, Any], targets: Targets, num_boxes: float | Tensor | None = None
     ) -> dict[str, Tensor]:
-        """`outputs`: "logits" [B, Q, K], "pred_boxes" [B, Q, 4] and, for the earlier decoder layers, optionally
-        "auxiliary_outputs", a list of dicts of the same two. Returns "loss", the weighted sum over all layers, and the
-        unweighted parts "label", "l1", "giou" of the last layer, "label_0", "l1_0", ... of the auxiliary ones.
+        """Match the queries of every decoder layer to the targets and return the losses.
 
-        All are divided by `num_boxes`: the mean number of targets per process, such as
-        `accelerator.reduce(count, "mean")`; left out, the number of targets here. At least 1 either way. Without any
-        target the box parts are 0 and the labels still learn that nothing is there. Errors as `hungarian_match`.
+        Without any target the box parts are 0 and the labels still learn that nothing is there.
+
+        Args:
+            outputs: "logits" [B, Q, K], "pred_boxes" [B, Q, 4] and, for the earlier decoder layers, optionally
+                "auxiliary_outputs", a list of dicts of the same two.
+            targets: one dict per image, as above.
+            num_boxes: divisor of all losses, at least 1: the mean number of targets per process, such as
+                `accelerator.reduce(count, "mean")`; by default the number of targets here.
+
+        Returns:
+            "loss", the weighted sum over all layers, and the unweighted parts "label", "l1", "giou" of the last layer,
+            "label_0", "l1_0", ... of the auxiliary ones.
+
+        Raises:
+            ValueError: as `hungarian_match`.
         """
         layers = _checked_layers(outputs, self.groups)
         targets = _checked_targets(targets, layers[0][0])

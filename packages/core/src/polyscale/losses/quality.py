@@ -1,7 +1,7 @@
 """Losses that tie predicted quality scores to the order and the linearity of human ones.
 
-`ranking_loss` is the pairwise hinge of the seed's image-quality notes; what differs: the margin is in units of the
-score and has no default, because the seed's 0.1 on a scale of 0 to 100 did nothing; pairs may be left out that raters
+`ranking_loss` is the pairwise hinge of the HyperIQA-Swin notes; what differs: the margin is in units of the
+score and has no default, because their 0.1 on a scale of 0 to 100 did nothing; pairs may be left out that raters
 did not tell apart, or that belong to different data sets. `norm_in_norm_loss` is "Norm-in-Norm" (Li, Jiang, Jiang, ACM
 MM 2020, arXiv 2008.03889); what differs: a batch of equal predictions gets a bounded gradient towards the targets
 instead of one of about 1e8, and a batch of equal targets gets none.

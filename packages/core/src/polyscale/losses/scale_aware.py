@@ -1,4 +1,4 @@
-"""The loss of every input scale, weighted (seed: ScaleAwareLossModule; its trainer never added it to the loss)."""
+"""The loss of every input scale, weighted (camoXpert's ScaleAwareLossModule, which its trainer never used)."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,6 +23,7 @@ class ScaleAwareLoss(nn.Module):
     def forward(
         self, predictions: Sequence[Tensor], targets: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return (total, parts); see the class."""
         if len(predictions) != len(self.scale_weights):
             raise ValueError(
                 f"predictions must be one for each of the {len(self.scale_weights)} scales, got {len(predictions)}"
@@ -38,4 +39,5 @@ class ScaleAwareLoss(nn.Module):
         return total, parts
 
     def extra_repr(self) -> str:
+        """Return the arguments that printing the module shows."""
         return f"scale_weights={self.scale_weights}"

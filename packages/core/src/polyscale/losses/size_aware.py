@@ -1,11 +1,11 @@
 """Size-aware weights: small boxes count for more in a detection loss.
 
-From the notes "3-scale size-aware + attention" and the code they describe: w = clamp(W * exp(-area / 1024 px^2), 1, W)
-on the term 5 * (1 - IoU^2). Kept exactly as variant "seed". What differs in variant "normalised", the default: the
+From the eTram-rvt notes and the code they describe: w = clamp(W * exp(-area / 1024 px^2), 1, W)
+on the term 5 * (1 - IoU^2). Kept exactly as variant "original". What differs in variant "normalised", the default: the
 weights are divided by their mean, so that they move emphasis between sizes without raising the box term against
-objectness and class, which the seed's form does, and by more the smaller the objects of a batch are.
+objectness and class, which "original" does, and by more the smaller the objects of a batch are.
 
-Areas and their limits are in px^2 of one frame. The seed measured in the halved 640x360 frame of a 1280x720 sensor:
+Areas and their limits are in px^2 of one frame. The notes measure in the halved 640x360 frame of a 1280x720 sensor:
 there W = 2 lifts only boxes under 710 px^2 (26.6 px a side; 53 px on the sensor), because the curve is below 1 after.
 For the same weights on sensor boxes give 4 times the limits. N boxes.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 from polyscale.losses._common import Reduction, reduced, upcast
 from polyscale.losses.boxes import box_area, box_iou_loss
 
-Variant = Literal["normalised", "seed"]
+Variant = Literal["normalised", "original"]
 Curve = Literal["exponential", "step", "linear"]
 
 
@@ -34,7 +34,7 @@ def size_aware_weights(
 ) -> Tensor:
     """Loss weights from target areas in px^2: [N] -> [N], without gradient.
 
-    Before normalising they lie in [1, `max_weight`]: "exponential" max_weight * exp(-area / small_area); "step"
+    Before normalising they are in [1, `max_weight`]: "exponential" max_weight * exp(-area / small_area); "step"
     max_weight up to `small_area`, half way up to `medium_area`, then 1; "linear" max_weight * (1 - area / medium_area)
     + 1. "normalised" divides by their mean over `areas`, or by `mean_weight`: the mean over all processes, or over
     the training set where batches are too small to say. Raises ValueError on unknown names and limits out of order.
@@ -49,7 +49,7 @@ def size_aware_weights(
         at_most_medium = torch.where(areas <= medium_area, (max_weight + 1) / 2, 1.0)
         weights = torch.where(areas <= small_area, max_weight, at_most_medium).to(areas.dtype)
     weights = weights.clamp(1, max_weight)
-    if variant == "seed" or not areas.numel():
+    if variant == "original" or not areas.numel():
         return weights
     return weights / (weights.mean() if mean_weight is None else mean_weight)
 

@@ -135,7 +135,7 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 class _Axes:
-    """The frame: the ranges of both axes, ticks, labels, and where a value lies in the view box."""
+    """The frame: the ranges of both axes, ticks, labels, and the place of a value in the view box."""
 
     def __init__(self, points: Iterable[tuple[float, float]], xlabel: str, ylabel: str, from_zero: bool = True) -> None:
         xs, ys = zip(*points, strict=True)

@@ -50,7 +50,7 @@ def overlay(
     if weight.shape != image.shape[:2]:
         raise ValueError(f"mask must be of the image's size {list(image.shape[:2])}, given {list(weight.shape)}")
     if weight.size and not (weight.min() >= 0 and weight.max() <= 1):
-        raise ValueError(f"mask must be bool or lie in [0, 1], given {weight.min():g} to {weight.max():g}")
+        raise ValueError(f"mask must be bool or values in [0, 1], given {weight.min():g} to {weight.max():g}")
     canvas = Image.fromarray(image)
     canvas.paste(colour, mask=Image.fromarray((weight * (255 * alpha) + 0.5).astype(np.uint8)))
     result = np.array(canvas)
@@ -149,7 +149,7 @@ def draw_boxes(
     scores: Sequence[float] | None = None,
     colours: Sequence[Colour] | None = None,
 ) -> np.ndarray:
-    """Outline boxes [N, 4] (x1, y1, x2, y2 in pixels) with a tag "label 0.87" each; the best score lies on top.
+    """Outline boxes [N, 4] (x1, y1, x2, y2 in pixels) with a tag "label 0.87" each; the best score is on top.
 
     Parts outside the image are cut off. Without `colours` every distinct label has its own, in order of appearance.
     Raises ValueError for boxes of another shape, not finite, or labels, scores or colours of another number.

@@ -1,4 +1,4 @@
-"""Every code example of the core seed, in its order, as PyTorch code; "adapted:" marks what had to change and why.
+"""Every code example of Neurenix's page, in its order, as PyTorch code; "adapted:" marks what had to change and why.
 
 Adapted throughout: `import neurenix as nx` and neurenix.nn become torch and torch.nn (the original package never
 imported), and `nx.Tensor(shape=...)` becomes torch.rand of a smaller side, so that the tests stay quick.
@@ -74,7 +74,7 @@ def test_feature_fusion() -> None:
     def size(module: nn.Module) -> int:
         return sum(p.numel() for p in module.parameters())
 
-    assert size(sum_fusion) == 0  # as light as the seed promises
+    assert size(sum_fusion) == 0  # as light as Neurenix promises
     assert size(concat_fusion) == (64 + 128 + 256) * 512 + 512
 
 
@@ -124,12 +124,12 @@ def test_image_segmentation_with_unet(tmp_path: Path) -> None:
     model = Segmenter(
         in_channels=3,
         out_channels=1,
-        features=[8, 16, 32, 64],  # adapted: [64, 128, 256, 512] in the seed, for a quick test
+        features=[8, 16, 32, 64],  # adapted: [64, 128, 256, 512] in Neurenix, for a quick test
     )
 
     # adapted: nn.BCELoss on raw outputs is wrong (and raises on torch); the network gives logits
     criterion = nn.BCEWithLogitsLoss()
-    optimizer = Adam(model.parameters(), lr=0.01)  # adapted: 0.001 in the seed, with many more steps
+    optimizer = Adam(model.parameters(), lr=0.01)  # adapted: 0.001 in Neurenix, with many more steps
 
     # Assume we have a DataLoader for segmentation data
     pictures = torch.rand(16, 3, 16, 16)
@@ -157,7 +157,7 @@ def test_image_segmentation_with_unet(tmp_path: Path) -> None:
 
     assert len(lines) == num_epochs
     assert losses[-1] < 0.6 * losses[0]
-    with pytest.raises((RuntimeError, ValueError)):  # the seed's line, as it stands
+    with pytest.raises((RuntimeError, ValueError)):  # Neurenix's line, as it stands
         nn.BCELoss()(outputs * 5, masks)
 
     # Save the trained model

@@ -1,4 +1,4 @@
-"""Every usage example of the seed guide "MultiScaleProcessor", as a user would write it, at a small size.
+"""Every usage example of camoXpert's guide "MultiScaleProcessor", as a user would write it, at a small size.
 
 Adapted where the guide is wrong or names modules of its own repository: `pvt_v2_b2(pretrained=True)` is
 `create_backbone("pvt_v2_b2", pretrained=True)`, ScaleAwareLossModule is ScaleAwareLoss, `checkpoint(processor, images)`

@@ -1,4 +1,4 @@
-"""Every class, argument, default and method of the core seed's API reference exists under its documented name."""
+"""Every class, argument, default and method of Neurenix's API reference exists under its documented name."""
 
 import inspect
 import os
@@ -13,8 +13,8 @@ from polyscale import blocks
 
 REQUIRED = inspect.Parameter.empty
 
-# class -> (constructor arguments with defaults, methods with their arguments), as the seed documents them
-SEED: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
+# class -> (constructor arguments with defaults, methods with their arguments), as Neurenix documents them
+NEURENIX: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
     "MultiScaleModel": (
         {"scales": [1.0, 0.5, 0.25], "base_model": None, "fusion_method": "concat"},
         {"forward": ["x"], "add_scale": ["scale"], "remove_scale": ["scale"]},
@@ -57,8 +57,8 @@ CHOICES = {
 
 
 def fitting(name: str, **changes: Any) -> dict[str, Any]:
-    """Arguments that construct `name`: small ones where the seed gives no default."""
-    arguments, _ = SEED[name]
+    """Arguments that construct `name`: small ones where Neurenix gives no default."""
+    arguments, _ = NEURENIX[name]
     small = {"in_channels": [4, 4] if name in ("FeatureFusion", "AttentionFusion") else 4, "out_channels": 4}
     required = {key: small.get(key, [1.0, 0.5]) for key, default in arguments.items() if default is REQUIRED}
     if changes.get("fusion_method") == "attention" and name == "MultiScaleModel":
@@ -66,29 +66,29 @@ def fitting(name: str, **changes: Any) -> dict[str, Any]:
     return required | changes
 
 
-@pytest.mark.parametrize("name", SEED)
+@pytest.mark.parametrize("name", NEURENIX)
 def test_class_is_public(name: str) -> None:
     assert getattr(polyscale, name) is getattr(blocks, name)
     assert name in polyscale.__all__
 
 
-@pytest.mark.parametrize("name", SEED)
+@pytest.mark.parametrize("name", NEURENIX)
 def test_constructor_takes_the_documented_arguments_in_their_order(name: str) -> None:
-    wanted, _ = SEED[name]
+    wanted, _ = NEURENIX[name]
     parameters = inspect.signature(getattr(polyscale, name)).parameters
     assert list(parameters)[: len(wanted)] == list(wanted)
     for argument, default in wanted.items():
         got = parameters[argument].default
         assert (list(got) if isinstance(got, tuple) else got) == default, argument
     extra = [p for key, p in parameters.items() if key not in wanted]
-    assert all(p.default is not REQUIRED for p in extra), f"the seed's call would fail: {extra}"
+    assert all(p.default is not REQUIRED for p in extra), f"the documented call would fail: {extra}"
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [(name, method) for name, (_, methods) in SEED.items() for method in methods]
+    ("name", "method"), [(name, method) for name, (_, methods) in NEURENIX.items() for method in methods]
 )
 def test_method_takes_the_documented_arguments_and_needs_no_other(name: str, method: str) -> None:
-    wanted = SEED[name][1][method]
+    wanted = NEURENIX[name][1][method]
     _, *parameters = inspect.signature(getattr(getattr(polyscale, name), method)).parameters.values()
     assert [p.name for p in parameters][: len(wanted)] == wanted
     assert all(p.default is not REQUIRED for p in parameters[len(wanted) :])
@@ -96,7 +96,7 @@ def test_method_takes_the_documented_arguments_and_needs_no_other(name: str, met
 
 @pytest.mark.parametrize(
     ("name", "argument", "value"),
-    [(n, a, v) for n, (arguments, _) in SEED.items() for a in arguments for v in CHOICES.get(a, [])],
+    [(n, a, v) for n, (arguments, _) in NEURENIX.items() for a in arguments for v in CHOICES.get(a, [])],
 )
 def test_every_documented_choice_is_accepted_and_others_are_not(name: str, argument: str, value: str) -> None:
     block = getattr(polyscale, name)
@@ -105,7 +105,7 @@ def test_every_documented_choice_is_accepted_and_others_are_not(name: str, argum
         block(**fitting(name, **{argument: f"{value}!"}))
 
 
-@pytest.mark.parametrize("name", SEED)
+@pytest.mark.parametrize("name", NEURENIX)
 def test_arguments_are_plain_enough_for_a_config_file(name: str) -> None:
     block = getattr(polyscale, name)(**fitting(name))
     again = getattr(polyscale, name)(**fitting(name))
@@ -113,13 +113,13 @@ def test_arguments_are_plain_enough_for_a_config_file(name: str) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    """Against the seed itself, where it lies beside the checkout."""
+    """Against the page itself, where it is next to the checkout."""
     checkout = Path(__file__).parents[4]
     data = Path(os.environ.get("POLYSCALE_SHARED", checkout.parent / "shared" / "data"))
-    seed = data.parent / "seeds" / "core_multi_scale_api.md"
-    if not seed.exists():
-        pytest.skip("the seed is not beside this checkout")
-    text = seed.read_text(encoding="utf-8")
+    page = data.parent / "seeds" / "core_multi_scale_api.md"
+    if not page.exists():
+        pytest.skip("the page of Neurenix is not next to this checkout")
+    text = page.read_text(encoding="utf-8")
     found = {}
     for section in text.split("```python\nneurenix.multiscale.")[1:]:
         name, arguments = re.match(r"(\w+)\((.*?)\n\)", section, re.DOTALL).groups()
@@ -128,6 +128,6 @@ def test_the_table_is_complete() -> None:
             re.findall(r"^ +(\w+):", arguments, re.MULTILINE),
             {m: re.findall(r"\w+", a) for m, a in methods},
         )
-    assert found == {name: (list(arguments), methods) for name, (arguments, methods) in SEED.items()}
+    assert found == {name: (list(arguments), methods) for name, (arguments, methods) in NEURENIX.items()}
     assert "enable_gradient_checkpointing" in text
     assert callable(polyscale.enable_gradient_checkpointing)

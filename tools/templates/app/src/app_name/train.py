@@ -23,6 +23,6 @@ def train(config: Config, out: Path | None = None, *, resume: bool = False) -> R
         for batch in run.steps(loader):
             run.backward(objective(model(batch["image"]), batch["mask"]))
         if run.validation_due:
-            scores = evaluate(run.eval_model, val_set, accelerator=run.accelerator)
+            scores = evaluate(run.eval_model, val_set, accelerator=run.accelerator, progress=run.check)
             run.validate(scores.summary, best=METRIC)
     return run

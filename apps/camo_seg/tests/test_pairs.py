@@ -197,7 +197,7 @@ def test_damaged_files_are_named(tmp_path):
 
 
 def test_folders_that_are_missing_empty_or_something_else(tmp_path):
-    with pytest.raises(UserError, match="nowhere: no such folder"):
+    with pytest.raises(UserError, match="nowhere: no such file or folder"):
         open_split(tmp_path / "nowhere", "train", size=8)
     with pytest.raises(UserError, match="empty folder"):
         open_split(tmp_path, "train", size=8)

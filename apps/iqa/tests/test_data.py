@@ -149,6 +149,7 @@ def test_the_synthetic_set_opens_by_its_name() -> None:
     ("path", "settings", "message"),
     [
         ("nowhere", {}, "no such file or folder"),
+        ("hollow", {}, "hollow: empty folder"),
         ("empty", {}, "no known data set here"),
         ("empty", {"layout": "koniq"}, "KonIQ-10k needs one of"),
         ("empty", {"layout": "imagenet"}, "layout must be one of auto, csv, koniq"),
@@ -163,6 +164,8 @@ def test_wrong_paths_and_settings_are_one_line(
     tmp_path: Path, path: str, settings: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").touch()
+    (tmp_path / "hollow").mkdir()
     Image.fromarray(noise(0)).save(tmp_path / "image.png")
     with pytest.raises(UserError, match=message):
         open_split(tmp_path / path, "train", size=32, **settings)

@@ -39,7 +39,7 @@ def test_columns_and_delimiters(tmp_path: Path, header: str, delimiter: str) -> 
     table = written(tmp_path, f"{header}\n{rows(20)}".replace(",", delimiter))
     part = open_split(table, "train", size=32)
     assert (len(part), part.low, part.high) == (13, 1, 5)
-    assert "scores 1 to 5 are taken to lie on a scale of 1 to 5" in " ".join(part.notes)
+    assert "scores 1 to 5 are taken to be on a scale of 1 to 5" in " ".join(part.notes)
     part[0]
     assert open_split(tmp_path, "train", size=32).names == part.names  # the only table of the folder
 
@@ -229,7 +229,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("iqa.data.formats.files.os.scandir", refused)
     for wanted in (list_folder, check):
-        with pytest.raises(UserError, match="cannot be read: Permission denied"):
+        with pytest.raises(UserError, match="cannot be opened: Permission denied"):
             wanted(table)
 
 

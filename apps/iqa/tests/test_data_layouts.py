@@ -1,6 +1,7 @@
 """Every benchmark by the file names and columns of its release: scores, splits, subsets and references."""
 
 import csv
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from iqa.data import list_folder, open_split
+from iqa.data.formats.files import find_below, find_by_stem, find_images
 from iqa.data.formats.live import LIVE_FOLDERS
 from iqa.data.formats.xlsx import read_xlsx
 from polyscale.errors import UserError
@@ -200,7 +202,7 @@ CSIQ = [("AWGN", "noise"), ("BLUR", "blur"), ("contrast", "contrast"), ("jpeg200
 
 
 @pytest.mark.parametrize("form", ["label", "xlsx"])
-def test_csiq_dmos_is_turned(tmp_path: Path, form: str) -> None:
+def test_csiq_dmos_is_inverted(tmp_path: Path, form: str) -> None:
     references = ["1600", "aerial_city", "boston", "bridge", "child_swimming"]
     rated = [(ref, file, word, level) for ref in references for file, word in CSIQ for level in (1, 2)]
     names = [f"{ref}.{file}.{level}.png" for ref, file, _, level in rated]
@@ -217,7 +219,18 @@ def test_csiq_dmos_is_turned(tmp_path: Path, form: str) -> None:
     assert {round(entry.score, 6) for entry in listing.entries()} == {0.939}
     assert {entry.subset for entry in listing.entries()} == {"awgn", "blur", "contrast", "jpeg2000"}
     assert {entry.reference for entry in listing.entries()} == set(references)
-    assert any("scores are turned" in note for note in listing.notes)
+    assert any("scores are inverted" in note for note in listing.notes)
+
+
+def test_names_are_found_below_a_folder_as_people_have_it(tmp_path: Path) -> None:
+    pictures(tmp_path / "images" / "one", ["a.png", unicodedata.normalize("NFD", "\u00e9.png")])
+    pictures(tmp_path / "images" / ".thumbnails", ["a.png"])
+    (tmp_path / "images" / "one" / "loop").symlink_to(tmp_path / "images", target_is_directory=True)
+    names = ["A.png", "\u00e9.png"]
+    found = find_below(tmp_path / "images", names, tmp_path / "table.csv")
+    assert [path.parent.name for path in found] == ["one", "one"]
+    assert find_by_stem(found[0].parent, names, tmp_path / "table.csv") == found
+    assert find_images(tmp_path / "images", [f"ONE/{name}" for name in names], tmp_path / "table.csv") == found
 
 
 def cells(words: Any) -> Any:

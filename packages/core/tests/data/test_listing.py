@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from polyscale.data.listing import (
+    Layout,
+    Listing,
     file_in,
     folders_in,
     list_images,
+    locate,
     passed_over_note,
     readable,
+    resolve_folder,
     subfolder,
     walk_images,
 )
@@ -99,3 +103,38 @@ def test_names_are_found_in_any_case_and_unicode_form(tmp_path: Path) -> None:
 def test_what_the_system_refuses_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone.*: no such file or folder"), readable(tmp_path):
         (tmp_path / "gone").read_bytes()
+
+
+def test_a_data_set_is_located_in_the_only_folder_of_a_folder(tmp_path: Path) -> None:
+    layouts = {name: Layout(lambda root, n=name: (root / n).is_dir(), list_images) for name in ("a", "b")}
+    put(tmp_path / "unzipped" / "b" / "1.png", tmp_path / "__MACOSX" / "._1.png")
+    inner = tmp_path / "unzipped"
+    assert locate(tmp_path, layouts, "auto", "none") == (inner, "b")
+    assert locate(tmp_path, layouts, "b", "none") == (inner, "b")
+    assert locate(tmp_path, layouts, "a", "none") == (tmp_path, "a")
+    put(tmp_path / "second" / "1.png")
+    assert locate(tmp_path, layouts, "auto", "none") == (tmp_path, "none")
+
+
+def test_a_listing_keeps_its_notes_and_its_kind() -> None:
+    listing = Listing("set", {"test": [1], "": [2, 3], "train": []}, ["first"])
+    assert listing.entries() == [1, 2, 3]
+    assert listing.present_splits() == ["test"]
+    assert listing.with_splits({"train": [2]}, ["second"]) == Listing("set", {"train": [2]}, ["first", "second"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "an empty path was given"),
+        ("nowhere", r"nowhere: no such file or folder \(hint\)"),
+        ("file.txt", r"file\.txt: is a file, not a folder"),
+        ("hollow", "hollow: empty folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_a_data_set_is_one_line(tmp_path: Path, name: str, message: str) -> None:
+    put(tmp_path / "file.txt")
+    (tmp_path / "hollow").mkdir()
+    with pytest.raises(UserError, match=message):
+        resolve_folder(tmp_path / name if name else "", " (hint)")
+    assert resolve_folder(tmp_path) == tmp_path.resolve()

@@ -64,6 +64,7 @@ class CamoAugment(torch.nn.Module):
         self.colours = torch.nn.Sequential(*colours)
 
     def forward(self, image: Tensor, mask: Tensor) -> Pair:
+        """Augment an image uint8 [3, S, S] and its mask [1, S, S] alike."""
         image, mask = self.flips(tv_tensors.Image(image), tv_tensors.Mask(mask))
         image, mask = self.warp(image.as_subclass(Tensor), mask.as_subclass(Tensor))
         return self.colours(image), mask
@@ -98,6 +99,7 @@ class RandomWarp(torch.nn.Module):
         )
 
     def forward(self, image: Tensor, mask: Tensor) -> Pair:
+        """Warp an image uint8 [3, S, S] and its mask [1, S, S] alike."""
         if self.rotation == 0 and self.zoom == 1:
             return image, mask
         plain = mask[None].float()

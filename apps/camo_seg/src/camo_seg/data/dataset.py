@@ -30,18 +30,20 @@ class Source(Protocol):
 
     names: list[str]
 
-    def read(self, index: int) -> Sample: ...
+    def read(self, index: int) -> Sample:
+        """Read sample `index` at its original size."""
+        ...
 
 
 def network_image(image: NDArray[np.uint8], size: int) -> torch.Tensor:
-    """uint8 [H, W, 3] to uint8 [3, size, size]: bilinear, anti-aliased; the aspect is not kept, as in the field."""
+    """Resize uint8 [H, W, 3] to uint8 [3, size, size]: bilinear, anti-aliased, the aspect not kept, as in the field."""
     if image.shape[:2] != (size, size):
         image = np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def network_mask(mask: NDArray[np.bool_], size: int) -> torch.Tensor:
-    """bool [H, W] to uint8 {0, 1} [1, size, size]: foreground where it covers at least half of the new pixel.
+    """Resize a mask bool [H, W] to uint8 {0, 1} [1, size, size]: foreground where it covers half of the new pixel.
 
     An object so small that this would erase it keeps its best-covered pixels.
     """
@@ -59,10 +61,10 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
     """Samples of one split at the network's size.
 
     `[i]` is {"image": float32 [3, S, S] in [0, 1], "mask": float32 [1, S, S] in {0, 1}, "index": i} with S = `size`.
-    `original(i)` is the Sample as it lies. `title` names data set and split, `notes` holds one-line remarks for the
-    user. `augment` gets and returns uint8 [3, S, S] and [1, S, S] (mask in {0, 1}); it draws from torch's global
-    generator only. With `cache`, resized samples stay in memory up to `cache_bytes` in all, filled as they are first
-    read or at once by `preload`; worker processes inherit what was filled before they were forked.
+    `original(i)` is the Sample at its original size. `title` names data set and split, `notes` holds one-line remarks
+    for the user. `augment` gets and returns uint8 [3, S, S] and [1, S, S] (mask in {0, 1}); it draws from torch's
+    global generator only. With `cache`, resized samples stay in memory up to `cache_bytes` in all, filled as they are
+    first read or at once by `preload`; worker processes inherit what was filled before they were forked.
     """
 
     def __init__(

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,18 +10,17 @@ import numpy as np
 from camo_seg.config import MOST_VALIDATION, Layout
 from camo_seg.data.dataset import CACHE_BYTES, Augment, CamoSet, Source
 from camo_seg.data.formats.bundles import LAYOUTS, TEST_SETS, all_test
-from camo_seg.data.formats.pairs import PairSource, folder_pair, list_pairs
-from camo_seg.data.formats.splits import Listing, complete
+from camo_seg.data.formats.pairs import PairSource, list_pairs
+from camo_seg.data.formats.splits import Pair, complete
 from camo_seg.data.synthetic.scenes import SyntheticSource
-from polyscale.data.listing import folders_in, readable
+from polyscale.data.listing import FolderPath, Listing, locate, readable, resolve_folder
 from polyscale.data.splits import apply_recorded
 from polyscale.errors import UserError
 
 SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = get_args(Layout)
 SYNTHETIC = "synthetic"
-
-FolderPath = str | os.PathLike[str]
+_HINT = f" (the embedded data set is called {SYNTHETIC})"
 
 
 def open_split(
@@ -76,7 +74,7 @@ def open_split(
         listing = one_test_set(listing, test_set)
     pairs = listing.splits.get(split)
     if not pairs:
-        present = ", ".join(_given(listing)) or "none"
+        present = ", ".join(listing.present_splits()) or "none"
         raise UserError(f"{path}: no {split} split here; {listing.title} gives {present}{_way_out(listing)}")
     files = PairSource(pairs, mask_rule)
     files.check_sizes()
@@ -92,7 +90,7 @@ def list_folder(
     seed: int = 0,
     cam_only: bool = True,
     recorded: FolderPath | None = None,
-) -> Listing:
+) -> Listing[Pair]:
     """The files of a data set folder by split, validation cut off, without opening any of them."""
     if layout not in LAYOUT_NAMES:
         raise UserError(f"layout must be one of {', '.join(LAYOUT_NAMES)}, given {layout}", exit_code=2)
@@ -100,63 +98,33 @@ def list_folder(
         raise UserError(f"val_fraction must lie between 0 and {MOST_VALIDATION}, given {val_fraction}", exit_code=2)
     if masks is not None and layout not in ("auto", "pairs", "test"):
         raise UserError(f"masks: go with layout auto, pairs or test, not with {layout}", exit_code=2)
-    root = _folder(path)
+    root = resolve_folder(path, _HINT)
     with readable(path):
         if masks is not None:
-            listing = list_pairs(root, _folder(masks))
+            listing = list_pairs(root, resolve_folder(masks))
             listing = all_test(listing) if layout == "test" else listing
         else:
-            root, layout = locate(root, layout)
-            listing = list_pairs(root) if layout == "pairs" else LAYOUTS[layout][1](root, cam_only)
+            root, layout = locate(root, LAYOUTS, layout, "pairs")
+            listing = LAYOUTS[layout].list(root, cam_only)
     if recorded is not None:
         splits, notes = apply_recorded(Path(recorded), listing.splits, lambda pair: pair.name)
-        return replace(listing, splits=splits, notes=[*listing.notes, *notes])
+        return listing.with_splits(splits, notes)
     return complete(listing, val_fraction, seed)
 
 
-def _folder(path: FolderPath) -> Path:
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        raise UserError(f"{path}: no such folder (the embedded data set is called {SYNTHETIC})")
-    if not folder.is_dir():
-        raise UserError(f"{path}: is a file, a data set is a folder")
-    try:
-        if not any(folder.iterdir()):
-            raise UserError(f"{path}: empty folder")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    return folder.resolve()
-
-
-def locate(root: Path, layout: str) -> tuple[Path, str]:
-    """Return the folder that holds the layout (root, or the only folder in it, as unzipping leaves it) and its name."""
-    inner = folders_in(root)
-    for folder in (root, *inner) if len(inner) == 1 else (root,):
-        for name, (fits, _) in LAYOUTS.items():
-            if layout in ("auto", name) and fits(folder):
-                return folder, name
-        if layout in ("auto", "pairs") and folder_pair(folder):
-            return folder, "pairs"
-    return root, "pairs" if layout == "auto" else layout
-
-
-def _way_out(listing: Listing) -> str:
+def _way_out(listing: Listing[Pair]) -> str:
     """What to do where a folder was taken for a benchmark by its name alone."""
     known = listing.title in TEST_SETS and list(listing.splits) == ["test"]
     return f"; if it is not {listing.title}, set layout to pairs" if known else ""
 
 
-def _given(listing: Listing) -> list[str]:
-    return [name for name in SPLITS if listing.splits.get(name)]
-
-
-def names_of_test_sets(listing: Listing) -> list[str]:
+def names_of_test_sets(listing: Listing[Pair]) -> list[str]:
     """Names of the test sets that a listing keeps apart (the standard bundle does), else none."""
     names = [pair.name.split("/")[0] for pair in listing.splits.get("test", [])]
     return list(dict.fromkeys(names)) if listing.title == "bundle" else []
 
 
-def one_test_set(listing: Listing, name: str) -> Listing:
+def one_test_set(listing: Listing[Pair], name: str) -> Listing[Pair]:
     """The listing with only the named set as its test split, called after it."""
     known = {found.casefold(): found for found in names_of_test_sets(listing)}
     if name.casefold() not in known:
@@ -179,7 +147,7 @@ def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[d
     listing = list_folder(path, **{key: settings[key] for key in known if key in settings})
     rule = settings.get("mask_rule", "auto")
     rows = []
-    for split in _given(listing):
+    for split in listing.present_splits():
         source = PairSource(listing.splits[split], rule)
         part = CamoSet(source, 1, f"{listing.title}/{split}", listing.notes, cache=False)
         rows.append(_row(split, part, at_most, list(source.problems())))

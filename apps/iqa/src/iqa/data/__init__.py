@@ -2,7 +2,7 @@
 
 from iqa.data.check import check
 from iqa.data.dataset import QualitySet, network_image, network_size, read_network_image
-from iqa.data.listing import Entry, Finding, Listing
+from iqa.data.listing import Entry, Finding, ScoredListing
 from iqa.data.open import describe, list_folder, open_split
 from iqa.data.training import ChainSet, ViewSet
 
@@ -10,8 +10,8 @@ __all__ = [
     "ChainSet",
     "Entry",
     "Finding",
-    "Listing",
     "QualitySet",
+    "ScoredListing",
     "ViewSet",
     "check",
     "describe",

@@ -1,7 +1,6 @@
 """The data set class of iqa: images of any source with their scores, brought to the network's size and cached.
 
-The seed squeezed every image to 384 x 512 whatever its aspect, and enlarged small ones; here `network_image` keeps
-the aspect, never enlarges, and is the one preprocessing of training, evaluation and prediction.
+`network_image` keeps the aspect and never enlarges; it is the one preprocessing of training, evaluation and prediction.
 """
 
 import math
@@ -24,9 +23,7 @@ Bytes = NDArray[np.uint8]
 
 
 class Source(Protocol):
-    """Where images come from: what is known of each, image i at its original size, uint8 [H, W, 3], and that size,
-    (H, W), without its pixels.
-    """
+    """Where images come from, and what is known of each."""
 
     names: list[str]
     scores: NDArray[np.float64]
@@ -35,8 +32,13 @@ class Source(Protocol):
     low: float
     high: float
 
-    def read(self, index: int) -> Bytes: ...
-    def shape(self, index: int) -> tuple[int, int]: ...
+    def read(self, index: int) -> Bytes:
+        """Read image `index` at its original size, uint8 [H, W, 3]."""
+        ...
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return the original size (H, W) of an image without reading its pixels."""
+        ...
 
 
 class FileSource:
@@ -50,18 +52,20 @@ class FileSource:
         self.references = [entry.reference for entry in self.entries]
 
     def read(self, index: int) -> Bytes:
+        """Read image `index` at its original size, uint8 [H, W, 3]."""
         return read_image(self.entries[index].image)
 
     def shape(self, index: int) -> tuple[int, int]:
+        """Return the original size (H, W) of an image by its header."""
         return image_size(self.entries[index].image)
 
     def read_small(self, index: int, size: int) -> torch.Tensor:
-        """As `read_network_image`, which decodes a large JPEG at the part of its size that is enough."""
+        """Read an image with `read_network_image`, which decodes a large JPEG at a part of its size."""
         return read_network_image(self.entries[index].image, size)
 
 
 def network_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """(height, width) of an image for the network: of equal aspect, at most `size` squared pixels, never enlarged."""
+    """Return (height, width) of an image for the network: equal aspect, at most `size` squared pixels, not enlarged."""
     area = size * size
     if height * width <= area:
         return height, width
@@ -72,7 +76,7 @@ def network_size(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def network_image(image: Bytes, size: int) -> torch.Tensor:
-    """uint8 [H, W, 3] to uint8 [3, h, w] of at most `size` squared pixels: bicubic, anti-aliased; see network_size."""
+    """Resize uint8 [H, W, 3] to uint8 [3, h, w] of at most `size` squared pixels: bicubic, anti-aliased."""
     height, width = network_size(image.shape[0], image.shape[1], size)
     if (height, width) != image.shape[:2]:
         image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
@@ -80,7 +84,7 @@ def network_image(image: Bytes, size: int) -> torch.Tensor:
 
 
 def read_network_image(source: ImageSource, size: int) -> torch.Tensor:
-    """An image as read_image takes it, to uint8 [3, h, w] for the network; large files stay cheap.
+    """Read any image that read_image takes as uint8 [3, h, w] for the network; large files stay cheap.
 
     At least four times the pixels that remain are decoded, so that the anti-aliased resize decides how they look.
     """
@@ -88,7 +92,7 @@ def read_network_image(source: ImageSource, size: int) -> torch.Tensor:
 
 
 def random_crop(image: torch.Tensor, side: int) -> torch.Tensor:
-    """A square part [C, side, side] of [C, h, w], drawn from torch's global generator; shorter sides are mirrored."""
+    """Cut a square [C, side, side] out of [C, h, w], by torch's global generator; shorter sides are mirrored."""
     image = mirrored(image, side)
     top = int(torch.randint(image.shape[-2] - side + 1, ()))
     left = int(torch.randint(image.shape[-1] - side + 1, ()))
@@ -96,7 +100,7 @@ def random_crop(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def mirrored(image: torch.Tensor, side: int) -> torch.Tensor:
-    """The image [C, h, w] continued by its mirror images below and to the right until no side is below `side`."""
+    """Continue an image [C, h, w] by its mirror images below and to the right until no side is below `side`."""
     for axis in (-2, -1):
         while image.shape[axis] < side:
             image = torch.cat(
@@ -110,7 +114,7 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
 
     `[i]` is {"image": float32 [3, h, w] in [0, 1] of at most `size` squared pixels, "score": float32 scalar, 0 at `low`
     and 1 at `high`, "index": i}. `names`, `scores` (the set's own units, higher is better), `subsets` and `references`
-    are in the order of the indices. `original(i)` is the image as it lies, `image(i)` the uint8 one of `[i]`.
+    are in the order of the indices. `original(i)` is the image at its original size, `picture(i)` `[i]` as uint8.
 
     With `cache`, images at the network's size stay in memory up to `cache_bytes`, filled as they are first read or
     at once by `preload`; worker processes inherit what was filled before the fork.
@@ -150,11 +154,15 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.names)
 
     def original(self, index: int) -> Bytes:
-        """The image uint8 [H, W, 3] at its original size. Raises UserError naming a bad file."""
+        """Read the image uint8 [H, W, 3] at its original size.
+
+        Raises:
+            UserError: The file cannot be read; it is named.
+        """
         return self.source.read(range(len(self))[index])
 
     def picture(self, index: int) -> torch.Tensor:
-        """The whole image at the network's size, uint8 [3, h, w], neither cropped nor flipped."""
+        """Return the whole image at the network's size, uint8 [3, h, w], neither cropped nor flipped."""
         held = self._pictures.get(index)
         if held is not None:
             return held

@@ -1,7 +1,7 @@
 """Difference hashes: which images are nearly the same, whatever their format, size and compression.
 
 dHash (Krawetz 2013) at 16 x 16: 256 bits, each whether the image, shrunk to 17 x 16 grey, grows brighter from one
-column to the next. Near-duplicates lie within a few bits of each other, two photographs of BIQ2021 about 126 apart.
+column to the next. Near-duplicates are within a few bits of each other, two photographs of BIQ2021 about 126 apart.
 """
 
 import os
@@ -24,16 +24,21 @@ _SIDE = 16
 _BLOCK = 512
 
 
-def difference_hash(picture: Image.Image) -> NDArray[np.bool_]:
-    """The 256 bits of an image of any mode and size."""
-    small = picture.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BILINEAR)
+def difference_hash(image: Image.Image) -> NDArray[np.bool_]:
+    """Return the 256 bits of an image of any mode and size."""
+    small = image.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BILINEAR)
     grey = np.asarray(small)
     return (grey[:, 1:] > grey[:, :-1]).ravel()
 
 
 def hash_file(path: Path) -> NDArray[np.bool_]:
-    """The hash of an image file, within two bits of that of all its pixels: a large JPEG is decoded at a part of its
-    size, and its luma alone. Raises ImageError naming the file."""
+    """Hash an image file, within two bits of the hash of all its pixels.
+
+    Of a large JPEG only the luma is decoded, at a part of its size.
+
+    Raises:
+        ImageError: The file cannot be read; it is named.
+    """
     with opened(path, name_of(path), MAX_PIXELS) as image:
         if image.mode[0] in "IF":  # convert("L") would clip 16 bits, not scale them
             return difference_hash(Image.fromarray(read_image(path)))
@@ -42,13 +47,13 @@ def hash_file(path: Path) -> NDArray[np.bool_]:
 
 
 def hash_files(paths: Sequence[Path]) -> NDArray[np.bool_]:
-    """Hashes [N, 256] of many files, in threads (Pillow decodes outside the interpreter's lock)."""
+    """Hash many files, bool [N, 256], in threads (Pillow decodes outside the interpreter's lock)."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.stack(list(pool.map(hash_file, paths)))
 
 
 def near_pairs(first: NDArray[np.bool_], second: NDArray[np.bool_], bits: int = NEAR) -> NDArray[np.intp]:
-    """[M, 2] indices (i, j) of hashes at most `bits` apart, i of `first`, j of `second`."""
+    """Find indices [M, 2] (i, j) of hashes at most `bits` apart, i of `first`, j of `second`."""
     signs = 2 * second.astype(np.float32).T - 1
     found = []
     for start in range(0, len(first), _BLOCK):
@@ -58,13 +63,17 @@ def near_pairs(first: NDArray[np.bool_], second: NDArray[np.bool_], bits: int = 
 
 
 def are_alike(first: Path, second: Path) -> bool:
-    """Whether two image files look like versions of one image. Raises ImageError naming a file."""
+    """Whether two image files look like versions of one image.
+
+    Raises:
+        ImageError: A file cannot be read; it is named.
+    """
     hashes = hash_files([first, second])
     return bool(hashes.any(1).all()) and len(near_pairs(hashes[:1], hashes[1:])) > 0  # images of one colour have none
 
 
 def groups_of(hashes: NDArray[np.bool_]) -> list[int]:
-    """A group number for each hash [N, 256]: those at most NEAR bits apart, also over others in between, share it."""
+    """Give each hash [N, 256] a group number: those at most NEAR bits apart, also over others in between, share it."""
     pairs = near_pairs(hashes, hashes)
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(hashes), len(hashes)))
     return [int(number) for number in connected_components(graph, directed=False)[1]]
@@ -72,5 +81,5 @@ def groups_of(hashes: NDArray[np.bool_]) -> list[int]:
 
 @lru_cache(maxsize=2)  # the training and the validation split of one process ask alike
 def groups_of_files(paths: tuple[Path, ...]) -> list[int]:
-    """As `groups_of`, of files: about 1.5 ms each for a JPEG of 512 x 512."""
+    """Group files as `groups_of` does: about 1.5 ms each for a JPEG of 512 x 512."""
     return groups_of(hash_files(paths))

@@ -1,16 +1,17 @@
 """What a data set folder holds, before any image is opened: entries by split, and what is wrong with them.
 
-Scores are "higher is better" from here on: a set that publishes DMOS is turned as it is listed.
+Scores are "higher is better" from here on: DMOS is inverted when a data set is listed.
 """
 
 import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from polyscale.data.listing import Listing
 from polyscale.data.naming import natural_key, plural
 from polyscale.data.splits import complete_splits
 from polyscale.errors import UserError
@@ -30,51 +31,44 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A data set by split ("train", "val", "test"; "" holds what has none yet), scores in [low, high].
+class ScoredListing(Listing[Entry]):
+    """A data set by split, its scores in [low, high].
 
     `near_duplicates`: images are known to resemble each other, so that validation must be cut by their hashes.
     """
 
-    title: str
-    splits: dict[str, list[Entry]]
-    low: float
-    high: float
-    notes: list[str] = field(default_factory=list)
-    near_duplicates: bool = False
-
-    def entries(self) -> list[Entry]:
-        """Those of all splits, in the order of the splits."""
-        return [entry for part in self.splits.values() for entry in part]
+    low: float = field(kw_only=True)
+    high: float = field(kw_only=True)
+    near_duplicates: bool = field(default=False, kw_only=True)
 
 
-def some(names: Iterable[object]) -> str:
-    """The first ten names, and how many there are beyond them."""
+def shorten(names: Iterable[object]) -> str:
+    """Join the first ten names, and say how many there are beyond them."""
     listed = [str(name) for name in names]
     more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
     return ", ".join(listed[:10]) + more
 
 
-def turned(entries: Sequence[Entry], low: float, high: float) -> list[Entry]:
-    """The entries with scores that told how bad an image is (DMOS): score = low + high - dmos."""
+def invert_dmos(entries: Sequence[Entry], low: float, high: float) -> list[Entry]:
+    """Turn scores that are lower for better images (DMOS) around: score = low + high - dmos."""
     return [entry._replace(score=low + high - entry.score) for entry in entries]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found: "error" (training refuses it), "warning" or "note", its text, and the names it is true of."""
+    """What a check found: "error" (training refuses it), "warning" or "note", its text, and the names it is true of."""
 
     level: str
     text: str
     names: list[str]
 
     def line(self) -> str:
-        """One line with the first ten names."""
-        return f"{self.text}: {some(self.names)}" if self.names else self.text
+        """Return one line with the first ten names."""
+        return f"{self.text}: {shorten(self.names)}" if self.names else self.text
 
 
-def problems(listing: Listing) -> list[Finding]:
-    """Why nobody should train on this: missing, out-of-range and contradicting entries."""
+def find_problems(listing: ScoredListing) -> list[Finding]:
+    """List the errors of a listing: missing, out-of-range and contradicting entries."""
     entries = listing.entries()
     empty = [entry.name for entry in entries if math.isnan(entry.score)]
     outside = [f"{e.name} ({e.score:g})" for e in entries if not (math.isnan(e.score) or _inside(e.score, listing))]
@@ -90,26 +84,30 @@ def problems(listing: Listing) -> list[Finding]:
     return [Finding("error", text, names) for text, names in found.items() if names]
 
 
-def _inside(score: float, listing: Listing) -> bool:
+def _inside(score: float, listing: ScoredListing) -> bool:
     slack = 1e-6 * (listing.high - listing.low)
     return listing.low - slack <= score <= listing.high + slack
 
 
-def _in_two_splits(listing: Listing, names: list[str]) -> str:
+def _in_two_splits(listing: ScoredListing, names: list[str]) -> str:
     splits = [split for split, part in listing.splits.items() if {entry.name for entry in part} & set(names)]
     return f", in {' and '.join(splits)}" if len(splits) > 1 else ""
 
 
-def checked(listing: Listing) -> Listing:
-    """The listing as it is; UserError where it has `problems`."""
-    found = problems(listing)
+def validate(listing: ScoredListing) -> ScoredListing:
+    """Return the listing as it is.
+
+    Raises:
+        UserError: The first of `find_problems`.
+    """
+    found = find_problems(listing)
     if found:
         raise UserError(f"{listing.title}: {found[0].line()}")
     return listing
 
 
-def with_copies_noted(listing: Listing) -> Listing:
-    """The listing with a note on test images whose file, byte for byte, lies in train or val as well.
+def note_copies(listing: ScoredListing) -> ScoredListing:
+    """Add a note on test images whose file, byte for byte, is in train or val as well.
 
     Only files of equal length are read.
     """
@@ -123,8 +121,8 @@ def with_copies_noted(listing: Listing) -> Listing:
         kept = {key(entry.image) for entry in test}
         other = [entry for entry in other if key(entry.image) in kept]
     copies = [entry.name for entry in test]
-    note = f"{plural(len(copies), 'image')} of test, byte for byte in train or val too: {some(copies)}"
-    return replace(listing, notes=[*listing.notes, note]) if copies else listing
+    note = f"{plural(len(copies), 'image')} of test, byte for byte in train or val too: {shorten(copies)}"
+    return listing.with_splits(listing.splits, [note]) if copies else listing
 
 
 def _length(path: Path) -> int:
@@ -142,10 +140,10 @@ def _digest(path: Path) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
-def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
-    """The listing with test and validation splits cut where it has none, images of one reference kept together.
+def complete(listing: ScoredListing, val_fraction: float, seed: int) -> ScoredListing:
+    """Cut test and validation splits where a listing has none, images of one reference kept together.
 
-    Look-alikes are drawn one by one and then follow the first of their group: hashes may differ by a bit between
+    Near-duplicates are drawn one by one and then follow the first of their group: hashes may differ by a bit between
     decoders, and one group more or less must not change the whole draw.
     """
     alone = listing.near_duplicates
@@ -159,11 +157,11 @@ def completed(listing: Listing, val_fraction: float, seed: int) -> Listing:
     if alone and "train" in splits and "val" not in listing.splits:
         moved = _together(splits)
         notes.append(f"{plural(moved, 'image')} changed sides so that train and val share no near-duplicates (dHash)")
-    return replace(listing, splits=splits, notes=[*listing.notes, *notes])
+    return listing.with_splits(splits, notes)
 
 
 def _together(splits: dict[str, list[Entry]]) -> int:
-    """Move entries of train and val to the side of the entry that their reference names; how many were moved."""
+    """Move entries of train and val to the side of the entry that their reference names; return how many moved."""
     sides = {entry.name: split for split in ("train", "val") for entry in splits[split]}
     parts: dict[str, list[Entry]] = {"train": [], "val": []}
     for entry in (*splits["train"], *splits["val"]):
@@ -173,8 +171,8 @@ def _together(splits: dict[str, list[Entry]]) -> int:
     return moved
 
 
-def grouped(listing: Listing, groups: Sequence[int]) -> Listing:
-    """The listing with train's look-alikes, those of one group number, named after the first of them as reference."""
+def group_duplicates(listing: ScoredListing, groups: Sequence[int]) -> ScoredListing:
+    """Give near-duplicates of train, those of one group number, the name of the first of them as reference."""
     train = listing.splits["train"]
     first: dict[int, str] = {}
     for entry, group in sorted(zip(train, groups, strict=True), key=lambda pair: natural_key(pair[0].name)):
@@ -184,9 +182,9 @@ def grouped(listing: Listing, groups: Sequence[int]) -> Listing:
         entry._replace(reference=first[group]) if sizes[group] > 1 else entry
         for entry, group in zip(train, groups, strict=True)
     ]
-    return replace(listing, splits={**listing.splits, "train": named})
+    return listing.with_splits({**listing.splits, "train": named})
 
 
-def wants_grouping(listing: Listing) -> bool:
+def needs_grouping(listing: ScoredListing) -> bool:
     """Whether a validation split is to be cut from images that are known to resemble each other."""
     return listing.near_duplicates and "train" in listing.splits and "val" not in listing.splits

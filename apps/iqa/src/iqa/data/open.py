@@ -1,10 +1,7 @@
 """One door to every data set: open_split gives a QualitySet, describe the rows that `iqa data` shows."""
 
-import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +10,16 @@ import numpy as np
 from iqa.data.dataset import CACHE_BYTES, FileSource, QualitySet, Source
 from iqa.data.duplicates import groups_of_files
 from iqa.data.formats.csvs import Reading, is_csv, list_csv
-from iqa.data.formats.layouts import LAYOUTS, list_layout, located
-from iqa.data.listing import Listing, checked, completed, grouped, wants_grouping, with_copies_noted
+from iqa.data.formats.layouts import LAYOUTS, list_layout
+from iqa.data.listing import ScoredListing, complete, group_duplicates, needs_grouping, note_copies, validate
+from polyscale.data.listing import FolderPath, locate, readable, resolve_folder
 from polyscale.data.splits import apply_recorded
 from polyscale.errors import UserError
 
 SPLITS = ("train", "val", "test")
 LAYOUT_NAMES = ("auto", "csv", *LAYOUTS)
 SYNTHETIC = "synthetic"
-
-FolderPath = str | os.PathLike[str]
+_HINT = f" (the embedded data set is called {SYNTHETIC})"
 
 
 def open_split(
@@ -43,18 +40,19 @@ def open_split(
     cache: bool = True,
     cache_bytes: int = CACHE_BYTES,
 ) -> QualitySet:
-    """The "train", "val", "test" split of a data set, or "all" of it, with images of at most `size` squared pixels.
+    """Open the "train", "val" or "test" split of a data set, or "all", with images of at most `size` squared pixels.
 
     `path` is "synthetic" (then `counts` drawn images per split, `native_size` a side), a CSV file of images and
-    scores, or a folder with one or with a known data set, told from its files or named by `layout`. `images` is the
+    scores, or a folder with one or with a known data set, detected by its files or named by `layout`. `images` is the
     folder of images where it is not the usual one. `scale`, `lower_better` and `split_column` are for CSV files (see
     csvs.Reading). Official splits are kept; `val_fraction` of train is cut off for validation where the set has none,
     always alike for one `seed`, references and near-duplicates kept whole.
 
     `recorded` is the split.json of a run: its splits are used, and images that are new belong to none of them.
 
-    Raises UserError, one line naming file, column or setting, for whatever is missing or does not fit, and before any
-    image is opened for scores out of range, repeated names and images without score.
+    Raises:
+        UserError: Something is missing or does not fit; it names file, column or setting. Scores out of range,
+            repeated names and images without score are refused before any image is opened.
     """
     if split not in (*SPLITS, "all"):
         raise UserError(f"split must be one of {', '.join(SPLITS)} or all, given {split}", exit_code=2)
@@ -68,7 +66,9 @@ def open_split(
     )  # fmt: skip
     entries = listing.splits.get(split)
     if not entries:
-        raise UserError(f"{path}: no {split} split here; {listing.title} gives {', '.join(given(listing)) or 'none'}")
+        raise UserError(
+            f"{path}: no {split} split here; {listing.title} gives {', '.join(listing.present_splits()) or 'none'}"
+        )
     source = FileSource(entries, listing.low, listing.high)
     return QualitySet(source, size, f"{listing.title}/{split}", listing.notes, cache, cache_bytes)
 
@@ -93,52 +93,45 @@ def list_folder(
     val_fraction: float = 0.15,
     seed: int = 0,
     recorded: FolderPath | None = None,
-) -> Listing:
-    """The entries of a data set by split, checked, without opening any image but those whose hashes are needed.
+) -> ScoredListing:
+    """List the entries of a data set by split, validated, without opening any image but those whose hashes are needed.
 
     `split` names the one that is wanted: for "test" no validation is cut, for "all" everything is under "all".
     """
     if not 0 < val_fraction <= 0.8:
         raise UserError(f"val_fraction must lie between 0 and 0.8, given {val_fraction}", exit_code=2)
-    reading = reading_of(images=images, scale=scale, lower_better=lower_better, split_column=split_column)
-    with files_readable(path):
-        listing = checked(listed(path, layout, reading))
+    reading = make_reading(images=images, scale=scale, lower_better=lower_better, split_column=split_column)
+    with readable(path):
+        listing = validate(list_dataset(path, layout, reading))
         if split == "all":
-            return replace(listing, splits={"all": listing.entries()})
+            return listing.with_splits({"all": listing.entries()})
         if recorded is not None:
             splits, notes = apply_recorded(Path(recorded), listing.splits, lambda entry: entry.name)
-            return with_copies_noted(replace(listing, splits=splits, notes=[*listing.notes, *notes]))
-        if split != "test" and wants_grouping(listing):
-            listing = grouped(listing, groups_of_files(tuple(entry.image for entry in listing.splits["train"])))
+            return note_copies(listing.with_splits(splits, notes))
+        if split != "test" and needs_grouping(listing):
+            listing = group_duplicates(
+                listing, groups_of_files(tuple(entry.image for entry in listing.splits["train"]))
+            )
         if split != "test" or "test" not in listing.splits:
-            listing = completed(listing, val_fraction, seed)
-        return with_copies_noted(listing)
+            listing = complete(listing, val_fraction, seed)
+        return note_copies(listing)
 
 
-@contextlib.contextmanager
-def files_readable(path: FolderPath) -> Iterator[None]:
-    """Turns what the operating system refuses inside the block into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
-
-
-def reading_of(
+def make_reading(
     *,
     images: FolderPath | None = None,
     scale: tuple[float, float] | None = None,
     lower_better: bool | None = None,
     split_column: str = "",
 ) -> Reading:
-    """The settings of open_split that say how a table is read, checked."""
+    """Validate the settings of open_split that say how a table is read."""
     if scale is not None and not scale[0] < scale[1]:
         raise UserError(f"scale must be two numbers, low below high, given {scale[0]:g} {scale[1]:g}", exit_code=2)
-    return Reading(None if images is None else _folder(images), scale, lower_better, split_column)
+    return Reading(None if images is None else resolve_folder(images), scale, lower_better, split_column)
 
 
-def listed(path: FolderPath, layout: str, reading: Reading) -> Listing:
-    """The listing as the folder or file gives it: not checked, nothing cut."""
+def list_dataset(path: FolderPath, layout: str, reading: Reading) -> ScoredListing:
+    """List a folder or file as it is: not validated, nothing cut."""
     if layout not in LAYOUT_NAMES:
         raise UserError(f"layout must be one of {', '.join(LAYOUT_NAMES)}, given {layout}", exit_code=2)
     root = Path(path).expanduser()
@@ -146,7 +139,7 @@ def listed(path: FolderPath, layout: str, reading: Reading) -> Listing:
         if layout not in ("auto", "csv") or not is_csv(root):
             raise UserError(f"{path}: is a file; a data set is a folder or a CSV file")
         return list_csv(root.resolve(), reading)
-    root, layout = located(_folder(path), layout)
+    root, layout = locate(resolve_folder(path, _HINT), LAYOUTS, layout, "csv")
     if layout != "csv":
         _only_for_csv(layout, reading)
         return list_layout(root, layout, reading.images)
@@ -156,30 +149,14 @@ def listed(path: FolderPath, layout: str, reading: Reading) -> Listing:
 
 
 def _only_for_csv(layout: str, reading: Reading) -> None:
-    given = {"scale": reading.scale, "lower_better": reading.lower_better, "split_column": reading.split}
-    wrong = [name for name, value in given.items() if value not in (None, "")]
+    present = {"scale": reading.scale, "lower_better": reading.lower_better, "split_column": reading.split}
+    wrong = [name for name, value in present.items() if value not in (None, "")]
     if wrong:
         raise UserError(f"{' and '.join(wrong)}: for CSV files only, {layout} is known", exit_code=2)
 
 
-def _folder(path: FolderPath) -> Path:
-    if not os.fspath(path):
-        raise UserError("an empty path was given")
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        raise UserError(f"{path}: no such file or folder (the embedded data set is called {SYNTHETIC})")
-    if not folder.is_dir():
-        raise UserError(f"{path}: is a file, not a folder")
-    return folder.resolve()
-
-
-def given(listing: Listing) -> list[str]:
-    """The splits that hold anything."""
-    return [name for name in SPLITS if listing.splits.get(name)]
-
-
 def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[dict[str, Any]]:
-    """One row per split: images, scores, sizes and subsets; `settings` are those of open_split.
+    """Describe a data set, one row per split: images, scores, sizes and subsets; `settings` are those of open_split.
 
     Sizes are read from the headers of at most `at_most` images spread evenly over the split.
     """
@@ -189,7 +166,7 @@ def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[d
     known = ("layout", "images", "scale", "lower_better", "split_column", "val_fraction", "seed")
     listing = list_folder(path, **{key: settings[key] for key in known if key in settings})
     rows = []
-    for split in given(listing):
+    for split in listing.present_splits():
         source = FileSource(listing.splits[split], listing.low, listing.high)
         rows.append(_row(split, QualitySet(source, 1, listing.title, listing.notes, cache=False), at_most))
     return rows

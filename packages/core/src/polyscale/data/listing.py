@@ -1,15 +1,17 @@
 """Finding the files of a data set: image files in and below a folder, folders and files by name in any case.
 
-Hidden and system folders are passed over, linked folders are followed once, names are compared in Unicode's composed
-form (NFC), because macOS stores decomposed ones.
+A `Listing` holds what a data set folder contains, a `Layout` is one way in which a data set is published. Hidden and
+system folders are passed over, linked folders are followed once, names are compared in Unicode's composed form (NFC),
+because macOS stores decomposed ones.
 """
 
 import contextlib
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from polyscale.data.decoding import HEIF_SUFFIXES, IMAGE_SUFFIXES, UNREAD_SUFFIXES, name_of, why_not_opened
 from polyscale.data.naming import natural_key, plural
@@ -19,6 +21,69 @@ _SYSTEM_NAMES = frozenset(
     {"__macosx", "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found"}
     | {"system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"}
 )
+
+FolderPath = str | os.PathLike[str]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Listing(Generic[T]):
+    """The samples of a data set by split ("train", "val", "test"; "" holds those without one), before any is opened.
+
+    `title` names the data set, `notes` are one-line remarks for the user.
+    """
+
+    title: str
+    splits: dict[str, list[T]]
+    notes: list[str] = field(default_factory=list)
+
+    def entries(self) -> list[T]:
+        """Return the samples of all splits, in the order of the splits."""
+        return [entry for part in self.splits.values() for entry in part]
+
+    def present_splits(self) -> list[str]:
+        """Return those of train, val and test that hold anything."""
+        return [name for name in ("train", "val", "test") if self.splits.get(name)]
+
+    def with_splits(self, splits: dict[str, list[T]], notes: Sequence[str] = ()) -> Self:
+        """Return the listing with other splits and `notes` behind its own."""
+        return replace(self, splits=splits, notes=[*self.notes, *notes])
+
+
+L = TypeVar("L")
+
+
+@dataclass(frozen=True)
+class Layout(Generic[L]):
+    """One way in which the files of a data set are arranged.
+
+    `fits(folder)` is whether it is this folder's. `list(folder, option)` lists it; `option` is the application's own.
+    `published` is how many samples the data set has, 0 where that is not known.
+    """
+
+    fits: Callable[[Path], bool]
+    list: Callable[..., L]
+    published: int = 0
+
+
+def locate(root: Path, layouts: Mapping[str, Layout[L]], layout: str, fallback: str) -> tuple[Path, str]:
+    """Find the folder of a data set: `root`, or the only folder in it, as unzipping leaves it.
+
+    Args:
+        root: Where to look.
+        layouts: The known layouts by name; the first that fits is taken.
+        layout: The name of the wanted one, "auto" for any.
+        fallback: The name to return for "auto" where none fits.
+
+    Returns:
+        (folder, name of the layout). The folder is `root` where the layout does not fit.
+    """
+    inner = folders_in(root)
+    for folder in (root, *inner) if len(inner) == 1 else (root,):
+        for name, known in layouts.items():
+            if layout in ("auto", name) and known.fits(folder):
+                return folder, name
+    return root, fallback if layout == "auto" else layout
 
 
 class Walk(NamedTuple):
@@ -101,6 +166,25 @@ def passed_over_note(folder: str | Path, paths: list[Path]) -> str:
     hint = "; pip install 'polyscale[heic]' reads HEIC" if heif else ""
     kinds = ", ".join(sorted({path.suffix.lower() for path in paths}))
     return f"{folder}: {plural(len(paths), 'file')} of kinds that are not read ({kinds}), first {paths[0].name}{hint}"
+
+
+def resolve_folder(path: FolderPath, hint: str = "") -> Path:
+    """Return the absolute path of a folder that is there and holds something; "~" is the home folder.
+
+    Raises:
+        UserError: There is no such folder (`hint` is added), it is a file, or it is empty.
+    """
+    folder = Path(path).expanduser()
+    if not os.fspath(path):
+        raise UserError("an empty path was given")
+    if not folder.exists():
+        raise UserError(f"{path}: no such file or folder{hint}")
+    if not folder.is_dir():
+        raise UserError(f"{path}: is a file, not a folder")
+    with readable(path):
+        if not any(folder.iterdir()):
+            raise UserError(f"{path}: empty folder")
+    return folder.resolve()
 
 
 def subfolder(root: Path, *names: str) -> Path | None:

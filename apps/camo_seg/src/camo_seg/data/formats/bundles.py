@@ -5,12 +5,11 @@ intersected as ZoomNeXt does (some bundles carry stray files); a count other tha
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from camo_seg.data.formats.pairs import IMAGE_FOLDERS, folder_pair, note_spare_masks, read_pairs
-from camo_seg.data.formats.splits import Listing, Pair
-from polyscale.data.listing import folders_in, subfolder
+from camo_seg.data.formats.pairs import IMAGE_FOLDERS, folder_pair, list_pairs, note_spare_masks, read_pairs
+from camo_seg.data.formats.splits import Pair
+from polyscale.data.listing import Layout, Listing, folders_in, subfolder
 from polyscale.errors import UserError
 
 COUNTS = {
@@ -45,7 +44,7 @@ def _flat(folder: Path, notes: list[str]) -> list[Pair]:
     return pairs
 
 
-def all_test(listing: Listing) -> Listing:
+def all_test(listing: Listing[Pair]) -> Listing[Pair]:
     """The listing with every pair in the test split, which a note says."""
     pairs = [pair for part in listing.splits.values() for pair in part]
     notes = [f"{listing.title}: every image here is in the test split", *listing.notes]
@@ -53,7 +52,7 @@ def all_test(listing: Listing) -> Listing:
     return Listing(listing.title, {"test": pairs}, notes)
 
 
-def _test_only(name: str, root: Path) -> Listing:
+def _test_only(name: str, root: Path) -> Listing[Pair]:
     notes: list[str] = []
     return all_test(Listing(name, {"": _flat(root, notes)}, notes))
 
@@ -65,7 +64,7 @@ def is_cod10k(root: Path) -> bool:
     return release or (root.name.casefold() == "cod10k" and folder_pair(root) is not None)
 
 
-def list_cod10k(root: Path, cam_only: bool) -> Listing:
+def list_cod10k(root: Path, cam_only: bool) -> Listing[Pair]:
     """COD10K-v3; `cam_only` leaves the NonCAM half (empty masks) out, without which no published score compares."""
     if folder_pair(root):
         return _test_only("COD10K", root)
@@ -114,7 +113,8 @@ def is_camo(root: Path) -> bool:
     return bool(_camo_release(root) or (root.name.casefold() == "camo" and folder_pair(root)))
 
 
-def list_camo(root: Path, cam_only: bool) -> Listing:
+def list_camo(root: Path, cam_only: bool) -> Listing[Pair]:
+    """List CAMO; `cam_only` makes no difference, the data set has no other half."""
     release = _camo_release(root)
     if release is None:
         return _test_only("CAMO", root)
@@ -140,7 +140,7 @@ def is_bundle(root: Path) -> bool:
     return subfolder(root, *_TRAIN_FOLDERS) is not None or _test_folder(root) is not None
 
 
-def list_bundle(root: Path, cam_only: bool) -> Listing:
+def list_bundle(root: Path, cam_only: bool) -> Listing[Pair]:
     """The standard bundle: 4040 training pairs of COD10K and CAMO, and a test split of every set in TestDataset.
 
     Names of test pairs start with their set ("NC4K/1"), which is how one of them is picked.
@@ -175,12 +175,13 @@ def is_chameleon(root: Path) -> bool:
     return "chameleon" in root.name.casefold() or (len(names) > 0 and animals >= 0.9 * len(names))
 
 
-# layout -> (does it lie here?, list it); "test" is for any folder pair and is never guessed
-LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, bool], Listing]]] = {
-    "cod10k": (is_cod10k, list_cod10k),
-    "camo": (is_camo, list_camo),
-    "bundle": (is_bundle, list_bundle),
-    "nc4k": (is_nc4k, lambda root, _: _test_only("NC4K", root)),
-    "chameleon": (is_chameleon, lambda root, _: _test_only("CHAMELEON", root)),
-    "test": (lambda _: False, lambda root, _: _test_only(root.name, root)),
+# What locate tries, in this order; "test" is for any folder pair and is never detected. list(folder, cam_only).
+LAYOUTS: dict[str, Layout[Listing[Pair]]] = {
+    "cod10k": Layout(is_cod10k, list_cod10k),
+    "camo": Layout(is_camo, list_camo),
+    "bundle": Layout(is_bundle, list_bundle),
+    "nc4k": Layout(is_nc4k, lambda root, _: _test_only("NC4K", root)),
+    "chameleon": Layout(is_chameleon, lambda root, _: _test_only("CHAMELEON", root)),
+    "test": Layout(lambda _: False, lambda root, _: _test_only(root.name, root)),
+    "pairs": Layout(lambda root: folder_pair(root) is not None, lambda root, _: list_pairs(root)),
 }

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from camo_seg.data.dataset import Sample
-from camo_seg.data.formats.splits import Listing, Pair, split_by_table
+from camo_seg.data.formats.splits import Pair, split_by_table
 from polyscale.data.images import image_header, read_image
-from polyscale.data.listing import file_in, folders_in, passed_over_note, subfolder, walk_images
+from polyscale.data.listing import Listing, file_in, folders_in, passed_over_note, subfolder, walk_images
 from polyscale.data.masks import check_rule, read_mask
 from polyscale.data.splits import SPLIT_WORDS
 from polyscale.errors import UserError
@@ -166,7 +166,7 @@ def note_spare_masks(masks: Path, pairs: Iterable[Pair], notes: list[str]) -> No
         notes.append(f"{masks}: {len(spare)} masks belong to no image and are left out, first {spare[0].name}")
 
 
-def list_pairs(root: Path, masks: Path | None = None) -> Listing:
+def list_pairs(root: Path, masks: Path | None = None) -> Listing[Pair]:
     """List a folder pair under `root`, or the folder `root` of images with its `masks` elsewhere."""
     notes: list[str] = []
     nested = {} if masks else _nested(root)

@@ -1,10 +1,10 @@
 """Which sample belongs to which split: read from a CSV file, or split off by `polyscale.data.splits`."""
 
 import unicodedata
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from polyscale.data.listing import Listing
 from polyscale.data.splits import SPLIT_WORDS, complete_splits
 from polyscale.data.tables import column, find_column, read_csv
 from polyscale.errors import UserError
@@ -19,15 +19,6 @@ class Pair(NamedTuple):
     image: Path
     mask: Path
     group: str = ""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A data set by split name ("train", "val", "test"), before validation is cut; remarks for the user in notes."""
-
-    title: str
-    splits: dict[str, list[Pair]]
-    notes: list[str] = field(default_factory=list)
 
 
 def split_by_table(table: Path, pairs: list[Pair], notes: list[str]) -> dict[str, list[Pair]]:
@@ -70,7 +61,7 @@ def _aliases(pairs: list[Pair]) -> dict[str, str | None]:
     return found
 
 
-def complete(listing: Listing, val_fraction: float, seed: int) -> Listing:
+def complete(listing: Listing[Pair], val_fraction: float, seed: int) -> Listing[Pair]:
     """Return the listing with a test and a validation split wherever it has training images; every cut is noted."""
     splits, notes = complete_splits(
         listing.splits,
@@ -79,4 +70,4 @@ def complete(listing: Listing, val_fraction: float, seed: int) -> Listing:
         test_fraction=TEST_FRACTION,
         seed=seed,
     )
-    return replace(listing, splits=splits, notes=[*listing.notes, *notes])
+    return listing.with_splits(splits, notes)

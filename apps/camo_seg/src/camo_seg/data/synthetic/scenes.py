@@ -39,6 +39,7 @@ class SyntheticSource:
         self.split, self.seed, self.size = split, seed, size
 
     def read(self, index: int) -> Sample:
+        """Draw sample `index`."""
         return synthetic_sample(index, self.split, self.seed, self.size)
 
 

@@ -1,4 +1,4 @@
-"""Any CSV of images and scores, among them pyiqa's meta_info files; its columns are told from their names.
+"""Any CSV of images and scores, among them pyiqa's meta_info files; its columns are detected by their names.
 
 pyiqa's files give name, mos, std and one column per split ("official_split", "ratio802_seed123_split_01"); there val
 without test is what others call test.
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from iqa.data.formats.files import picture_folder, pictures
+from iqa.data.formats.files import find_folder, find_images
 from iqa.data.formats.tables import score_of
-from iqa.data.listing import Entry, Listing, some, turned
+from iqa.data.listing import Entry, ScoredListing, invert_dmos, shorten
 from polyscale.data.splits import SPLIT_WORDS
 from polyscale.data.tables import Row, cell, column, find_column, read_csv
 from polyscale.errors import UserError
@@ -35,7 +35,7 @@ class Reading:
     """What a CSV file does not say by itself; None and "" leave it to its columns.
 
     images: folder that its names are relative to. scale: (low, high) of the scores. lower_better: the scores are such
-    and get turned. split: the column of the split to take.
+    and are inverted. split: the column of the split to take.
     """
 
     images: Path | None = None
@@ -45,15 +45,14 @@ class Reading:
 
 
 def is_csv(path: Path) -> bool:
-    """A CSV file, or a folder with at least one."""
+    """Whether `path` is a CSV file or a folder with at least one."""
     return path.suffix.casefold() == ".csv" if path.is_file() else any(_csv_files(path))
 
 
-def list_csv(path: Path, reading: Reading) -> Listing:
-    """The listing of one CSV file, of the only one in a folder, or of train.csv, val.csv and test.csv in it."""
+def list_csv(path: Path, reading: Reading) -> ScoredListing:
+    """List one CSV file, of the only one in a folder, or of train.csv, val.csv and test.csv in it."""
     notes: list[str] = []
     splits: dict[str, list[Entry]] = {}
-    turn = bool(reading.lower_better)
     for split, table in ({"": path} if path.is_file() else _tables_in(path)).items():
         rows = read_csv(table)
         columns = _columns(table, rows, reading, notes)
@@ -63,10 +62,10 @@ def list_csv(path: Path, reading: Reading) -> Listing:
         for word, entry in _entries(table, rows, columns, reading):
             splits.setdefault(split or word, []).append(entry)
     low, high = reading.scale or _scale([entry.score for part in splits.values() for entry in part], notes)
-    if turn:
-        splits = {split: turned(part, low, high) for split, part in splits.items()}
-        notes.append(f"lower was better: scores are turned, {low:g} + {high:g} - score")
-    return Listing(path.stem if path.is_file() else path.name, splits, low, high, notes)
+    if reading.lower_better:
+        splits = {split: invert_dmos(part, low, high) for split, part in splits.items()}
+        notes.append(f"lower was better: scores are inverted, {low:g} + {high:g} - score")
+    return ScoredListing(path.stem if path.is_file() else path.name, splits, notes, low=low, high=high)
 
 
 def _csv_files(folder: Path) -> list[Path]:
@@ -81,7 +80,7 @@ def _tables_in(folder: Path) -> dict[str, Path]:
         return by_split
     if len(found) != 1:
         raise UserError(
-            f"{folder}: holds {len(found)} CSV files ({some(path.name for path in found)}); name one of them"
+            f"{folder}: holds {len(found)} CSV files ({shorten(path.name for path in found)}); name one of them"
         )
     return {"": found[0]}
 
@@ -116,7 +115,7 @@ def _columns(table: Path, rows: Sequence[Row], reading: Reading, notes: list[str
 def _entries(table: Path, rows: Sequence[Row], columns: Columns, reading: Reading) -> Iterator[tuple[str, Entry]]:
     """(split, entry) of every row; the split is "" where the table has none."""
     names = [cell(table, row, columns.name, number) for number, row in enumerate(rows, 1)]
-    files = pictures(reading.images or picture_folder(table, names), names, table)
+    files = find_images(reading.images or find_folder(table, names), names, table)
     for name, file, row in zip(names, files, rows, strict=True):
         word = row[columns.split] if columns.split else ""
         split = SPLIT_WORDS.get(_NUMBERED.get(word, word).casefold()) if columns.split else ""
@@ -128,13 +127,13 @@ def _entries(table: Path, rows: Sequence[Row], columns: Columns, reading: Readin
 
 
 def _scale(scores: Sequence[float], notes: list[str]) -> tuple[float, float]:
-    """The first customary scale that all scores lie on, else their own extremes; said in a note."""
+    """The first customary scale that all scores lie on, else their own extremes; a note says which."""
     known = [score for score in scores if not math.isnan(score)]
     least, most = min(known, default=0.0), max(known, default=1.0)
     if least == most:
         raise UserError(f"every score is {least:g}: nothing to learn from, or the wrong column")
     low, high = next(((a, b) for a, b in SCALES if a <= least and most <= b), (least, most))
     notes.append(
-        f"scores {least:g} to {most:g} are taken to lie on a scale of {low:g} to {high:g}; set scale if it is another"
+        f"scores {least:g} to {most:g} are taken to be on a scale of {low:g} to {high:g}; set scale if it is another"
     )
     return float(low), float(high)

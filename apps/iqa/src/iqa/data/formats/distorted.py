@@ -7,10 +7,11 @@ Excel sheet (csiq.DMOS.xlsx) or, in the copies of HyperIQA's followers, as csiq_
 
 from pathlib import Path
 
-from iqa.data.formats.files import file_in, pictures, pictures_below, subfolder
+from iqa.data.formats.files import find_below, find_images
 from iqa.data.formats.tables import score_of
 from iqa.data.formats.xlsx import read_xlsx
-from iqa.data.listing import Entry, Listing, turned
+from iqa.data.listing import Entry, ScoredListing, invert_dmos
+from polyscale.data.listing import file_in, subfolder
 from polyscale.data.tables import as_rows, cell, column, read_csv
 from polyscale.errors import UserError
 
@@ -31,11 +32,13 @@ _CSIQ_TOKENS = {"noise": "awgn", "jpeg 2000": "jpeg2000"}  # how the sheet calls
 
 
 def is_kadid(root: Path) -> bool:
+    """Whether dmos.csv with distorted images is here."""
     table = file_in(root, "dmos.csv")
     return table is not None and "dist_img" in read_csv(table)[0]
 
 
-def list_kadid(root: Path, images: Path | None) -> Listing:
+def list_kadid(root: Path, images: Path | None) -> ScoredListing:
+    """List KADID-10k; `images` is the folder of its images where it is not the usual one."""
     table, folder = file_in(root, "dmos.csv"), images or subfolder(root, "images", "distorted_images")
     if table is None or folder is None:
         raise UserError(f"{root}: KADID-10k needs dmos.csv and the folder images here")
@@ -43,28 +46,31 @@ def list_kadid(root: Path, images: Path | None) -> Listing:
     column(table, rows, "dmos")
     name_column, reference_column = column(table, rows, "dist_img"), column(table, rows, "ref_img")
     names = [cell(table, row, name_column, number) for number, row in enumerate(rows, 1)]
-    files = pictures(folder, names, table)
+    files = find_images(folder, names, table)
     entries = [
         Entry(name, file, score_of(table, name, row["dmos"]), _kind(table, name, KADID_KINDS), row[reference_column])
         for name, file, row in zip(names, files, rows, strict=True)
     ]
-    return Listing("KADID-10k", {"": entries}, 1.0, 5.0, ["its DMOS is higher for better images and stays as it is"])
+    notes = ["its DMOS is higher for better images and stays as it is"]
+    return ScoredListing("KADID-10k", {"": entries}, notes, low=1.0, high=5.0)
 
 
 def is_tid2013(root: Path) -> bool:
+    """Whether the scores and the distorted images are here."""
     return file_in(root, "mos_with_names.txt") is not None and subfolder(root, "distorted_images") is not None
 
 
-def list_tid2013(root: Path, images: Path | None) -> Listing:
+def list_tid2013(root: Path, images: Path | None) -> ScoredListing:
+    """List TID2013; `images` as for list_kadid."""
     table, folder = file_in(root, "mos_with_names.txt"), images or subfolder(root, "distorted_images")
     if table is None or folder is None:
         raise UserError(f"{root}: TID2013 needs mos_with_names.txt and the folder distorted_images here")
     scores, names = zip(*_words(table), strict=True)
     entries = [
         Entry(name, file, score_of(table, name, score), _kind(table, name, TID_KINDS), name.split("_")[0].upper())
-        for name, score, file in zip(names, scores, pictures(folder, names, table), strict=True)
+        for name, score, file in zip(names, scores, find_images(folder, names, table), strict=True)
     ]
-    return Listing("TID2013", {"": entries}, 0.0, 9.0)
+    return ScoredListing("TID2013", {"": entries}, low=0.0, high=9.0)
 
 
 def _kind(table: Path, name: str, kinds: tuple[str, ...]) -> str:
@@ -90,11 +96,12 @@ def _words(table: Path) -> list[tuple[str, str]]:
 
 
 def is_csiq(root: Path) -> bool:
+    """Whether the scores are here, in either form."""
     return file_in(root, "csiq_label.txt", "csiq.DMOS.xlsx") is not None
 
 
-def list_csiq(root: Path, images: Path | None) -> Listing:
-    """CSIQ; images are looked for by name, as copies lay them in dst_imgs/TYPE or all in one folder."""
+def list_csiq(root: Path, images: Path | None) -> ScoredListing:
+    """List CSIQ; images are found by name, as copies have them in dst_imgs/TYPE or all in one folder."""
     folder = images or subfolder(root, "dst_imgs_all", "dst_imgs", "distorted_images") or root
     labels, sheet = file_in(root, "csiq_label.txt"), file_in(root, "csiq.DMOS.xlsx")
     if labels is not None:
@@ -103,17 +110,17 @@ def list_csiq(root: Path, images: Path | None) -> Listing:
         table, rated = sheet, _csiq_sheet(sheet)
     else:
         raise UserError(f"{root}: CSIQ needs csiq_label.txt or csiq.DMOS.xlsx here")
-    files = pictures_below(folder, [name for name, _ in rated], table)
+    files = find_below(folder, [name for name, _ in rated], table)
     entries = []
     for (name, score), file in zip(rated, files, strict=True):
         reference, kind = (*name.split("."), "")[:2]
         entries.append(Entry(file.name, file, score_of(table, name, score), kind.casefold(), reference.casefold()))
-    notes = ["DMOS is lower for better images: scores are turned, 1 - DMOS"]
-    return Listing("CSIQ", {"": turned(entries, 0.0, 1.0)}, 0.0, 1.0, notes)
+    notes = ["DMOS is lower for better images: scores are inverted, 1 - DMOS"]
+    return ScoredListing("CSIQ", {"": invert_dmos(entries, 0.0, 1.0)}, notes, low=0.0, high=1.0)
 
 
 def _csiq_sheet(table: Path) -> list[tuple[str, str]]:
-    """(file name, DMOS) of the sheet all_by_image, whose header lies somewhere below and right of its corner."""
+    """(file name, DMOS) of the sheet all_by_image, whose header is somewhere below and right of its corner."""
     lines = read_xlsx(table, "all_by_image")
     start = next((number for number, line in enumerate(lines) if "dmos" in line and "image" in line), None)
     if start is None:

@@ -6,9 +6,10 @@ labels640.csv lists the test images, those whose larger side exceeds 640.
 
 from pathlib import Path
 
-from iqa.data.formats.files import file_in, pictures, subfolder
+from iqa.data.formats.files import find_images
 from iqa.data.formats.tables import score_of
-from iqa.data.listing import Entry, Listing
+from iqa.data.listing import Entry, ScoredListing
+from polyscale.data.listing import file_in, subfolder
 from polyscale.data.tables import cell, column, read_csv
 from polyscale.errors import UserError
 
@@ -18,17 +19,19 @@ def _table(root: Path, name: str) -> Path | None:
 
 
 def is_flive(root: Path) -> bool:
+    """Whether the labels of all images are here."""
     return _table(root, "labels_image.csv") is not None
 
 
-def list_flive(root: Path, images: Path | None) -> Listing:
+def list_flive(root: Path, images: Path | None) -> ScoredListing:
+    """List FLIVE; `images` is the folder of its images where it is not the usual one."""
     table = _table(root, "labels_image.csv")
     if table is None:
         raise UserError(f"{root}: FLIVE needs labels_image.csv here or in the folder database")
     rows = read_csv(table)
     name_column, score_column = column(table, rows, "name", "name_image"), column(table, rows, "mos", "mos_image")
     names = [cell(table, row, name_column, number) for number, row in enumerate(rows, 1)]
-    files = pictures(images or subfolder(root, "database") or root, names, table)
+    files = find_images(images or subfolder(root, "database") or root, names, table)
     split_of, notes = _official(root)
     splits: dict[str, list[Entry]] = {}
     for name, file, row in zip(names, files, rows, strict=True):
@@ -37,7 +40,7 @@ def list_flive(root: Path, images: Path | None) -> Listing:
     left = splits.pop("unlisted", [])
     if left:
         notes.append(f"{len(left)} images are in no list of the official split and left out, first {left[0].name}")
-    return Listing("FLIVE", splits, 0.0, 100.0, notes)
+    return ScoredListing("FLIVE", splits, notes, low=0.0, high=100.0)
 
 
 def _official(root: Path) -> tuple[dict[str, str], list[str]]:

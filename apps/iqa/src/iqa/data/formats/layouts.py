@@ -1,9 +1,6 @@
-"""The layouts that are told from what lies in a folder, what lists each and how many images it should give."""
+"""The benchmarks that are detected by the files of a folder; list(folder, its images or None)."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from iqa.data.formats.agiqa import is_agiqa, list_agiqa
 from iqa.data.formats.biq2021 import is_biq2021, list_biq2021
@@ -12,18 +9,10 @@ from iqa.data.formats.flive import is_flive, list_flive
 from iqa.data.formats.koniq import is_koniq, list_koniq
 from iqa.data.formats.live import is_live, is_live_challenge, list_live, list_live_challenge
 from iqa.data.formats.spaq import is_spaq, list_spaq
-from iqa.data.listing import Listing
+from iqa.data.listing import ScoredListing
+from polyscale.data.listing import Layout
 
-
-class Layout(NamedTuple):
-    """fits(folder): does it lie here? list(folder, its images or None). published: images with an opinion."""
-
-    fits: Callable[[Path], bool]
-    list: Callable[[Path, Path | None], Listing]
-    published: int
-
-
-LAYOUTS = {
+LAYOUTS: dict[str, Layout[ScoredListing]] = {
     "koniq": Layout(is_koniq, list_koniq, 10_073),
     "spaq": Layout(is_spaq, list_spaq, 11_125),
     "livec": Layout(is_live_challenge, list_live_challenge, 1_162),
@@ -37,21 +26,11 @@ LAYOUTS = {
 }
 
 
-def located(root: Path, layout: str) -> tuple[Path, str]:
-    """The folder that holds the layout (root, or the only folder in it, as unzipping leaves it) and its name."""
-    inner = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
-    for folder in (root, *inner) if len(inner) == 1 else (root,):
-        for name, known in LAYOUTS.items():
-            if layout in ("auto", name) and known.fits(folder):
-                return folder, name
-    return root, "csv" if layout == "auto" else layout
-
-
-def list_layout(root: Path, layout: str, images: Path | None) -> Listing:
-    """What the layout lists, with a note where images are fewer or more than were published."""
+def list_layout(root: Path, layout: str, images: Path | None) -> ScoredListing:
+    """List a layout, with a note where images are fewer or more than were published."""
     listing, published = LAYOUTS[layout].list(root, images), LAYOUTS[layout].published
     count = len(listing.entries())
     if count == published:
         return listing
     note = f"{count:,} images found, the published set has {published:,}"
-    return replace(listing, notes=[*listing.notes, note])
+    return listing.with_splits(listing.splits, [note])

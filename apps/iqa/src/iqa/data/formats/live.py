@@ -1,7 +1,7 @@
 """The two LIVE benchmarks that come as MATLAB files: LIVE release 2 (synthetic) and LIVE In the Wild Challenge (real).
 
 LIVE release 2 (Sheikh et al. 2006): 29 references, five distortions, 779 distorted images; the realigned DMOS, lower
-better, runs from -2.6 to 111.8, so its range is declared as -3 to 112 and turned. The 203 copies of references among
+better, runs from -2.6 to 111.8, so its range is declared as -3 to 112 and inverted. The 203 copies of references among
 its 982 rows carry no opinion and are left out. LIVE Challenge (Ghadiyaram and Bovik 2016): 1,162 photographs of 0 to
 100; the first seven rows showed observers what to do and are left out, as everybody does.
 """
@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from iqa.data.formats.files import file_in, pictures, subfolder
+from iqa.data.formats.files import find_images
 from iqa.data.formats.matlab import read_matlab
-from iqa.data.listing import Entry, Listing, turned
+from iqa.data.listing import Entry, ScoredListing, invert_dmos
+from polyscale.data.listing import file_in, subfolder
 from polyscale.errors import UserError
 
 # in the order of the rows of dmos_realigned.mat
@@ -23,10 +24,12 @@ CHALLENGE_TRAINING = 7
 
 
 def is_live(root: Path) -> bool:
+    """Whether the scores and the names of the references are here."""
     return file_in(root, "dmos_realigned.mat") is not None and file_in(root, "refnames_all.mat") is not None
 
 
-def list_live(root: Path, images: Path | None) -> Listing:
+def list_live(root: Path, images: Path | None) -> ScoredListing:
+    """List LIVE release 2; `images` is the folder of its images where it is not the usual one."""
     scores, names = (_needed(root, name, "LIVE release 2") for name in ("dmos_realigned.mat", "refnames_all.mat"))
     dmos, copies = _numbers(scores, "dmos_new"), _numbers(scores, "orgs")
     references = _texts(names, "refnames_all")
@@ -35,23 +38,26 @@ def list_live(root: Path, images: Path | None) -> Listing:
         given = f"{len(dmos)}, {len(copies)} and {len(references)}"
         raise UserError(f"{scores}: dmos_new, orgs and refnames_all have {given} rows; LIVE release 2 has {len(rows)}")
     rated = [index for index in range(len(rows)) if not copies[index]]
-    files = pictures(images or root, [rows[index][1] for index in rated], scores)
+    files = find_images(images or root, [rows[index][1] for index in rated], scores)
     entries = [
         Entry(rows[index][1], file, float(dmos[index]), rows[index][0], references[index])
         for index, file in zip(rated, files, strict=True)
     ]
     notes = [
-        f"DMOS is lower for better images: scores are turned, {LIVE_LOW:g} + {LIVE_HIGH:g} - DMOS",
+        f"DMOS is lower for better images: scores are inverted, {LIVE_LOW:g} + {LIVE_HIGH:g} - DMOS",
         f"{len(rows) - len(rated)} copies of reference images carry no opinion and are left out",
     ]
-    return Listing("LIVE", {"": turned(entries, LIVE_LOW, LIVE_HIGH)}, LIVE_LOW, LIVE_HIGH, notes)
+    rated_entries = {"": invert_dmos(entries, LIVE_LOW, LIVE_HIGH)}
+    return ScoredListing("LIVE", rated_entries, notes, low=LIVE_LOW, high=LIVE_HIGH)
 
 
 def is_live_challenge(root: Path) -> bool:
+    """Whether the scores are here."""
     return file_in(root, "Data/AllMOS_release.mat") is not None
 
 
-def list_live_challenge(root: Path, images: Path | None) -> Listing:
+def list_live_challenge(root: Path, images: Path | None) -> ScoredListing:
+    """List LIVE Challenge; `images` is the folder of its images where it is not the usual one."""
     title = "LIVE Challenge"
     table, table_names = (_needed(root, f"Data/All{part}_release.mat", title) for part in ("MOS", "Images"))
     scores = _numbers(table, "AllMOS_release")
@@ -59,10 +65,10 @@ def list_live_challenge(root: Path, images: Path | None) -> Listing:
     if len(names) != len(scores):
         raise UserError(f"{table}: holds {len(scores)} scores for the {len(names)} names of {table_names.name}")
     names, scores = names[CHALLENGE_TRAINING:], scores[CHALLENGE_TRAINING:]
-    files = pictures(images or subfolder(root, "Images") or root, names, table_names)
+    files = find_images(images or subfolder(root, "Images") or root, names, table_names)
     entries = [Entry(name, file, float(score)) for name, file, score in zip(names, files, scores, strict=True)]
     notes = [f"the first {CHALLENGE_TRAINING} images, shown to observers for practice, are left out"]
-    return Listing(title, {"": entries}, 0.0, 100.0, notes)
+    return ScoredListing(title, {"": entries}, notes, low=0.0, high=100.0)
 
 
 def _needed(root: Path, name: str, title: str) -> Path:

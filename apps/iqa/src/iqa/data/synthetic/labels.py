@@ -60,10 +60,11 @@ class SyntheticSource:
         return KINDS[rng.integers(len(KINDS))], int(rng.integers(1, 6)), rng
 
     def shape(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of every sample."""
         return self.side, self.side
 
     def read(self, index: int) -> Bytes:
-        """Sample `index`, uint8 [side, side, 3]."""
+        """Draw sample `index`, uint8 [side, side, 3]."""
         rng = np.random.default_rng([self.seed, SPLITS[self.split], 0, index // PER_SCENE])
         image = scene(rng, self.side, self.side)
         kind, level, rng = self._plan(index)

@@ -68,6 +68,7 @@ class Scenery:
         return LINEAR[np.clip(bytes_, 0, 255).astype(int)].astype(float)
 
     def colour(self, low: float = 0.0, high: float = 1.0) -> Array:
+        """Return one of `colours`."""
         return self.colours(1, low, high)[0]
 
     def materials_of(self, count: int) -> Array:

@@ -75,7 +75,7 @@ def _shadow(rng: Rng, things: World, numbers: NDArray[np.int32]) -> Field:
 
 @lru_cache(maxsize=8)
 def _frequencies(rows: int, columns: int) -> tuple[Field, Field, Field]:
-    """log of the radius in cycles per pixel, cosine and sine of twice the angle, on the half plane of rfft2."""
+    """Return log of the radius in cycles per pixel, cosine and sine of twice the angle, on the half plane of rfft2."""
     fy, fx = fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None]
     radius = np.hypot(fx, fy)
     radius[0, 0] = 1

@@ -61,7 +61,7 @@ WHOLE_PICTURES = "trained on whole images, one pass"
 CROPS = {"trained on crops, 20 crops": 20, "trained on crops, 25 crops": 25, "trained on crops, one pass": 0}
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]
 def swin_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A Swin of about the cost of RegNetX-200MF; timm has none below Tiny."""
     size = {"embed_dim": 32, "depths": (2, 2, 4, 2), "num_heads": (1, 2, 4, 8)}

@@ -21,7 +21,7 @@ class Recall:
 
     def remember(self, tensors: Sequence[Tensor], owner: Tensor) -> None:
         """Keep `tensors` as long as `owner`, an output of the forward pass, is alive."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
             return
         self._tensors = [None if tensor is owner else tensor for tensor in tensors]  # or it would keep itself alive
         self._owner = weakref.ref(owner, self._forget)

@@ -72,7 +72,7 @@ def deformable_sample(value: Tensor, spatial_shapes: SpatialShapes, locations: T
     _check_shapes(spatial_shapes)
     _check_samples(value, spatial_shapes, locations, weights)
     compute = torch.promote_types(torch.promote_types(value.dtype, locations.dtype), torch.float32)
-    by_rows = value.device.type == "cpu" and not _exporting() and not torch.jit.is_tracing()
+    by_rows = value.device.type == "cpu" and not _exporting() and not torch.jit.is_tracing()  # type: ignore[attr-defined]
     sample = sample_rows if by_rows else _sample_grids
     return sample(value.to(compute), spatial_shapes, locations.to(compute), weights.to(compute)).to(value.dtype)
 

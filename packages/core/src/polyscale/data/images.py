@@ -20,7 +20,6 @@ from polyscale.data.colour import to_srgb
 from polyscale.data.decoding import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
-    ImageError,
     ImageSource,
     apply_orientation,
     decode_smaller,
@@ -30,7 +29,7 @@ from polyscale.data.decoding import (
     orientation,
     upright,
 )
-from polyscale.data.samples import bands, to_8bit
+from polyscale.data.samples import ImageError, bands, to_8bit
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -74,7 +75,7 @@ def resolve_precision(precision: str, device: torch.device | str) -> torch.dtype
     return torch.bfloat16
 
 
-def autocast(precision: str, device: torch.device | str) -> AbstractContextManager:
+def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[Any]:
     """A context that runs the forward passes inside it in `precision` on `device` (see `resolve_precision`)."""
     dtype = resolve_precision(precision, device)
     return nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype=dtype)

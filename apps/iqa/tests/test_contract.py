@@ -19,10 +19,10 @@ class TestContract(AppContract):
     )
 
     def make_data(self, folder: Path) -> Path:
-        """26 images, the sharper the better, with a CSV of scores from 0 to 10 and splits."""
+        """30 images, the sharper the better, with a CSV of scores from 0 to 10 and splits."""
         rng = np.random.default_rng(0)
         rows = []
-        for i in range(26):
+        for i in range(30):
             blur, split = i % 9, "train" if i < 12 else "val" if i < 18 else "test"
             noise = Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8))
             noise.filter(ImageFilter.GaussianBlur(blur / 4)).save(folder / f"img{i}.png")

@@ -119,7 +119,7 @@ def test_csv_to_stdout_holds_nothing_else(greys: Greys, files: list[Path], capsy
     predict_images(greys, files, PredictOptions(csv="-"), outputs)
     assert rows(capsys.readouterr().out) == IN_ORDER
     with pytest.raises(UserError, match="--json and --csv -") as refused:
-        predict_images(greys, files, PredictOptions(csv="-", as_json=True), outputs)
+        list_inputs(["x.png"], PredictOptions(csv="-", as_json=True))
     assert refused.value.exit_code == 2
 
 

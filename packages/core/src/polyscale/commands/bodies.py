@@ -139,7 +139,13 @@ class Outcome(Generic[R]):
 
 
 def list_inputs(inputs: Sequence[str], options: PredictOptions) -> tuple[list[Any], bool]:
-    """The images that `inputs` mean, and whether some were refused (each is named on stderr, as a JSON line too)."""
+    """Return the images that `inputs` mean, and whether some were refused (named on stderr, as JSON lines too).
+
+    Raises:
+        UserError: options that exclude each other.
+    """
+    if options.as_json and options.csv == "-":
+        raise UserError("--json and --csv -: both write to stdout; give --csv a file", exit_code=2)
     from polyscale.data.images import IMAGE_SUFFIXES
 
     refused: list[UserError] = []
@@ -164,8 +170,6 @@ def predict_images(
     Raises:
         UserError: an output that would overwrite an input, or cannot be written.
     """
-    if options.as_json and options.csv == "-":
-        raise UserError("--json and --csv -: both write to stdout; give --csv a file", exit_code=2)
     names = unique_names([file if isinstance(file, Path) else None for file in files])
     targets = [path for name in names for path in outputs.files(name)] if outputs.save else []
     check_targets([*targets, *([Path(options.csv)] if options.csv not in (None, "-") else [])], files)

@@ -8,7 +8,7 @@ from camo_seg.data.dataset import Augment
 from camo_seg.data.open import SYNTHETIC, list_folder
 from camo_seg.model.network import CamoSegmenter
 from polyscale.data.splits import record_splits
-from polyscale.models.weights import load_tensors
+from polyscale.models.tensors import load_tensors
 from polyscale.settings import SPLIT_FILE
 
 SYNTHETIC_EVAL = 120  # images in each of the synthetic validation and test splits

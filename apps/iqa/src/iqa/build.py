@@ -14,7 +14,7 @@ from iqa.data.training import ChainSet, Look, ViewSet
 from iqa.features.spatial import SceneStatistics
 from iqa.model.network import QualityNet, extract_features
 from polyscale.data.splits import record_splits
-from polyscale.models.weights import load_tensors
+from polyscale.models.tensors import load_tensors
 from polyscale.settings import SPLIT_FILE
 
 SYNTHETIC_EVAL = 240  # images in each of the synthetic validation and test splits

@@ -215,9 +215,7 @@ def test_weights_without_network_say_how_to_go_on(monkeypatch: pytest.MonkeyPatc
         return create(name, **kwargs)
 
     monkeypatch.setattr(backbones.timm, "create_model", offline)
-    with pytest.raises(
-        UserError, match=r"weights of pvt_v2_b0 \(.*\): connect, or .*HF_HOME.*pretrained=False"
-    ) as caught:
+    with pytest.raises(UserError, match=r"weights of pvt_v2_b0 \(.*\): fill .*HF_HOME.*pretrained=False") as caught:
         create_backbone("pvt_v2_b0", pretrained=True)
     assert "\n" not in str(caught.value)
 

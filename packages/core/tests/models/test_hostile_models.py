@@ -15,7 +15,8 @@ from torch import nn
 from polyscale import __version__
 from polyscale.errors import UserError
 from polyscale.models.backbones import create_backbone
-from polyscale.models.weights import Pretrained, find, load_tensors, read_tensors, write_tensors
+from polyscale.models.tensors import load_tensors, read_tensors, write_tensors
+from polyscale.models.weights import Pretrained, find
 
 
 class Net(Pretrained):

@@ -67,6 +67,29 @@ def test_an_environment_that_forbids_it_is_named(unreachable: Path, monkeypatch:
     assert constants.HF_HUB_OFFLINE is True
 
 
+class Saved(Pretrained):
+    def __init__(self, backbone: str = "test_resnet") -> None:
+        super().__init__()
+        self.backbone = create_backbone(backbone)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_saved_model_with_a_missing_backbone_says_that_the_hub_is_not_asked(
+    unreachable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    """It was reported as "HF_HUB_OFFLINE is set", which nobody had set."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    Saved().save_pretrained(tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    config.write_text(config.read_text().replace("test_resnet", "hf-hub:someone/gone"))
+    with pytest.raises(UserError, match=r"cannot load backbone hf-hub:someone/gone \(.*asking the hub\): fill") as e:
+        Saved.from_pretrained(tmp_path / "m")
+    assert "HF_HUB_OFFLINE" not in str(e.value)
+    assert constants.HF_HUB_OFFLINE is offline
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set" if offline else "does not answer"):
+        create_backbone("hf-hub:someone/gone")
+
+
 class NotFound(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.send_error(404)

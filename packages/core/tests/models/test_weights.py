@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from polyscale.errors import UserError
-from polyscale.models.weights import Pretrained, load_tensors, read_tensors
+from polyscale.models.tensors import load_tensors, read_tensors
+from polyscale.models.weights import Pretrained
 
 
 class Small(Pretrained):

@@ -1,3 +1,5 @@
+from .onnx import load_onnxruntime as load_onnxruntime
+from .onnx import session as session
 from .precision import autocast as autocast
 from .precision import resolve_device as resolve_device
 from .precision import resolve_precision as resolve_precision

@@ -213,8 +213,11 @@ def _fetching(name: str, needed: bool) -> Iterator[None]:
             yield
     except OSError as error:  # no network, no such file on the hub, full disk: the hub's errors all derive from it
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        way_on = "connect, or fill the Hugging Face cache elsewhere and point HF_HOME to it, or use pretrained=False"
-        raise UserError(f"cannot load the pretrained weights of {name} ({reason}): {way_on}") from error
+        way_on = "fill the Hugging Face cache where there is a network and point HF_HOME to it"
+        if ":" in name:  # even its architecture is a file of the hub
+            raise UserError(f"cannot load backbone {name} ({reason}): {way_on}") from error
+        what = f"the pretrained weights of {name}"
+        raise UserError(f"cannot load {what} ({reason}): {way_on}, or use pretrained=False") from error
     except RuntimeError as error:
         if "No pretrained weights exist" not in str(error):
             raise

@@ -16,7 +16,9 @@ from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 TIMEOUT_S = 4.0  # seconds for the answer
+CACHE_ONLY = "a saved model is built without asking the hub"
 _switch = threading.RLock()  # one thread at a time changes the client's constant
+_reasons: list[str | None] = [None]  # of each open context: why nobody is asked
 
 
 @contextmanager
@@ -24,15 +26,16 @@ def hub(*, cache_only: bool = False) -> Iterator[None]:
     """Let huggingface_hub, timm or transformers ask the hub within this context.
 
     Args:
-        cache_only: never open a connection; only cached files are found.
+        cache_only: never open a connection; only cached files are found. Contexts within this one inherit it.
 
     Raises:
         ConnectionError: a file is not in the cache and nobody was asked; the message says why.
     """
     with _switch:
         before = constants.HF_HUB_OFFLINE
-        reason = "the hub is not asked for it" if cache_only else "HF_HUB_OFFLINE is set" if before else None
+        reason = _reasons[-1] or (CACHE_ONLY if cache_only else "HF_HUB_OFFLINE is set" if before else None)
         reason = reason or _why_unreachable(constants.ENDPOINT)
+        _reasons.append(reason)
         constants.HF_HUB_OFFLINE = before or reason is not None  # the client looks it up for every request
         try:
             yield
@@ -42,6 +45,7 @@ def hub(*, cache_only: bool = False) -> Iterator[None]:
             raise ConnectionError(f"not in the cache, and {reason}") from error
         finally:
             constants.HF_HUB_OFFLINE = before
+            _reasons.pop()
 
 
 def _why_unreachable(endpoint: str) -> str | None:

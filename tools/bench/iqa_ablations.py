@@ -26,7 +26,7 @@ from torch import nn
 
 from iqa.build import TrainingData, build_extractor, build_model, build_set, build_training_data
 from iqa.config import PRESETS, Config
-from iqa.data.training import ViewSet
+from iqa.data.training import FeatureSet
 from iqa.evaluation.crops import WHOLE, Crops
 from iqa.evaluation.evaluate import evaluate
 from iqa.model.network import QualityNet
@@ -39,7 +39,7 @@ SHARED = {
     "model.statistics": "false",
     "model.shrink": "4",
     "data.crop": "80",
-    "data.chains": "0",
+    "data.ranked_levels": "0",
     "data.val_fraction": "0.1",
     "loss.norm_in_norm": "0",
     "loss.spread": "0",
@@ -124,8 +124,8 @@ def configuration(given: dict[str, str], seed: int) -> Config:
     return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**given, "train.seed": str(seed)})
 
 
-def test_features(config: Config) -> ViewSet:
-    return ViewSet(build_set(config.data, "test", config.model.image_size), build_extractor(config), None, False)
+def test_features(config: Config) -> FeatureSet:
+    return FeatureSet(build_set(config.data, "test", config.model.image_size), build_extractor(config), None, False)
 
 
 def train_one(config: Config, data: TrainingData) -> QualityNet:

@@ -35,7 +35,7 @@ PROCESSES = 2
 SETTINGS = {
     "data.val_fraction": "0.1",
     "data.crop": "80",
-    "data.chains": "2400",
+    "data.ranked_levels": "2400",
     "train.epochs": "24",
     "train.ema": "0.998",
 }
@@ -101,10 +101,10 @@ def train_seeds(given: dict[str, str], runs: Path, seeds: int) -> None:
 
 def fill(data: TrainingData) -> None:
     """Compute the features of every image and every ranked sequence now, in PROCESSES processes."""
-    compute(data.train._view, len(data.train), data.train._seen)
-    compute(data.val._view, len(data.val), data.val._seen)
+    compute(data.train._features, len(data.train), data.train._cached)
+    compute(data.val._features, len(data.val), data.val._cached)
     if data.ranked is not None:
-        compute(data.ranked._chain, data.ranked.count, data.ranked._made)
+        compute(data.ranked._sequence, data.ranked.count, data.ranked._cached)
 
 
 def compute(make: Make, count: int, into: dict[int, Seen]) -> None:

@@ -20,7 +20,7 @@ from iqa.model.network import QualityNet
 
 TINY = [
     "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
-    "--data.chains", "0", "--train.batch_size", "4", "--train.epochs", "1", "--train.warmup", "0",
+    "--data.ranked_levels", "0", "--train.batch_size", "4", "--train.epochs", "1", "--train.warmup", "0",
 ]  # fmt: skip
 FIELDS = ["name", "file", "score", "spread", "low", "high", "lower_better", "width", "height"]
 

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from iqa.data import QualitySet, ViewSet
+from iqa.data import FeatureSet, QualitySet
 from iqa.evaluation.crops import Crops
 from iqa.evaluation.evaluate import cross_data, evaluate
 from iqa.evaluation.metrics import correlations
@@ -154,7 +154,7 @@ def test_another_range_is_brought_to_that_of_the_data():
 
 
 def test_a_view_is_scored_with_its_statistics():
-    view = ViewSet(greys(5), lambda images: (images[..., ::2, ::2], 100 * images.mean((2, 3))), None, False)
+    view = FeatureSet(greys(5), lambda images: (images[..., ::2, ::2], 100 * images.mean((2, 3))), None, False)
     model = Tiny()
     result = evaluate(model, view)
     np.testing.assert_allclose(result.predicted, [100 * view.base[i]["image"][0].mean() for i in range(5)], rtol=1e-5)

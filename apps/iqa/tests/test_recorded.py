@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from iqa.cli import app
 from iqa.data.duplicates import are_alike
 from iqa.data.open import list_folder
-from iqa.data.training import ChainSet
+from iqa.data.training import RankedLevels
 
 TINY = [
     "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
-    "--data.chains", "0", "--train.batch_size", "4", "--train.epochs", "1", "--train.warmup", "0",
+    "--data.ranked_levels", "0", "--train.batch_size", "4", "--train.epochs", "1", "--train.warmup", "0",
 ]  # fmt: skip
 
 
@@ -53,13 +53,13 @@ def test_a_drawn_split_does_not_move_when_files_are_added(tmp_path: Path) -> Non
 def test_ranked_sequences_differ_by_their_place_in_the_training() -> None:
     drawn = {}
     for seed in (0, 1):
-        chains = ChainSet.__new__(ChainSet)
-        chains.seed, chains.count, chains.batch_size = seed, 10_000, 8
-        chains._chain = lambda number: (torch.full((6, 3, 1, 1), number), torch.zeros(6, 0))  # type: ignore[method-assign]
+        ranked = RankedLevels.__new__(RankedLevels)
+        ranked.seed, ranked.count, ranked.batch_size = seed, 10_000, 8
+        ranked._sequence = lambda number: (torch.full((6, 3, 1, 1), number), torch.zeros(6, 0))  # type: ignore[method-assign]
         for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)):
             step, micro_batch, rank = place
-            images = chains.batch(step, torch.device("cpu"), micro_batch, rank)["image"]
-            assert torch.equal(images, chains.batch(step, torch.device("cpu"), micro_batch, rank)["image"])
+            images = ranked.batch(step, torch.device("cpu"), micro_batch, rank)["image"]
+            assert torch.equal(images, ranked.batch(step, torch.device("cpu"), micro_batch, rank)["image"])
             drawn[(seed, *place)] = images.flatten().tolist()
     assert len({tuple(values) for values in drawn.values()}) == 8
 

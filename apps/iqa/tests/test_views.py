@@ -1,6 +1,7 @@
-"""What a training step sees: views of whole images computed once, ordered chains, and the objective over both."""
+"""What a training step sees: views of whole images computed once, ranked levels, and the objective over both."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ from iqa.build import build_extractor, build_model, build_set, build_training_da
 from iqa.config import PRESETS, Config, LossSettings
 from iqa.objective import Objective
 from polyscale.errors import UserError
-from polyscale.settings import resolve
+from polyscale.settings import resolve, to_yaml
 
 
 def configuration(**overrides: object) -> Config:
-    tiny = {"data.train_images": 12, "data.crop": 40, "data.chains": 3}
+    tiny = {"data.train_images": 12, "data.crop": 40, "data.ranked_levels": 3}
     tiny |= {"model.backbone": "test_resnet", "model.image_size": 128}
     given = {key.replace("__", "."): value for key, value in overrides.items()}
     return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**tiny, **given})
@@ -23,13 +24,13 @@ def configuration(**overrides: object) -> Config:
 def test_views_are_what_the_network_would_look_at() -> None:
     config = configuration()
     views = build_training_data(config, build_extractor(config))
-    image = views.train.base.picture(3).float()[None] / 255
+    image = views.train.base.image(3).float()[None] / 255
     small, statistics = build_model(config).extract_features(image)
     sample = views.val[0]
     assert views.train[3]["image"].shape == (3, 40, 40)
     assert torch.equal(views.train[3]["statistics"], statistics[0])  # of the whole image, whatever the crop
-    assert sample["image"].shape == (3, *(-(-n // config.model.shrink) for n in views.val.base.picture(0).shape[1:]))
-    assert (views.train._view(3)[0].float() / 255 - small[0]).abs().max() <= 0.5 / 255 + 1e-6
+    assert sample["image"].shape == (3, *(-(-n // config.model.shrink) for n in views.val.base.image(0).shape[1:]))
+    assert (views.train._features(3)[0].float() / 255 - small[0]).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_a_sample_depends_on_the_random_state_alone_and_travels_without_its_cache() -> None:
@@ -41,15 +42,15 @@ def test_a_sample_depends_on_the_random_state_alone_and_travels_without_its_cach
     again = views.train[2]
     assert torch.equal(first["image"], again["image"])
     assert first["statistics"].shape == (0,)
-    assert views.train._seen
-    assert not views.train.__getstate__()["_seen"]
+    assert views.train._cached
+    assert not views.train.__getstate__()["_cached"]
 
 
-def test_chains_are_a_function_of_the_step_and_start_with_the_untouched() -> None:
+def test_ranked_levels_are_a_function_of_the_step_and_start_with_the_untouched() -> None:
     config = configuration()
     views, other = (build_training_data(config, build_extractor(config)) for _ in range(2))
     assert views.ranked is not None
-    assert other.chains is not None
+    assert other.ranked is not None
     here, there = (v.ranked.batch(7, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
     assert here["image"].shape == (12, 3, 40, 40)
     assert here["statistics"].shape[0] == 12
@@ -62,13 +63,13 @@ def test_chains_are_a_function_of_the_step_and_start_with_the_untouched() -> Non
     assert torch.equal(statistics[1:], here["statistics"])
 
 
-def test_chains_are_of_the_better_third() -> None:
+def test_ranked_levels_are_of_the_better_third() -> None:
     config = configuration()
-    chains = build_training_data(config, build_extractor(config)).ranked
-    assert chains is not None
-    scores = np.asarray(chains.base.scores)
-    assert len(chains.liked) == 4
-    assert scores[chains.liked].min() >= np.delete(scores, chains.liked).max()
+    ranked = build_training_data(config, build_extractor(config)).ranked
+    assert ranked is not None
+    scores = np.asarray(ranked.base.scores)
+    assert len(ranked.best) == 4
+    assert scores[ranked.best].min() >= np.delete(scores, ranked.best).max()
 
 
 def test_splits_come_from_one_place() -> None:
@@ -78,7 +79,7 @@ def test_splits_come_from_one_place() -> None:
 
 
 def objective(**settings: object) -> Objective:
-    off = {"norm_in_norm": 0.0, "ranking": 0.0, "chains": 0.0, "spread": 0.0}
+    off = {"norm_in_norm": 0.0, "ranking": 0.0, "ranked_levels": 0.0, "spread": 0.0}
     return Objective(LossSettings(**{**off, **settings}), 0.0, 100.0)  # type: ignore[arg-type]
 
 
@@ -95,14 +96,14 @@ def test_each_part_is_what_it_says() -> None:
     assert objective(ranking=1.0, margin=5)(outputs(close), targets)["ranking"].item() == pytest.approx(0.04)
     first, second = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0.9, 0.8, 0.82, 0.6, 0.59, 0.4]  # wrong by 2 points, by 1 too near
     levels = torch.tensor([first, second]).T.flatten()
-    with_chains = objective(chains=2.0, margin=5)(outputs(torch.cat([scores, levels])), targets)
-    assert with_chains["chains"].item() == pytest.approx(2 * (0.07 + 0.04) / 10)
-    assert with_chains["l1"].item() == pytest.approx(0.1)
+    with_ranked = objective(ranked_levels=2.0, margin=5)(outputs(torch.cat([scores, levels])), targets)
+    assert with_ranked["ranked_levels"].item() == pytest.approx(2 * (0.07 + 0.04) / 10)
+    assert with_ranked["l1"].item() == pytest.approx(0.1)
     assert objective(norm_in_norm=1.0)(outputs(scores), targets)["norm_in_norm"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_margin_follows_the_range_of_the_opinions() -> None:
-    settings = LossSettings(ranking=1.0, norm_in_norm=0, chains=0, spread=0)
+    settings = LossSettings(ranking=1.0, norm_in_norm=0, ranked_levels=0, spread=0)
     wrong, targets = torch.tensor([0.6, 0.2]), torch.tensor([0.2, 0.6])
     losses = [Objective(settings, 0.0, high)(outputs(wrong), targets)["ranking"].item() for high in (1.0, 100.0)]
     assert losses[0] == losses[1] > 0.3
@@ -143,3 +144,14 @@ def test_views_travel_to_worker_processes() -> None:
     views = build_training_data(config, build_extractor(config))
     there = pickle.loads(pickle.dumps(views.val))
     assert torch.equal(there[1]["statistics"], views.val[1]["statistics"])
+
+
+def test_settings_of_older_runs_are_read_by_their_new_names(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("data: {crop: 64, chains: 7, chain_batch: 3}\nloss: {chains: 0.5}\n")
+    config = resolve(Config, file=path)
+    assert (config.data.ranked_levels, config.data.ranked_batch, config.loss.ranked_levels) == (7, 3, 0.5)
+    assert "chain" not in to_yaml(config)
+    path.write_text("data: {chains: 7, ranked_levels: 7}\n")
+    with pytest.raises(UserError, match=r"data\.chains: is called ranked_levels now, and both are there$"):
+        resolve(Config, file=path)

@@ -10,7 +10,7 @@ from torch import Tensor
 from iqa.config import Config, DataSettings
 from iqa.data import QualitySet, open_split
 from iqa.data.open import SYNTHETIC, list_folder
-from iqa.data.training import ChainSet, Look, ViewSet
+from iqa.data.training import FeatureExtractor, FeatureSet, RankedLevels
 from iqa.features.spatial import SceneStatistics
 from iqa.model.network import QualityNet, extract_features
 from polyscale.data.splits import record_splits
@@ -94,10 +94,10 @@ class TrainingData:
         cross: another data set, scored after every validation.
     """
 
-    train: ViewSet
-    val: ViewSet
-    ranked: ChainSet | None
-    cross: ViewSet | None
+    train: FeatureSet
+    val: FeatureSet
+    ranked: RankedLevels | None
+    cross: FeatureSet | None
 
     def inputs(self, batch: dict[str, Tensor], step: int, micro_batch: int = 0, rank: int = 0) -> tuple[Tensor, Tensor]:
         """Return images and statistics of a batch, then those of the ranked sequences of this place in the training."""
@@ -108,22 +108,23 @@ class TrainingData:
         return torch.cat([image, more["image"]]), torch.cat([statistics, more["statistics"]])
 
 
-def build_training_data(config: Config, extractor: Look, recorded: Path | None = None) -> TrainingData:
+def build_training_data(config: Config, extractor: FeatureExtractor, recorded: Path | None = None) -> TrainingData:
     """Open the splits of a run, with features computed by `extractor` once per image."""
     data, size = config.data, config.model.image_size
     base = build_set(data, "train", size, recorded=recorded)
-    train = ViewSet(base, extractor, data.crop, data.flip, data.cache)
-    val = ViewSet(build_set(data, "val", size, recorded=recorded), extractor, None, False, data.cache)
+    train = FeatureSet(base, extractor, data.crop, data.flip, data.cache)
+    val = FeatureSet(build_set(data, "val", size, recorded=recorded), extractor, None, False, data.cache)
     ranked = None
-    if data.chains:
-        ranked = ChainSet(base, extractor, data.chains, data.crop or 0, data.chain_batch, seed=config.train.seed)
+    if data.ranked_levels:
+        seed = config.train.seed
+        ranked = RankedLevels(base, extractor, data.ranked_levels, data.crop or 0, data.ranked_batch, seed)
     if data.cross is None:
         return TrainingData(train, val, ranked, None)
     other = build_set(DataSettings(path=data.cross), data.cross_split, size)
-    return TrainingData(train, val, ranked, ViewSet(other, extractor, None, False, data.cache))
+    return TrainingData(train, val, ranked, FeatureSet(other, extractor, None, False, data.cache))
 
 
-def build_extractor(config: Config) -> Look:
+def build_extractor(config: Config) -> FeatureExtractor:
     """Build the part of the configured network that has no parameters: see model.network.extract_features."""
     m = config.model
     return partial(extract_features, measure=SceneStatistics() if m.statistics else None, shrink=m.shrink)

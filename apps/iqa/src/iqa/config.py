@@ -1,6 +1,6 @@
 """The configuration of iqa and its presets; each names its hardware and what to expect of it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,8 @@ Layout = Literal[
 
 class DataSettings(Settings):
     """Which images and opinions to learn from, and how to show them."""
+
+    renamed: ClassVar = {"chains": "ranked_levels", "chain_batch": "ranked_batch"}
 
     path: DiskPath = "synthetic"
     """Folder of a data set or csv of paths and scores; synthetic is the embedded, generated one."""
@@ -37,10 +39,10 @@ class DataSettings(Settings):
     """Side of the random crop that a training step sees, after model.shrink; none takes whole images of one size."""
     flip: bool = True
     """Mirror half of the training images."""
-    chains: int = Field(0, ge=0)
-    """Well-liked training images to show untouched and under one distortion at five levels (loss.chains)."""
-    chain_batch: int = Field(2, ge=1)
-    """Chains of six images in a training step, beside train.batch_size images."""
+    ranked_levels: int = Field(0, ge=0)
+    """Good training images to show as they are and under one distortion at five levels (loss.ranked_levels)."""
+    ranked_batch: int = Field(2, ge=1)
+    """Sequences of six such images in a training step, next to train.batch_size images."""
     cross: OptionalDiskPath = None
     """Another data set that is scored after every validation, never chosen by."""
     cross_split: Literal["all", "test"] = "all"
@@ -79,14 +81,16 @@ class ModelSettings(Settings):
 class LossSettings(Settings):
     """The parts of the training loss and their weights."""
 
+    renamed: ClassVar = {"chains": "ranked_levels"}
+
     main: Literal["l1", "mse"] = "l1"
     """Distance to the mean opinion, on a scale where the range of opinions is 1."""
     norm_in_norm: float = Field(0.0, ge=0)
     """Weight of the norm-in-norm loss: linearity within a batch (1 - PLCC in another form)."""
     ranking: float = Field(0.0, ge=0)
     """Weight of the pairwise ranking loss within a batch (the seed's --ranking_loss_alpha)."""
-    chains: float = Field(1.0, ge=0)
-    """Weight of the order within data.chains: every level has to score loss.margin lower than the one before."""
+    ranked_levels: float = Field(1.0, ge=0)
+    """Weight of the order within data.ranked_levels: every level has to score loss.margin lower than the one before."""
     margin: float | None = Field(None, gt=0)
     """Units of the score between ordered images from which they cost nothing; closer opinions are not ranked.
     None is a twentieth of the range of the opinions."""
@@ -111,9 +115,9 @@ class Config(Settings):
     train: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
-    def _chains_are_crops(self) -> "Config":
-        if self.data.chains and self.data.crop is None:
-            raise ValueError("data.chains: chains are shown at the size of data.crop, which is not set")
+    def _ranked_levels_are_crops(self) -> "Config":
+        if self.data.ranked_levels and self.data.crop is None:
+            raise ValueError("data.ranked_levels: they are shown at the size of data.crop, which is not set")
         return self
 
 
@@ -134,7 +138,7 @@ PRESETS = {
     "nano": Preset(
         about="From scratch on 2 CPU cores in minutes: RegNetX-200MF at a quarter of the size beside scene statistics.",
         values={
-            "data": {"crop": 64, "chains": 300},
+            "data": {"crop": 64, "ranked_levels": 300},
             "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 4, "dropout": 0.2, "drop_path": 0.0},
             "loss": {"norm_in_norm": 0.3},
             "train": {"epochs": 10, "batch_size": 16, "lr": 1e-3, "ema": 0.99},

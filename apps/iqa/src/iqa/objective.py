@@ -65,7 +65,7 @@ class Objective:
             parts["norm_in_norm"] = s.norm_in_norm * norm_in_norm_loss(scores, targets)
         if s.ranking:
             parts["ranking"] = s.ranking * ranking_loss(scores, targets, self.margin, self.margin)
-        if s.chains and len(ranked):
+        if s.ranked_levels and len(ranked):
             levels = ranked.unflatten(0, (SEQUENCE_IMAGES, -1))
-            parts["chains"] = s.chains * (self.margin - (levels[:-1] - levels[1:])).clamp(min=0).mean()
+            parts["ranked_levels"] = s.ranked_levels * (self.margin - (levels[:-1] - levels[1:])).clamp(min=0).mean()
         return parts

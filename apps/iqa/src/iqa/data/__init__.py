@@ -4,15 +4,15 @@ from iqa.data.check import check
 from iqa.data.dataset import QualitySet, network_image, network_size, read_network_image
 from iqa.data.listing import Entry, Finding, ScoredListing
 from iqa.data.open import describe, list_folder, open_split
-from iqa.data.training import ChainSet, ViewSet
+from iqa.data.training import FeatureSet, RankedLevels
 
 __all__ = [
-    "ChainSet",
     "Entry",
+    "FeatureSet",
     "Finding",
     "QualitySet",
+    "RankedLevels",
     "ScoredListing",
-    "ViewSet",
     "check",
     "describe",
     "list_folder",

@@ -110,11 +110,11 @@ def mirrored(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
-    """Images of one split with their scores, whole, at the network's size; training crops and mirrors them in views.
+    """Images of one split with their scores, whole, at the network's size; a FeatureSet crops and flips them.
 
     `[i]` is {"image": float32 [3, h, w] in [0, 1] of at most `size` squared pixels, "score": float32 scalar, 0 at `low`
     and 1 at `high`, "index": i}. `names`, `scores` (the set's own units, higher is better), `subsets` and `references`
-    are in the order of the indices. `original(i)` is the image at its original size, `picture(i)` `[i]` as uint8.
+    are in the order of the indices. `original(i)` is the image at its original size, `image(i)` `[i]` as uint8.
 
     With `cache`, images at the network's size stay in memory up to `cache_bytes`, filled as they are first read or
     at once by `preload`; worker processes inherit what was filled before the fork.
@@ -139,12 +139,12 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         self._clear_cache()
 
     def _clear_cache(self) -> None:
-        self._pictures: dict[int, torch.Tensor] = {}
+        self._images: dict[int, torch.Tensor] = {}
         self._held = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the cached images: a copy in another process fills its own."""
-        return {**self.__dict__, "_pictures": None}
+        return {**self.__dict__, "_images": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -161,9 +161,9 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         """
         return self.source.read(range(len(self))[index])
 
-    def picture(self, index: int) -> torch.Tensor:
+    def image(self, index: int) -> torch.Tensor:
         """Return the whole image at the network's size, uint8 [3, h, w], neither cropped nor flipped."""
-        held = self._pictures.get(index)
+        held = self._images.get(index)
         if held is not None:
             return held
         if isinstance(self.source, FileSource):
@@ -171,19 +171,19 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         else:
             image = network_image(self.source.read(index), self.size)
         if self._held + image.nbytes <= self._room:
-            self._pictures[index] = image
+            self._images[index] = image
             self._held += image.nbytes
         return image
 
     def preload(self, progress: Callable[[int, int], None] | None = None, threads: int | None = None) -> None:
         """Fill the cache now, in threads; `progress(done, total)` is called after each image."""
         with ThreadPoolExecutor(threads) as pool:
-            for done, _ in enumerate(pool.map(self.picture, range(len(self))), 1):
+            for done, _ in enumerate(pool.map(self.image, range(len(self))), 1):
                 if progress is not None:
                     progress(done, len(self))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
-        image = self.picture(index).to(torch.float32).div_(255)
+        image = self.image(index).to(torch.float32).div_(255)
         score = (self.scores[index] - self.low) / (self.high - self.low)
         return {"image": image, "score": torch.tensor(score, dtype=torch.float32), "index": index}

@@ -61,7 +61,7 @@ def features(dataset: QualitySet, *, workers: int = 2, progress: Progress | None
 
     @torch.inference_mode()
     def measure(index: int) -> Features:
-        values: Features = layer(dataset.picture(index)[None].float().div(255))[0].numpy()
+        values: Features = layer(dataset.image(index)[None].float().div(255))[0].numpy()
         return values
 
     rows = []

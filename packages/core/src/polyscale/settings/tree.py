@@ -10,7 +10,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_origin
+from typing import Any, ClassVar, NamedTuple, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -31,6 +31,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Keys of older settings files and what they are called now."""
 
 
 class Preset(NamedTuple):
@@ -151,11 +153,14 @@ def _choose(
 def flatten(tree: type[Settings], layer: Mapping[str, Any], source: str, prefix: str = "") -> dict[str, Any]:
     """Flatten a nested mapping to {dotted key: value}; UserError for a key that the tree does not have."""
     flat: dict[str, Any] = {}
-    for name, value in layer.items():
+    for written, value in layer.items():
+        name = tree.renamed.get(written, written) if isinstance(written, str) else written
         field = tree.model_fields.get(name) if isinstance(name, str) else None
         key = f"{prefix}{name if field else show(name)}"
         if field is None:
             raise UserError(f"{source}{key}: no such key{_suggestion(tree, name, prefix)}", exit_code=2)
+        if name != written and name in layer:
+            raise UserError(f"{source}{prefix}{written}: is called {name} now, and both are there", exit_code=2)
         if not is_section(field):
             flat[key] = value
         elif isinstance(value, Mapping):

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iqa.config import SEQUENCE_IMAGES
 from iqa.data.distortions import DISTORTIONS, REACH, distort
 from iqa.data.distortions.pixels import gaussian
 from iqa.data.synthetic.scenes import scene
@@ -22,8 +21,7 @@ SPLITS = {"train": 0, "val": 1, "test": 2}
 KINDS = tuple(DISTORTIONS)
 PER_SCENE = 8
 PRISTINE, STEP = 90.0, 16.0  # labels of the untouched scene and of one level
-SOFTNESS, GRAIN = (0.3, 0.9), (0.7, 4.0)  # of a chain's photograph: sigma in pixels, deviation of 255
-CHAIN = SEQUENCE_IMAGES
+SOFTNESS, GRAIN = (0.3, 0.9), (0.7, 4.0)  # of the original of ranked levels: sigma in pixels, deviation of 255
 
 
 class SyntheticSource:
@@ -78,12 +76,12 @@ def label(kind: str, level: int) -> float:
     return PRISTINE - STEP * (1 + (level - 1) / 4 * (REACH.get(kind, 5.0) - 1))
 
 
-def ordered_chain(image: Bytes, rng: Rng) -> list[Bytes]:
-    """An image uint8 [H, W, 3] under one kind at levels 0 to 5, all of one size: the best first.
+def distort_in_levels(image: Bytes, rng: Rng, count: int = 6) -> list[Bytes]:
+    """Distort an image uint8 [H, W, 3] by one kind at levels 0 to `count` - 1, all of one size: the best first.
 
     It is first shrunk to a random size, which takes away the traces of its own compression, and half of the images
-    get a little softness, half a little grain: a distortion seldom meets a perfect photograph. A third of the chains is
-    shrunk once more behind the distortion, as a viewer would see it. All levels share their random draws.
+    get a little softness, half a little grain: a distortion seldom meets a perfect photograph. A third is shrunk
+    once more behind the distortion, as a viewer would see it. All levels share their random draws.
     """
     image = _shrunk(image, rng.uniform(0.4, 0.9))
     kind = KINDS[rng.integers(len(KINDS))]
@@ -92,7 +90,7 @@ def ordered_chain(image: Bytes, rng: Rng) -> list[Bytes]:
     image = DISTORTIONS["white_noise"](image, grain, rng) if rng.random() < 0.5 else image
     after = rng.uniform(0.6, 1.0) if rng.random() < 1 / 3 else 1.0
     draws = int(rng.integers(2**63))
-    levels = [image, *(distort(image, kind, level, np.random.default_rng(draws)) for level in range(1, CHAIN))]
+    levels = [image, *(distort(image, kind, level, np.random.default_rng(draws)) for level in range(1, count))]
     return [_shrunk(level, after) for level in levels]
 
 

@@ -11,8 +11,8 @@ from camo_seg.evaluation.baselines import (
     centre_prior,
     colour_contrast,
     empty_map,
-    srgb_to_lab,
 )
+from polyscale.data.colour import srgb_to_lab
 
 
 def scene(mask_value: tuple[int, ...] = (200, 40, 40), size: tuple[int, ...] = (60, 80)) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ class TestContract(AppContract):
     app = "iqa"
     metric = "SRCC"
     tiny = (
-        *("--data.crop", "none", "--data.chains", "0", "--data.scale", "0,10"),
+        *("--data.crop", "none", "--data.ranked_levels", "0", "--data.scale", "0,10"),
         *("--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1"),
         *("--train.batch_size", "4", "--train.epochs", "2", "--train.warmup", "0", "--train.log_every", "1"),
     )

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from polyscale.data.cache import SampleCache
 from polyscale.errors import UserError
 
 CACHE_BYTES = 2**30  # of resized uint8 images and masks: 4096 samples at 256 px, 1820 at 384 px
@@ -82,20 +83,7 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
         self.source, self.size, self.title, self.augment = source, size, title, augment
         self.notes = list(notes or [])
         self.names = source.names
-        self._capacity = min(len(self.names), cache_bytes // (4 * size * size)) if cache else 0
-        self._clear_cache()
-
-    def _clear_cache(self) -> None:
-        self._pixels = torch.empty((self._capacity, 4, self.size, self.size), dtype=torch.uint8)
-        self._filled = np.zeros(self._capacity, bool)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the cached pixels: a copy in another process fills its own."""
-        return {**self.__dict__, "_pixels": None, "_filled": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._clear_cache()
+        self._cache: SampleCache[torch.Tensor] = SampleCache(cache_bytes if cache else 0)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -104,27 +92,22 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
         """The image uint8 [H, W, 3] and mask bool [H, W] at original size. Raises UserError naming a bad file."""
         return self.source.read(index)
 
-    def _resized(self, index: int) -> torch.Tensor:
-        """uint8 [4, S, S]: three colour planes and the mask in {0, 1}."""
-        if index < self._capacity and self._filled[index]:
-            return self._pixels[index]
+    def _resize(self, index: int) -> torch.Tensor:
+        """Read sample `index` as uint8 [4, S, S]: three colour planes and the mask in {0, 1}."""
         image, mask = self.source.read(index)
-        planes = torch.cat([network_image(image, self.size), network_mask(mask, self.size)])
-        if index < self._capacity:
-            self._pixels[index] = planes
-            self._filled[index] = True
-        return planes
+        return torch.cat([network_image(image, self.size), network_mask(mask, self.size)])
 
     def preload(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Fill the cache now; `progress(done, total)` is called after each sample."""
-        for index in range(self._capacity):
-            self._resized(index)
+        count = min(len(self), self._cache.limit // (4 * self.size * self.size))
+        for index in range(count):
+            self._cache.get(index, self._resize)
             if progress is not None:
-                progress(index + 1, self._capacity)
+                progress(index + 1, count)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
-        planes = self._resized(index)
+        planes = self._cache.get(index, self._resize)
         image, mask = planes[:3], planes[3:]
         if self.augment is not None:
             image, mask = self.augment(image, mask)

@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-Map = NDArray[np.float32]
+from polyscale.data.colour import srgb_to_lab
 
-_SRGB_TO_XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
-_WHITE_D65 = np.array([0.95047, 1.0, 1.08883])
+Map = NDArray[np.float32]
 
 
 class Difference(NamedTuple):
@@ -68,15 +65,6 @@ BASELINES: dict[str, Callable[[NDArray[np.uint8]], Map]] = {
     "centre prior": centre_prior,
     "colour contrast": colour_contrast,
 }
-
-
-def srgb_to_lab(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """uint8 sRGB [H, W, 3] as CIE L*a*b* under D65: L in [0, 100], a and b about [-110, 110]."""
-    values = np.arange(256) / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    relative = linear[image] @ _SRGB_TO_XYZ.T / _WHITE_D65
-    f = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative / (3 * (6 / 29) ** 2) + 4 / 29)
-    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=2)
 
 
 def bootstrap_difference(

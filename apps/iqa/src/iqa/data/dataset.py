@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from iqa.data.listing import Entry
+from polyscale.data.cache import SampleCache
 from polyscale.data.images import ImageSource, image_size, read_image
 from polyscale.errors import UserError
 
@@ -135,20 +136,7 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
         self.names, self.scores = source.names, source.scores
         self.subsets, self.references = source.subsets, source.references
         self.low, self.high = source.low, source.high
-        self._room = cache_bytes if cache else 0
-        self._clear_cache()
-
-    def _clear_cache(self) -> None:
-        self._images: dict[int, torch.Tensor] = {}
-        self._held = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the cached images: a copy in another process fills its own."""
-        return {**self.__dict__, "_images": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._clear_cache()
+        self._cache: SampleCache[torch.Tensor] = SampleCache(cache_bytes if cache else 0)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -163,17 +151,12 @@ class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
 
     def image(self, index: int) -> torch.Tensor:
         """Return the whole image at the network's size, uint8 [3, h, w], neither cropped nor flipped."""
-        held = self._images.get(index)
-        if held is not None:
-            return held
+        return self._cache.get(index, self._shrink)
+
+    def _shrink(self, index: int) -> torch.Tensor:
         if isinstance(self.source, FileSource):
-            image = self.source.read_small(index, self.size)
-        else:
-            image = network_image(self.source.read(index), self.size)
-        if self._held + image.nbytes <= self._room:
-            self._images[index] = image
-            self._held += image.nbytes
-        return image
+            return self.source.read_small(index, self.size)
+        return network_image(self.source.read(index), self.size)
 
     def preload(self, progress: Callable[[int, int], None] | None = None, threads: int | None = None) -> None:
         """Fill the cache now, in threads; `progress(done, total)` is called after each image."""

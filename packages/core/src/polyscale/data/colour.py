@@ -11,6 +11,23 @@ from PIL import Image
 _SAME = 2  # grey levels of 255 by which a profile may differ from sRGB and is taken for it
 
 Floats = NDArray[np.floating]
+Bytes = NDArray[np.uint8]
+
+_CODES = np.arange(256) / 255
+_SRGB_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+_WHITE_D65 = np.array([0.95047, 1.0, 1.08883])
+_OKLAB_TO_LMS = np.array(
+    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+)
+_LMS_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
@@ -65,3 +82,15 @@ def srgb_to_linear(values: Floats) -> Floats:
 def linear_to_srgb(values: Floats) -> Floats:
     """Apply the transfer curve of sRGB, both in [0, 1]."""
     return np.where(values <= 0.0031308, 12.92 * values, 1.055 * np.maximum(values, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def srgb_to_lab(image: Bytes) -> NDArray[np.float64]:
+    """Convert sRGB uint8 [..., 3] to CIE L*a*b* under D65: L in [0, 100], a and b about [-110, 110]."""
+    relative = srgb_to_linear(_CODES)[image] @ _SRGB_TO_XYZ.T / _WHITE_D65
+    f = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def oklab_to_srgb(lab: Floats) -> Floats:
+    """Convert Oklab [..., 3] (Ottosson 2020) to sRGB in [0, 1], clipped to its gamut."""
+    return linear_to_srgb(np.clip((lab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1))

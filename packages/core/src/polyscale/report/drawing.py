@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
+from polyscale.data.colour import oklab_to_srgb
+
 Colour = tuple[int, int, int]
 
 HIGHLIGHT: Colour = (255, 45, 135)  # a pink that neither vegetation, sand, water nor skin has
@@ -137,7 +139,7 @@ def colour_table() -> np.ndarray:
     travelled = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
     even = np.interp(np.linspace(0, travelled[-1], 256), travelled, t)
     lab = np.stack([np.interp(even, t, path[:, i]) for i in range(3)], axis=1)
-    table = np.rint(_oklab_to_srgb(lab) * 255).astype(np.uint8)
+    table = np.rint(oklab_to_srgb(lab) * 255).astype(np.uint8)
     table.flags.writeable = False
     return table
 
@@ -280,19 +282,3 @@ def _tag(
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
     draw.text((left + pad, top + tall / 2), text, fill=ink, font=font, anchor="lm")
-
-
-def _oklab_to_srgb(lab: np.ndarray) -> np.ndarray:
-    """Oklab [N, 3] to gamma-encoded sRGB in [0, 1], clipped to the gamut (Ottosson 2020)."""
-    to_lms = np.array(
-        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
-    )
-    to_rgb = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = np.clip((lab @ to_lms.T) ** 3 @ to_rgb.T, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy import fft
 
+from polyscale.data.colour import linear_to_srgb, srgb_to_linear
+
 Bytes = NDArray[np.uint8]
 Field = NDArray[np.float32]
 Rng = np.random.Generator
 
-_CODES = np.linspace(0, 1, 256)
-# IEC 61966-2-1, and back over a table that is spaced by the square root: fine steps where the eye sees them
-LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+LINEAR = srgb_to_linear(np.linspace(0, 1, 256)).astype(np.float32)
+# back over a table that is spaced by the square root: fine steps where the eye sees them
 _ROOTS = np.linspace(0, 1, 4096) ** 2
-_CODED = np.where(_ROOTS <= 0.0031308, 12.92 * _ROOTS, 1.055 * _ROOTS ** (1 / 2.4) - 0.055)
-_BYTES = np.rint(255 * _CODED).astype(np.uint8)
+_BYTES = np.rint(255 * linear_to_srgb(_ROOTS)).astype(np.uint8)
 
 
 def to_bytes(picture: Field) -> Bytes:

@@ -1,4 +1,4 @@
-"""Does an exported model say what the model says? `python tools/bench/iqa_export.py nano PHOTOS [--limit N]`
+"""Does an exported model say what the model says? `python tools/bench/iqa_export.py nano PHOTOS [--limit N]`.
 
 Writes the model as ONNX, as `iqa export` does, and scores images of a folder with torch and with onnxruntime, each
 brought to the network's size once: the largest difference of score and of spread, as a share of the model's range, and
@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnxruntime
 import torch
 
 from iqa.data import read_network_image
@@ -21,6 +20,7 @@ from iqa.export import export_onnx
 from iqa.model.network import QualityNet
 from polyscale.commands import keep_heap
 from polyscale.data.listing import list_images
+from polyscale.inference import session
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     network = QualityNet.from_pretrained(options.model).eval()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        session = _session(export_onnx(network, Path(folder) / "model.onnx"))
+        runner = session(export_onnx(network, Path(folder) / "model.onnx"), threads=1)
         seconds = time.perf_counter() - start
     differences, times, files = [], [], list_images(options.photos)[: options.limit]
     for file in files:
@@ -44,7 +44,7 @@ def main() -> None:
         with torch.inference_mode():
             wanted = torch.cat(network.score_with_spread(image)).numpy()
         marks.append(time.perf_counter())
-        got = np.concatenate(session.run(["score", "spread"], {"image": image.numpy()}))
+        got = np.concatenate(runner.run(["score", "spread"], {"image": image.numpy()}))
         marks.append(time.perf_counter())
         differences.append(np.abs(wanted - got) / (network.high - network.low))
         times.append(np.diff(marks))
@@ -55,12 +55,6 @@ def main() -> None:
         f"{len(files)} images: scores differ by at most {score:.1e} of the range, spreads by {spread:.1e}\n"
         f"an image: torch {torch_ms:.0f} ms, onnxruntime {onnx_ms:.0f} ms\n"
     )
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 if __name__ == "__main__":

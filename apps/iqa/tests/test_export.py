@@ -1,7 +1,9 @@
 """ONNX: the same scores and spreads as the model at any size, and no file where they are not."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from iqa.features import traces
 from iqa.features.patterns import BlockFrequencies, binary_patterns
 from iqa.model.network import QualityNet
 from polyscale.errors import UserError
+from polyscale.inference import session
 
 
 class Pooled(nn.Module):
@@ -58,30 +61,31 @@ def test_an_old_torch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         export_onnx(Pooled(), tmp_path / "a.onnx")
 
 
-def needs_onnx() -> object:
-    if tuple(map(int, torch.__version__.split(".")[:2])) < export.LEAST_TORCH:
+def needs_onnx() -> None:
+    if tuple(map(int, torch.__version__.split(".")[:2])) < export.MIN_TORCH:
         pytest.skip("torch is too old to export")
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
-    return pytest.importorskip("onnxruntime")
+    if find_spec("onnxruntime") is None:  # never imported without the switch for its telemetry
+        pytest.skip("onnxruntime is not installed")
 
 
 def test_equal_to_the_model_at_any_size_or_no_file(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = needs_onnx()
+    needs_onnx()
     model = Pooled()
     path = export_onnx(model, tmp_path / "new" / "a.onnx")
-    session = runtime.InferenceSession(path)
+    runner = session(path)
     for shape in ((1, 3, 32, 32), (4, 3, 97, 400), (2, 3, 512, 511)):
         image = torch.rand(shape, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
             expected = model.score_with_spread(image)
-        for wanted, got in zip(expected, session.run(["score", "spread"], {"image": image.numpy()}), strict=True):
+        for wanted, got in zip(expected, runner.run(["score", "spread"], {"image": image.numpy()}), strict=True):
             assert got.shape == (shape[0],)
             assert np.ptp(got) > 0 or shape[0] == 1
             np.testing.assert_allclose(got, wanted, atol=1e-4)
-    about = session.get_modelmeta().custom_metadata_map
+    about = runner.get_modelmeta().custom_metadata_map
     assert {key: json.loads(value) for key, value in about.items()} == {
         "low": 0.0, "high": 100.0, "input_size": 512, "lower_better": False,
     }  # fmt: skip
@@ -120,10 +124,10 @@ def test_the_network_itself_of_any_size(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = QualityNet("test_resnet", shrink=4)
     export_onnx(model, tmp_path / "a.onnx")
-    pictures = export._pictures((2, 3, 90, 90))
+    images = export._images((2, 3, 90, 90))
     with torch.no_grad():
-        wanted = model.score_with_spread(pictures)
-    got = needs_onnx().InferenceSession(tmp_path / "a.onnx").run(None, {"image": pictures.numpy()})
+        wanted = model.score_with_spread(images)
+    got = session(tmp_path / "a.onnx").run(None, {"image": images.numpy()})
     for a, b in zip(wanted, got, strict=True):
         np.testing.assert_allclose(b, a, atol=1e-3)
 
@@ -139,3 +143,17 @@ def test_a_network_of_one_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the network cannot be written as ONNX for every size"):
         export_onnx(OneSize(), tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("backbone", "said"), [("swin_tiny_x", "longer than half an hour"), ("a", "a few minutes")])
+def test_the_time_of_a_swin_backbone_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backbone: str, said: str
+) -> None:
+    """With timm's blocks the export of Swin-T was not finished after 25 minutes, after "a few minutes" was printed."""
+    from iqa.cli.export import export as command
+
+    network = SimpleNamespace(arguments={"backbone": backbone}, low=0, high=100, input_size=384)
+    monkeypatch.setattr(QualityNet, "from_pretrained", lambda _: network)
+    monkeypatch.setattr(export, "export_onnx", lambda *_: None)
+    command("x", tmp_path / "a.onnx")
+    assert said in capsys.readouterr().err.splitlines()[0]

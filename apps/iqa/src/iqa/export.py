@@ -14,6 +14,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from iqa.predict import ScoreRange
 from polyscale.data.images import replace_file
 from polyscale.errors import UserError
+from polyscale.inference import load_onnxruntime, session
 
 TOLERANCE = 1e-4  # of the range of scores, between the file and the model
 MIN_TORCH = (2, 8)  # 2.6 and 2.7 write files that fail the comparison
@@ -43,16 +45,24 @@ class _Scored(nn.Module):
 
 
 def export_onnx(model: nn.Module, file: str | Path) -> Path:
-    """Write `model`, a QualityNet, as ONNX; returns the file's path.
+    """Write a model as ONNX.
 
-    Input image: float32 [N, 3, H, W], RGB in [0, 1], sides of at least MIN_SIDE, of at most `model.input_size` squared
-    pixels (see iqa.data.network_image). Outputs score [N] and spread [N], float32, in users' units. The file's metadata
-    hold low, high, lower_better and input_size.
+    The file's input is image, float32 [N, 3, H, W], RGB in [0, 1], sides of at least MIN_SIDE, of at most
+    `model.input_size` squared pixels (see iqa.data.network_image). Its outputs are score [N] and spread [N], float32,
+    in the model's units. Its metadata hold low, high, lower_better and input_size.
 
-    Raises UserError without the extra, for a network that cannot be written for every size, and where the file's
-    numbers differ from the model's by more than TOLERANCE of the range.
+    Args:
+        model: a QualityNet; it is moved to the CPU and set to eval.
+        file: the file to write.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        UserError: the extra is missing, the network cannot be written for every size, or the file's numbers differ
+            from the model's by more than TOLERANCE of the range.
     """
-    onnx, runtime = _needed()
+    onnx = _needed()
     scored = _Scored(model.cpu().eval())
     proto = _traced(scored)
     about: dict[str, Any] = {name: getattr(model, name) for name in ("low", "high", "input_size")}
@@ -62,21 +72,22 @@ def export_onnx(model: nn.Module, file: str | Path) -> Path:
     units = ScoreRange(about["low"], about["high"])
     proto.doc_string = f"Blind image quality, {units.describe()}. Input: RGB in [0, 1]."
     content = proto.SerializeToString()
-    _verify(scored, _session(runtime, content), units.high - units.low)
+    _verify(scored, session(content), units.high - units.low)
     return replace_file(file, content)
 
 
-def _needed() -> tuple[Any, Any]:
-    try:
-        onnx, runtime, _ = map(importlib.import_module, ("onnx", "onnxruntime", "onnxscript"))
-    except ImportError as error:
-        raise UserError(f'export needs {error.name}: pip install "polyscale-iqa[onnx]"') from error
+def _needed() -> Any:
+    """Import onnx; raise UserError where a part of the extra is missing or too old."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(name) is None:
+            raise UserError(f'export needs {name}: pip install "polyscale-iqa[onnx]"')
     if tuple(map(int, torch.__version__.split(".")[:2])) < MIN_TORCH:
         least = ".".join(map(str, MIN_TORCH))
         raise UserError(
             f"export needs torch {least} or newer, this is {torch.__version__}: older ones write wrong files"
         )
-    return onnx, runtime
+    load_onnxruntime()  # before the others, which may import it
+    return importlib.import_module("onnx")
 
 
 def _traced(scored: nn.Module) -> Any:
@@ -118,21 +129,14 @@ def _windows(x: Tensor, axis: int, cells: int) -> Tensor:
     return inside / (end - start)
 
 
-def _session(runtime: Any, content: bytes) -> Any:
-    try:
-        return runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common class
-        raise UserError(f"the network cannot be written as ONNX: onnxruntime refuses it: {_describe(error)}") from error
-
-
-def _verify(scored: nn.Module, session: Any, span: float) -> None:
+def _verify(scored: nn.Module, runner: Any, span: float) -> None:
     for shape in _TRIED:
         size = f"{shape[2]} x {shape[3]} pixels"
         image = _images(shape)
         try:
             with torch.no_grad():
                 wanted = [output.numpy() for output in scored(image)]
-            got = session.run(None, {"image": image.numpy()})
+            got = runner.run(None, {"image": image.numpy()})
         except Exception as error:  # onnxruntime's errors have no common class
             raise UserError(f"the network cannot be written as ONNX for every size: {_describe(error)}") from error
         worst = max(float(np.abs(w - g).max()) for w, g in zip(wanted, got, strict=True)) / span

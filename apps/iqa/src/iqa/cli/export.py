@@ -22,7 +22,9 @@ def export(model: ModelArgument, file: Annotated[Path, typer.Argument(help="ONNX
 
     check_targets([file])
     network = QualityNet.from_pretrained(model)
-    note(f"writing {file}, and comparing it with the model: a few minutes")
+    swin = str(network.arguments.get("backbone", "")).startswith("swin")
+    time = "a Swin backbone may take longer than half an hour" if swin else "a few minutes"
+    note(f"writing {file}, and comparing it with the model: {time}")
     export_onnx(network, file)
     note(f"made {file}: scores {ScoreRange(network.low, network.high).describe()}")
     note(f"first shrink images of more than {network.input_size}^2 pixels to that, aspect kept (anti-aliased, bicubic)")

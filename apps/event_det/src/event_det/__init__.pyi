@@ -1,0 +1,9 @@
+from .config import PRESETS as PRESETS
+from .config import Config as Config
+from .formats.events import Events as Events
+from .formats.recording import Recording as Recording
+from .formats.table import FORMATS as FORMATS
+from .formats.table import write_recording as write_recording
+from .representations.histogram import stacked_histogram as stacked_histogram
+from .representations.time_surface import time_surface as time_surface
+from .representations.voxel_grid import voxel_grid as voxel_grid

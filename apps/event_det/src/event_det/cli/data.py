@@ -1,0 +1,132 @@
+"""`event-det data info` and `event-det data convert`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from event_det.cli.options import (
+    End,
+    FormatOption,
+    RecordingArgument,
+    SensorOption,
+    Start,
+    TimeOrigin,
+    end_with_drops,
+    microseconds,
+    open_recording,
+)
+from polyscale.commands import note, print_json, progress, table
+from polyscale.commands.types import AsJson
+from polyscale.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from event_det.formats import Events, Recording
+    from polyscale.commands.output import Bar
+
+app = typer.Typer(no_args_is_help=True, help="Describe recordings and convert them between formats.")
+
+OutputFormat = Annotated[
+    str,
+    typer.Option("--to", metavar="NAME", help="Format to write [default: by the suffix; .raw is evt3, .h5 is RVT's]."),
+]
+
+
+@app.command()
+def info(
+    path: RecordingArgument,
+    format: FormatOption = "auto",
+    time_origin: TimeOrigin = "raw",
+    sensor: SensorOption = None,
+    gap: Annotated[float, typer.Option(min=0.001, help="Count pauses of at least this many milliseconds.")] = 100.0,
+    as_json: AsJson = False,
+) -> None:
+    """Describe a recording: format, sensor, duration, counts, rates, polarity balance, gaps, and what was dropped."""
+    from event_det.formats import summarise
+
+    recording = open_recording(path, format, time_origin, sensor)
+    with progress("events", transient=True) as bar:
+        summary = summarise(recording, gap=round(gap * 1000), bar=bar)
+    if as_json:
+        print_json({"path": path, **summary})
+    else:
+        table(describe(summary, gap), title=str(path))
+    end_with_drops(recording)
+
+
+def describe(summary: dict[str, Any], gap: float) -> list[dict[str, str]]:
+    """Put a summary into rows for people."""
+    from event_det.formats import FORMATS
+
+    def seconds(microseconds: int | None) -> str:
+        return "-" if microseconds is None else f"{microseconds / 1e6:,.6f} s"
+
+    sensor = summary["sensor"] or f"not stated; the events span {summary['extent']}"
+    pause = f"{seconds(summary['longest_pause_us'])} from {seconds(summary['longest_pause_at_us'])}"
+    rows = {
+        "format": f"{summary['format']} ({FORMATS[summary['format']].about})",
+        "sensor": sensor,
+        "events": f"{summary['events']:,}",
+        "first event": seconds(summary["first_us"]),
+        "last event": seconds(summary["last_us"]),
+        "duration": seconds(summary["duration_us"]),
+        "mean rate": "-" if summary["rate"] is None else f"{summary['rate']:,.0f} events/s",
+        "highest rate in 10 ms": f"{summary['peak_rate']:,.0f} events/s",
+        "ON events": "-" if summary["on_share"] is None else f"{summary['on_share']:.1%}",
+        f"pauses of {gap:g} ms or more": f"{summary['gaps']:,}",
+        "longest pause": "-" if summary["longest_pause_at_us"] is None else pause,
+        "dropped": f"{sum(summary['dropped'].values()):,}",
+    }
+    return [{"property": name, "value": value} for name, value in rows.items()]
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A file of events.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; an existing one is replaced.")],
+    format: FormatOption = "auto",
+    to: OutputFormat = "auto",
+    time_origin: TimeOrigin = "raw",
+    sensor: SensorOption = None,
+    start: Start = None,
+    end: End = None,
+) -> None:
+    """Convert a recording to another format, a block at a time."""
+    from event_det.formats import write_recording
+    from event_det.formats.table import FORMATS, find_format, format_of_suffix
+
+    name = format_of_suffix(target) if to == "auto" else to
+    if find_format(name).writer is None:
+        raise UserError(
+            f"{name} is only read; choose from {', '.join(n for n, f in FORMATS.items() if f.writer)}", exit_code=2
+        )
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UserError(f"{target}: is the recording itself; choose another name", exit_code=2)
+    if not target.parent.is_dir() or target.is_dir():
+        raise UserError(f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}")
+    recording = open_recording(source, format, time_origin, sensor)
+    low, high = microseconds(start), microseconds(end)
+    with progress("events", transient=True) as bar:
+        size = recording.sensor or _measure(recording, bar)
+        count = write_recording(target, _counted(recording.chunks(low, high), bar), size, format=name)
+    if not recording.sensor and not sensor:
+        note(f"{source} states no sensor size; {size[0]}x{size[1]} is written, which holds all events (see --sensor)")
+    note(f"{count:,} events written to {target} as {name}; look at them with: event-det view {target}")
+    end_with_drops(recording)
+
+
+def _measure(recording: "Recording", bar: "Bar") -> tuple[int, int]:
+    """Return the smallest size that holds all events, 1x1 for none."""
+    width = height = 1
+    for events in recording.chunks():
+        width, height = max(width, int(events.x.max()) + 1), max(height, int(events.y.max()) + 1)
+        bar.advance(len(events))
+    return width, height
+
+
+def _counted(blocks: "Iterator[Events]", bar: "Bar") -> "Iterator[Events]":
+    for events in blocks:
+        yield events
+        bar.advance(len(events))

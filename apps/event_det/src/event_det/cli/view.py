@@ -1,0 +1,80 @@
+"""`event-det view`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from event_det.cli.options import (
+    End,
+    FormatOption,
+    RecordingArgument,
+    SensorOption,
+    Start,
+    TimeOrigin,
+    end_with_drops,
+    microseconds,
+    open_recording,
+)
+from polyscale.commands import note, progress
+from polyscale.errors import UserError
+
+FRAMES = {".gif": 250, ".png": 6}
+GIF_PARTS = 25
+
+
+def view(
+    path: RecordingArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write: .gif moves, .png is a strip [default: RECORDING.gif here]."),
+    ] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Milliseconds of events in a frame [default: 40, less for recordings under 1 s]."),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="The most frames [default: 250, or 6 for a strip].")] = None,
+    start: Start = None,
+    end: End = None,
+    time_origin: TimeOrigin = "raw",
+    format: FormatOption = "auto",
+    sensor: SensorOption = None,
+) -> None:
+    """Draw a recording as an animated GIF, or as a strip of images in a PNG; no model is needed."""
+    target = out or Path(f"{path.stem}.gif")
+    kind = target.suffix.lower()
+    if kind not in FRAMES:
+        raise UserError(f"{target}: the file to write should end in .gif or .png", exit_code=2)
+    if not target.parent.is_dir() or target.is_dir():
+        raise UserError(f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}")
+    recording = open_recording(path, format, time_origin, sensor)
+
+    from event_det.view import plan_windows, write_gif, write_strip
+
+    most = frames or FRAMES[kind]
+    with progress("events", transient=True) as bar:
+        parts = most if kind == ".png" else GIF_PARTS
+        length = None if window is None else max(round(window * 1000), 1)
+        plan = plan_windows(
+            recording, window=length, parts=parts, start=microseconds(start), end=microseconds(end), bar=bar
+        )
+        dropped = recording.dropped
+        bar.restart("frames", min(most, plan.windows))
+        write = write_gif if kind == ".gif" else write_strip
+        count = write(target, recording, plan, frames=most, bar=bar)
+    note(f"{target}: {describe(kind, count, plan.window)}")
+    if kind == ".gif" and count < plan.windows:
+        note(f"stopped after {count} of {plan.windows:,} frames; --frames, --start and --window show more")
+    recording.dropped = dropped
+    end_with_drops(recording)
+
+
+def describe(kind: str, count: int, window: int) -> str:
+    """State what was drawn, and how much slower or faster than it happened."""
+    if kind == ".png":
+        return f"{count} images of {window / 1000:g} ms each, evenly spaced"
+    speed = 40_000 / window
+    pace = (
+        "at real speed" if speed == 1 else f"{speed:.3g} times slower" if speed > 1 else f"{1 / speed:.3g} times faster"
+    )
+    return f"{count} frames of {window / 1000:g} ms each, shown {pace}"

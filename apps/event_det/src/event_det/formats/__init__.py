@@ -1,0 +1,5 @@
+"""Formats of event recordings: one reader and one writer each, and `Recording`, which opens all of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,161 @@
+"""Drawing events: one image for each window of time, as an animated GIF or as a strip in a PNG."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from event_det.formats.events import Events, Sensor
+from event_det.formats.recording import Recording
+from event_det.formats.writing import replace_when_done
+from event_det.representations.histogram import stacked_histogram
+from polyscale.commands.output import Bar
+from polyscale.errors import UserError
+
+PALETTE = ((26, 32, 46), (66, 120, 200), (150, 190, 235), (205, 170, 120), (255, 240, 215))
+"""Background, then OFF (one event, several), then ON (one, several): blue and warm white differ in lightness too."""
+SHORTEST_MS = 20
+LARGEST_SIDE = 1280
+STRIP_GAP = 4
+
+
+class Plan(NamedTuple):
+    """What is drawn.
+
+    Attributes:
+        sensor: Width and height in pixels.
+        start: Time of the first window in microseconds.
+        window: Length of a window in microseconds.
+        windows: Number of windows until the end.
+    """
+
+    sensor: Sensor
+    start: int
+    window: int
+    windows: int
+
+
+def plan_windows(
+    recording: Recording, *, window: int | None, parts: int, start: int | None, end: int | None, bar: Bar | None = None
+) -> Plan:
+    """Read the part to be drawn once, to know its span and the pixels that fire.
+
+    Args:
+        recording: The recording.
+        window: Length of a window in microseconds; None for 40 ms, or less where that gives fewer than `parts` windows.
+        parts: See `window`.
+        start: Earliest time in microseconds, None for the first event.
+        end: Time to stop before, None for the last event.
+        bar: A progress bar that counts events.
+
+    Raises:
+        UserError: there is no event in the part.
+    """
+    first = last = None
+    width = height = 0
+    for events in recording.chunks(start, end):
+        first = int(events.t[0]) if first is None else first
+        last = int(events.t[-1])
+        width, height = max(width, int(events.x.max()) + 1), max(height, int(events.y.max()) + 1)
+        if bar is not None:
+            bar.advance(len(events))
+    if first is None or last is None:
+        part = "" if start is None and end is None else f" from {start or 0} to {'its end' if end is None else end} us"
+        raise UserError(f"{recording.path}: holds no events{part}")
+    begin = first if start is None else start
+    span = last - begin + 1
+    if window is None:
+        window = min(40_000, max(-(-span // parts), 1))
+    return Plan(recording.sensor or (width, height), begin, window, -(-span // window))
+
+
+def draw_events(events: Events, sensor: Sensor) -> NDArray[np.uint8]:
+    """Draw a window: [rows, columns] uint8 indices into `PALETTE`.
+
+    A pixel takes the polarity of most of its events; sensors over 1280 pixels are shrunk by a whole factor.
+    """
+    width, height = sensor
+    off, on = stacked_histogram(events, height, width, bins=1, cutoff=255).astype(np.int16)
+    net, total = on - off, on + off
+    factor = -(-max(sensor) // LARGEST_SIDE)
+    if factor > 1:
+        net, total = (_sum_blocks(plane, factor) for plane in (net, total))
+    strong = (np.abs(net) > 1).astype(np.uint8)
+    return np.where(total == 0, 0, np.where(net >= 0, 3, 1) + strong).astype(np.uint8)
+
+
+def _sum_blocks(plane: NDArray[np.int16], factor: int) -> NDArray[np.int32]:
+    rows, columns = (-(-side // factor) for side in plane.shape)
+    padded = np.zeros((rows * factor, columns * factor), np.int32)
+    padded[: plane.shape[0], : plane.shape[1]] = plane
+    return padded.reshape(rows, factor, columns, factor).sum((1, 3), dtype=np.int32)
+
+
+def _image(indices: NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray(indices)
+    image.putpalette([value for colour in PALETTE for value in colour])
+    return image
+
+
+def _draw_windows(recording: Recording, plan: Plan, count: int, bar: Bar | None) -> Iterator[Image.Image]:
+    windows = recording.windows(plan.window, plan.start, plan.start + plan.window * count)
+    drawn = itertools.chain((events for _, events in windows), itertools.repeat(Events.allocate(0)))
+    for events in itertools.islice(drawn, count):
+        yield _image(draw_events(events, plan.sensor))
+        if bar is not None:
+            bar.advance()
+
+
+def write_gif(
+    path: Path, recording: Recording, plan: Plan, *, frames: int, frame_ms: int = 40, bar: Bar | None = None
+) -> int:
+    """Write an animated GIF that repeats for ever.
+
+    Args:
+        path: The file.
+        recording: The recording.
+        plan: What is drawn.
+        frames: The most frames.
+        frame_ms: How long a frame is shown; viewers show frames of less than 20 ms too slowly.
+        bar: A progress bar that counts frames.
+
+    Returns:
+        The number of frames.
+    """
+    count = min(frames, plan.windows)
+    images = _draw_windows(recording, plan, count, bar)
+    first = next(images)
+    with replace_when_done(path) as part:
+        first.save(
+            part,
+            "GIF",
+            save_all=True,
+            append_images=images,
+            duration=max(frame_ms, SHORTEST_MS),
+            loop=0,
+            optimize=False,
+        )
+    return count
+
+
+def write_strip(path: Path, recording: Recording, plan: Plan, *, frames: int, bar: Bar | None = None) -> int:
+    """Write a PNG with up to `frames` windows next to each other, evenly spaced in time; return their number."""
+    count = min(frames, plan.windows)
+    chosen = [plan.windows * index // count for index in range(count)]
+    tiles: list[Image.Image] = []
+    for index in chosen:
+        begin = plan.start + index * plan.window
+        tiles.append(_image(draw_events(recording.read(begin, begin + plan.window), plan.sensor)).convert("RGB"))
+        if bar is not None:
+            bar.advance()
+    width, height = tiles[0].size
+    strip = Image.new("RGB", ((width + STRIP_GAP) * count - STRIP_GAP, height), (255, 255, 255))
+    for index, tile in enumerate(tiles):
+        strip.paste(tile, (index * (width + STRIP_GAP), 0))
+    with replace_when_done(path) as part:
+        strip.save(part, "PNG")
+    return count

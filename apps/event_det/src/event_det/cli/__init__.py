@@ -1,4 +1,4 @@
-"""The command event-det; NumPy, numba and Pillow are imported inside the commands, so that --help is instant."""
+"""The command event-det; numba and h5py are imported inside the commands, so that --help is instant."""
 
 from event_det.cli.data import app as data
 from event_det.cli.view import view

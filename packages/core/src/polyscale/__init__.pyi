@@ -29,13 +29,13 @@ from .blocks.pooling import MultiScalePooling as MultiScalePooling
 from .blocks.pooling import PyramidPooling as PyramidPooling
 from .blocks.pooling import SpatialPyramidPooling as SpatialPyramidPooling
 from .blocks.pyramid import PyramidNetwork as PyramidNetwork
-from .blocks.scales import MultiScaleInputGenerator as MultiScaleInputGenerator
-from .blocks.scales import match_size as match_size
 from .blocks.temporal import EventTemporalAttention as EventTemporalAttention
 from .blocks.temporal import SmallObjectAttentionModule as SmallObjectAttentionModule
+from .blocks.transforms import MultiScaleInputGenerator as MultiScaleInputGenerator
 from .blocks.transforms import MultiScaleTransform as MultiScaleTransform
 from .blocks.transforms import PyramidDownsample as PyramidDownsample
 from .blocks.transforms import Rescale as Rescale
+from .blocks.transforms import match_size as match_size
 from .blocks.unet import UNet as UNet
 from .errors import UserError as UserError
 from .losses.boxes import box_area as box_area

@@ -1,6 +1,9 @@
 """Deformable attention: equal to transformers in value and gradient, by either kernel, and sound at the edges."""
 
 import math
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -8,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from polyscale.blocks import deformable
 from polyscale.blocks._deformable_cpu import sample_rows
 from polyscale.blocks.deformable import (
     MultiScaleDeformableAttention,
@@ -306,3 +310,16 @@ def test_export_takes_other_sizes_without_custom_operators() -> None:
     assert not [node for node in program.graph.nodes if "polyscale" in str(node.target)]
     larger = [torch.randn(1, 8, 10, 9), torch.randn(1, 8, 5, 7)]
     torch.testing.assert_close(program.module()(larger), encoder(larger), rtol=1e-5, atol=1e-6)
+
+
+def test_the_cpu_kernel_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    shapes = [(5, 4), (3, 2)]
+    value, locations, weights = torch.randn(2, 26, 2, 4), torch.rand(2, 3, 2, 2, 4, 2), torch.rand(2, 3, 2, 2, 4)
+    want = deformable_sample(value, shapes, locations, weights)
+    monkeypatch.setattr(deformable, "CPU_KERNEL", False)
+    monkeypatch.setattr(deformable, "sample_rows", None)
+    torch.testing.assert_close(deformable_sample(value, shapes, locations, weights), want)
+    code = "import polyscale.blocks.deformable as d; assert not d.CPU_KERNEL"
+    environment = {**os.environ, "POLYSCALE_DEFORMABLE_CPU": "0"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

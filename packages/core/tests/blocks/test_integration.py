@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.blocks.integration import AttentionBasedScaleIntegrationUnit, HierarchicalScaleIntegration
-from polyscale.blocks.scales import match_size
+from polyscale.blocks.transforms import match_size
 from polyscale.testing.contract import ModuleContract
 
 

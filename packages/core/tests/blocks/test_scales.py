@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polyscale.blocks.scales import MultiScaleInputGenerator, match_size
+from polyscale.blocks.transforms import MultiScaleInputGenerator, match_size
 from polyscale.testing.contract import ModuleContract
 
 
@@ -17,18 +17,21 @@ class TestMultiScaleInputGenerator(ModuleContract):
         (lambda: MultiScaleInputGenerator([]), "scales must be a non-empty list"),
         (lambda: MultiScaleInputGenerator([0.5, 0.0]), r"scales\[1\] must be a number above 0, got 0.0"),
         (lambda: MultiScaleInputGenerator([1.0, 1]), "scales must differ"),
-        (lambda: MultiScaleInputGenerator(mode="nearest"), "mode must be one of 'bilinear', 'bicubic', got 'nearest'"),
+        (
+            lambda: MultiScaleInputGenerator(mode="area"),
+            "mode must be one of 'nearest', 'bilinear', 'bicubic', got 'area'",
+        ),
     )
-    bad_inputs = ((lambda block: block(torch.zeros(3, 8, 8)), r"image must be \[B, C, H, W\], got \[3, 8, 8\]"),)
+    bad_inputs = ((lambda block: block(torch.zeros(3, 8, 8)), r"x must be \[B, C, H, W\], got \[3, 8, 8\]"),)
 
     def make(self) -> nn.Module:
-        return MultiScaleInputGenerator((0.25, 0.5, 1.0, 1.75))
+        return MultiScaleInputGenerator((0.5, 1.0, 1.75))
 
     def expected_shapes(self, batch: int, size: tuple[int, int]) -> Any:
         sizes = {
-            (16, 16): [(4, 4), (8, 8), (16, 16), (28, 28)],
-            (17, 23): [(4, 6), (9, 12), (17, 23), (30, 40)],
-            (1, 1): [(1, 1), (1, 1), (1, 1), (2, 2)],
+            (16, 16): [(8, 8), (16, 16), (28, 28)],
+            (17, 23): [(9, 12), (17, 23), (30, 40)],
+            (1, 1): [(1, 1), (1, 1), (2, 2)],
         }
         return [(batch, 3, *s) for s in sizes[size]]
 
@@ -42,6 +45,15 @@ def test_sizes_of_camoxpert_are_exact() -> None:
 def test_scale_one_is_the_image_itself() -> None:
     image = torch.rand(1, 3, 9, 7)
     assert MultiScaleInputGenerator([0.5, 1.0])(image)[1] is image
+
+
+def test_a_side_that_would_vanish_is_an_error_as_in_every_transform() -> None:
+    # it was clamped to one pixel here and refused by MultiScaleTransform
+    generator = MultiScaleInputGenerator([0.25, 1.0])
+    with pytest.raises(ValueError, match=r"x must be at least 2 x 2 pixels for scale 0\.25, got 1 x 8"):
+        generator(torch.zeros(1, 3, 1, 8))
+    with pytest.raises(ValueError, match="at least 2 x 2 pixels"):
+        generator.sizes(1, 8)
 
 
 def test_shrinking_does_not_alias() -> None:

@@ -135,8 +135,8 @@ def test_wrong_shapes_and_reductions_are_named(
         loss(logits, target[:1])
     with pytest.raises(ValueError, match=r"logits and target must be the same"):
         loss(logits[:, 0], target[:, 0])
-    with pytest.raises(ValueError, match="reduction must be 'mean' or 'none'"):
-        loss(logits, target, reduction="sum")
+    with pytest.raises(ValueError, match="reduction must be 'none', 'mean' or 'sum', got 'median'"):
+        loss(logits, target, reduction="median")
     with pytest.raises(ValueError, match="window must be an odd number"):
         structure_loss(logits, target, window=4)
 

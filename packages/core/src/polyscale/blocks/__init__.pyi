@@ -20,11 +20,11 @@ from .pooling import MultiScalePooling as MultiScalePooling
 from .pooling import PyramidPooling as PyramidPooling
 from .pooling import SpatialPyramidPooling as SpatialPyramidPooling
 from .pyramid import PyramidNetwork as PyramidNetwork
-from .scales import MultiScaleInputGenerator as MultiScaleInputGenerator
-from .scales import match_size as match_size
 from .temporal import EventTemporalAttention as EventTemporalAttention
 from .temporal import SmallObjectAttentionModule as SmallObjectAttentionModule
+from .transforms import MultiScaleInputGenerator as MultiScaleInputGenerator
 from .transforms import MultiScaleTransform as MultiScaleTransform
 from .transforms import PyramidDownsample as PyramidDownsample
 from .transforms import Rescale as Rescale
+from .transforms import match_size as match_size
 from .unet import UNet as UNet

@@ -2,13 +2,15 @@
 
 Equal to transformers' `DeformableDetrMultiscaleDeformableAttention`, values and gradients, with the same parameter
 names. What differs: the ring initialisation lives in the module and not in a parent's `_init_weights`; coordinates are
-never computed in less than float32; on the CPU a kernel of our own (`_deformable_cpu.py`) replaces grid_sample. The
+never computed in less than float32; on the CPU a kernel of our own (`_deformable_cpu.py`) replaces grid_sample, unless
+the environment variable POLYSCALE_DEFORMABLE_CPU is 0 when this module is imported (or `CPU_KERNEL` is False). The
 attention of qvision rounded its offsets, so that they got no gradient; these do.
 
     B batch, Q queries, C embed_dim, L levels, N pixels of all levels, H heads, D = C / H, P points
 """
 
 import math
+import os
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 
 from polyscale.blocks._checks import SEQUENCE, check_count
 from polyscale.blocks._deformable_cpu import SpatialShapes, sample_rows
+
+CPU_KERNEL = os.environ.get("POLYSCALE_DEFORMABLE_CPU", "1") != "0"
 
 # before torch 2.7 a compiled graph takes the exported path too
 _exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
@@ -72,7 +76,8 @@ def deformable_sample(value: Tensor, spatial_shapes: SpatialShapes, locations: T
     _check_shapes(spatial_shapes)
     _check_samples(value, spatial_shapes, locations, weights)
     compute = torch.promote_types(torch.promote_types(value.dtype, locations.dtype), torch.float32)
-    by_rows = value.device.type == "cpu" and not _exporting() and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+    by_rows = CPU_KERNEL and value.device.type == "cpu" and not _exporting()
+    by_rows = by_rows and not torch.jit.is_tracing()  # type: ignore[attr-defined]
     sample = sample_rows if by_rows else _sample_grids
     return sample(value.to(compute), spatial_shapes, locations.to(compute), weights.to(compute)).to(value.dtype)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_choice, check_count, check_map, check_scale, check_scales
-from polyscale.blocks.checkpointing import checkpointed
+from polyscale.blocks.checkpointing import run_checkpointed
 from polyscale.blocks.fusion import METHODS, reference_index, total, weighted_sum
 from polyscale.blocks.transforms import resize, scaled_size
 
@@ -57,7 +57,10 @@ class MultiScaleModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Run base_model at every scale and fuse its outputs; shapes as above."""
         check_map(x)
-        outs = [self._checked(checkpointed(self.base_model, resize(x, scaled_size(x, scale)))) for scale in self.scales]
+        outs = [
+            self._checked(run_checkpointed(self.base_model, resize(x, scaled_size(x.shape[-2:], scale))))
+            for scale in self.scales
+        ]
         vectors = outs[0].ndim == 2
         fused = self._fuse([out[..., None, None] if vectors else out for out in outs])
         return fused.flatten(1) if vectors else fused

@@ -7,15 +7,13 @@ stride-4 map), and the heads can be left out, so that nothing is without a gradi
 
 from collections.abc import Callable, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from polyscale.blocks._checks import check_count, check_features, check_map
-from polyscale.blocks.checkpointing import checkpointed, enable_gradient_checkpointing
+from polyscale.blocks.checkpointing import run_checkpointed
 from polyscale.blocks.integration import AttentionBasedScaleIntegrationUnit, HierarchicalScaleIntegration
-from polyscale.blocks.scales import MultiScaleInputGenerator
+from polyscale.blocks.transforms import MultiScaleInputGenerator
 from polyscale.losses.scale_aware import ScaleAwareLoss
 
 STRIDES = (4, 8, 16, 32)
@@ -32,7 +30,8 @@ class MultiScaleInputProcessor(nn.Module):
         scale_weights: of `compute_loss`; 1 for scale 1.0 and 0.5 for the others by default.
         supervise: build a prediction head for each scale. Without heads, or with heads whose predictions enter the
             loss at every step, every parameter gets a gradient (DDP needs no find_unused_parameters).
-        checkpoint_activations: keep no activations inside the backbone; backward computes each scale's pass again.
+        checkpoint_activations: keep no activations inside the backbone; backward computes each scale's pass again. See
+                `enable_gradient_checkpointing`.
 
     Attributes: `channels` and `strides` as the backbone's, `scales`, `reference` (the index of 1.0), and the
     backbone's `mean`, `std` and `in_chans` where it has them.
@@ -53,7 +52,7 @@ class MultiScaleInputProcessor(nn.Module):
     ) -> None:
         super().__init__()
         self.generator = MultiScaleInputGenerator(scales)
-        self.scales = self.generator.scales
+        self.scales = tuple(self.generator.scales)
         if len(self.scales) < 2 or sorted(self.scales) != list(self.scales) or 1.0 not in self.scales:
             raise ValueError(f"scales must be two or more, increasing, with 1.0 among them, got {list(scales)}")
         self.reference = self.scales.index(1.0)
@@ -116,18 +115,13 @@ class MultiScaleInputProcessor(nn.Module):
 
     def _levels(self, images: Tensor) -> list[list[Tensor]]:
         check_map(images, name="images")
-        levels_of_scale = [self._pass(image) for image in self.generator(images)]
+        levels_of_scale = [
+            list(run_checkpointed(self.backbone, image, always=self.checkpoint_activations))
+            for image in self.generator(images)
+        ]
         for levels in levels_of_scale:
             check_features(levels, self.channels, "the backbone's levels")
         return levels_of_scale
-
-    def _pass(self, image: Tensor) -> list[Tensor]:
-        if not self.checkpoint_activations:
-            return list(checkpointed(self.backbone, image))  # the user's own enable_gradient_checkpointing counts
-        if torch.compiler.is_compiling():  # which traces no change of a context variable
-            return list(checkpoint(self.backbone, image, use_reentrant=False))
-        with enable_gradient_checkpointing():
-            return list(checkpointed(self.backbone, image))
 
     def extra_repr(self) -> str:
         """Return the arguments that printing the module shows."""

@@ -9,9 +9,9 @@ DDP and torch.compile.
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_map
+from polyscale.blocks._last_features import LastFeatures
 from polyscale.blocks._layers import ConvNormAct
-from polyscale.blocks._recall import Recall
-from polyscale.blocks.checkpointing import checkpointed
+from polyscale.blocks.checkpointing import run_checkpointed
 from polyscale.blocks.transforms import resize
 
 
@@ -44,7 +44,7 @@ class PyramidNetwork(nn.Module):
         )
         self.lateral = nn.ModuleList(nn.Conv2d(width, base_channels, 1) for width in self.channels)
         self.head = nn.Conv2d(base_channels, out_channels, 3, padding=1)
-        self._last = Recall()
+        self._last = LastFeatures()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, out_channels, H, W] for [B, in_channels, H, W]."""
@@ -53,7 +53,7 @@ class PyramidNetwork(nn.Module):
         for lateral, feature in zip(self.lateral[-2::-1], features[-2::-1], strict=True):
             top = lateral(feature) + resize(top, feature.shape[-2:])
         out = self.head(top)
-        self._last.remember(features, owner=out)
+        self._last.keep(features, out)
         return out
 
     def get_features(self, x: Tensor | None = None) -> list[Tensor]:
@@ -62,12 +62,12 @@ class PyramidNetwork(nn.Module):
         With x they are computed, without the top-down path. Without x they are those of the last eager forward pass,
         as long as its output is alive; ValueError otherwise.
         """
-        return self._last.get("get_features(x)") if x is None else self._bottom_up(x)
+        return self._last.get("get_features(x)")[:-1] if x is None else self._bottom_up(x)
 
     def _bottom_up(self, x: Tensor) -> list[Tensor]:
         check_map(x, self.in_channels, smallest=self.strides[-1])
         features: list[Tensor] = []
         for stage in self.stages:
-            x = checkpointed(stage, x)
+            x = run_checkpointed(stage, x)
             features.append(x)
         return features

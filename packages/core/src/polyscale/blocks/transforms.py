@@ -1,4 +1,7 @@
-"""Resizing that inverts: MultiScaleTransform, Rescale, PyramidDownsample (Neurenix, "Multi-Scale Transforms").
+"""Resizing images and maps: MultiScaleTransform, Rescale, PyramidDownsample, match_size.
+
+From Neurenix ("Multi-Scale Transforms"), and from camoXpert MultiScaleInputGenerator, which is MultiScaleTransform with
+other scales: its own floor to multiples of 32 gave 160/352/512 for 352, that is 0.45x and 1.45x; here 176/352/528.
 
 What differs from Neurenix and from plain F.interpolate:
 - shrinking is antialiased (bilinear, bicubic); stripes of period 3 at scale 1/4 keep a standard deviation of 0.24
@@ -18,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_choice, check_count, check_map, check_scale, check_scales
-from polyscale.blocks._recall import Recall
+from polyscale.blocks._last_features import LastFeatures
 
 MODES = ("nearest", "bilinear", "bicubic")
 
@@ -37,11 +40,31 @@ def resize(x: Tensor, size: Sequence[int], mode: str = "bilinear") -> Tensor:
     return F.interpolate(wide, (height, width), mode=mode, align_corners=False, antialias=True).to(x.dtype)
 
 
-def scaled_size(x: Tensor, scale: float) -> tuple[int, int]:
-    """(H, W) of `x` at `scale`, to the nearest pixel; ValueError where a side would vanish."""
-    height, width = (math.floor(side * scale + 0.5) for side in x.shape[-2:])
+def match_size(feature_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a map to (height, width): the mean of max and average pooling where it shrinks, bilinear where it grows.
+
+    Pooling sees every cell, so nothing aliases, and its maximum keeps a small strong response that averaging drowns
+    (ZoomNeXt, arXiv 2310.20208, shrinks its 1.5x features by max + average pooling; their mean keeps the range).
+    """
+    height, width = feature_BCHW.shape[-2:]
+    if (height, width) == tuple(size):
+        return feature_BCHW
+    smaller = (min(height, size[0]), min(width, size[1]))
+    if smaller != (height, width):
+        # the CPU kernels of these poolings are about ten times slower on NCHW; the copy costs a tenth of that
+        feature_BCHW = feature_BCHW.contiguous(memory_format=torch.channels_last)
+        strongest, mean = (pool(feature_BCHW, smaller) for pool in (F.adaptive_max_pool2d, F.adaptive_avg_pool2d))
+        feature_BCHW = 0.5 * (strongest + mean)
+    if smaller != tuple(size):
+        feature_BCHW = F.interpolate(feature_BCHW, size, mode="bilinear", align_corners=False)
+    return feature_BCHW
+
+
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """Return `size` = (H, W) times `scale`, to the nearest pixel; ValueError where a side would vanish."""
+    height, width = (math.floor(side * scale + 0.5) for side in size)
     if height < 1 or width < 1:
-        least, got = math.ceil(0.5 / scale), f"{x.shape[-2]} x {x.shape[-1]}"
+        least, got = math.ceil(0.5 / scale), f"{size[0]} x {size[1]}"
         raise ValueError(f"x must be at least {least} x {least} pixels for scale {scale}, got {got}")
     return height, width
 
@@ -71,7 +94,11 @@ class MultiScaleTransform(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return x at every scale, in the order of `scales`; at scale 1 it is x itself, not a copy."""
         check_map(x)
-        return [resize(x, scaled_size(x, scale), self.mode) for scale in self.scales]
+        return [resize(x, size, self.mode) for size in self.sizes(*x.shape[-2:])]
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return (height, width) of an image of height x width at each scale."""
+        return [scaled_size((height, width), scale) for scale in self.scales]
 
     @overload
     def inverse(self, x: Tensor, original_size: Sequence[int]) -> Tensor: ...
@@ -91,6 +118,13 @@ class MultiScaleTransform(nn.Module):
         return f"scales={self.scales}, mode={self.mode!r}"
 
 
+class MultiScaleInputGenerator(MultiScaleTransform):
+    """MultiScaleTransform with the scales of camoXpert as its default: 0.5, 1 and 1.5."""
+
+    def __init__(self, scales: Sequence[float] = (0.5, 1.0, 1.5), mode: str = "bilinear") -> None:
+        super().__init__(scales, mode)
+
+
 class Rescale(nn.Module):
     """[B, C, H, W] -> [B, C, round(f * H), round(f * W)] with f = `scale_factor` > 0; arguments as MultiScaleTransform.
 
@@ -107,7 +141,7 @@ class Rescale(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x at `scale_factor` times its size."""
         check_map(x)
-        return resize(x, scaled_size(x, self.scale_factor), self.mode)
+        return resize(x, scaled_size(x.shape[-2:], self.scale_factor), self.mode)
 
     def inverse(self, x: Tensor, original_size: Sequence[int] | None = None) -> Tensor:
         """Bring `x` back to `original_size` = (H, W) of the image that was rescaled.
@@ -117,7 +151,7 @@ class Rescale(nn.Module):
         """
         check_map(x)
         if original_size is None:
-            original_size = scaled_size(x, 1 / self.scale_factor)
+            original_size = scaled_size(x.shape[-2:], 1 / self.scale_factor)
         _check_size(original_size)
         return resize(x, original_size, self.mode)
 
@@ -145,12 +179,12 @@ class PyramidDownsample(nn.Module):
         check_choice("mode", mode, MODES)
         self.num_levels = num_levels
         self.mode = mode
-        self._last = Recall()
+        self._last = LastFeatures()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the levels of x, finest first."""
         levels = self._build(x, self.num_levels)
-        self._last.remember(levels, owner=levels[-1])
+        self._last.keep(levels[:-1], levels[-1])
         return levels
 
     def get_level(self, level: int, x: Tensor | None = None) -> Tensor:

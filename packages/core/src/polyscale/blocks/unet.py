@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_counts, check_map
+from polyscale.blocks._last_features import LastFeatures
 from polyscale.blocks._layers import ConvNormAct
-from polyscale.blocks._recall import Recall
-from polyscale.blocks.checkpointing import checkpointed
+from polyscale.blocks.checkpointing import run_checkpointed
 from polyscale.blocks.transforms import resize
 
 
@@ -73,14 +73,14 @@ class UNet(nn.Module):
             Up(below, width) for below, width in zip(self.features[:0:-1], self.features[-2::-1], strict=True)
         )
         self.head = nn.Conv2d(self.features[0], out_channels, 1)
-        self._last = Recall()
+        self._last = LastFeatures()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, out_channels, H, W]."""
         encoded = self._encode(x)
         decoded = self._decode(encoded)
         out = self.head(decoded[0] if decoded else encoded[0])
-        self._last.remember([*encoded, *decoded], owner=out)
+        self._last.keep([*encoded, *decoded], out)
         return out
 
     def get_encoder_features(self, x: Tensor | None = None) -> list[Tensor]:
@@ -96,14 +96,14 @@ class UNet(nn.Module):
     def get_decoder_features(self, x: Tensor | None = None) -> list[Tensor]:
         """The decoder's maps, with the shapes of the encoder's without the bottom level; x as there."""
         if x is None:
-            return self._last.get("get_decoder_features(x)")[len(self.features) :]
+            return self._last.get("get_decoder_features(x)")[len(self.features) : -1]
         return self._decode(self._encode(x))
 
     def _encode(self, x: Tensor) -> list[Tensor]:
         check_map(x, self.in_channels, smallest=2 ** (len(self.features) - 1))
         maps: list[Tensor] = []
         for stage in self.encoder:
-            x = checkpointed(stage, x)
+            x = run_checkpointed(stage, x)
             maps.append(x)
         return maps
 
@@ -112,6 +112,6 @@ class UNet(nn.Module):
         x = encoded[-1]
         maps: list[Tensor] = []
         for stage, skip in zip(self.decoder, encoded[-2::-1], strict=True):
-            x = checkpointed(stage, x, skip)
+            x = run_checkpointed(stage, x, skip)
             maps.insert(0, x)
         return maps

@@ -18,8 +18,8 @@ def at_least_one(count: float | Tensor) -> float | Tensor:
     return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
 
 
-def reduced(loss: Tensor, reduction: str) -> Tensor:
-    """`loss` as it is, its sum, or its mean, which for no elements is 0 with a graph and not NaN."""
+def reduce(loss: Tensor, reduction: str) -> Tensor:
+    """Return `loss` as it is, its sum, or its mean, which for no elements is 0 with a graph and not NaN."""
     if reduction == "none":
         return loss
     if reduction == "sum":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from polyscale.losses._common import Reduction, at_least_one, reduced, upcast
+from polyscale.losses._common import Reduction, at_least_one, reduce, upcast
 
 Corners = Sequence[Tensor]  # x1, y1, x2, y2: whole coordinates compute faster than slices of [..., 4]
 
@@ -67,7 +67,7 @@ def box_iou_loss(
     if power < 1:  # below 1 the slope at IoU 0 is infinite
         raise ValueError(f"power must be a number >= 1, got {power}")
     iou, _ = _iou_and_union(*_checked(boxes, targets), eps)
-    return reduced(1 - (iou if power == 1 else iou**power), reduction)
+    return reduce(1 - (iou if power == 1 else iou**power), reduction)
 
 
 def giou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps: float = 1e-7) -> Tensor:
@@ -75,14 +75,14 @@ def giou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps
 
     The mean of no boxes is 0 with a graph. Raises ValueError on bad shapes or reduction.
     """
-    return reduced(1 - _giou(*_checked(boxes, targets), eps), reduction)
+    return reduce(1 - _giou(*_checked(boxes, targets), eps), reduction)
 
 
 def diou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps: float = 1e-7) -> Tensor:
     """1 - IoU + squared centre distance over squared diagonal of the hull: [..., 4] twice -> [...], in [0, 2]."""
     corners, target_corners = _checked(boxes, targets)
     iou, _ = _iou_and_union(corners, target_corners, eps)
-    return reduced(1 - iou + _centre_penalty(corners, target_corners, eps), reduction)
+    return reduce(1 - iou + _centre_penalty(corners, target_corners, eps), reduction)
 
 
 def ciou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps: float = 1e-7) -> Tensor:
@@ -98,7 +98,7 @@ def ciou_loss(boxes: Tensor, targets: Tensor, reduction: Reduction = "none", eps
     v = (4 / math.pi**2) * (target_slant - slant) ** 2 * (defined & target_defined)
     with torch.no_grad():
         alpha = v / (1 - iou + v + eps)
-    return reduced(1 - iou + _centre_penalty(corners, target_corners, eps) + alpha * v, reduction)
+    return reduce(1 - iou + _centre_penalty(corners, target_corners, eps) + alpha * v, reduction)
 
 
 def nwd_loss(boxes: Tensor, targets: Tensor, size: float = 12.8, reduction: Reduction = "none") -> Tensor:
@@ -116,7 +116,7 @@ def nwd_loss(boxes: Tensor, targets: Tensor, size: float = 12.8, reduction: Redu
     # The slope of a root is infinite at 0, where a perfect box is: shift it by a millionth of the size.
     tiny = (1e-6 * size) ** 2
     distance = (squared + tiny).sqrt() - math.sqrt(tiny)
-    return reduced(1 - torch.exp(-distance / size), reduction)
+    return reduce(1 - torch.exp(-distance / size), reduction)
 
 
 def pairwise_giou(boxes: Tensor, targets: Tensor, eps: float = 1e-7) -> Tensor:

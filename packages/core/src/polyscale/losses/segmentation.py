@@ -2,25 +2,22 @@
 
 All take logits and targets [B, 1, H, W] (targets in [0, 1]), compute in float32 also under autocast (in float64 where
 the logits are), treat every image on its own before averaging (a library that sums over the batch lets large objects
-outvote small ones), and raise ValueError for shapes that do not match. `reduction` is "mean" (a scalar) or "none" (one
-value per image, [B]).
+outvote small ones), and raise ValueError for shapes that do not match. `reduction` is "mean" or
+"sum" (a scalar), or "none" (one value per image, [B]).
 """
 
 import math
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from polyscale.losses._common import upcast
-
-Reduction = Literal["mean", "none"]
+from polyscale.losses._common import Reduction, reduce, upcast
 
 
 def bce_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Binary cross-entropy, averaged over the pixels of each image."""
     logits, target = _checked(logits, target)
-    return _reduced(F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2, 3)), reduction)
+    return reduce(F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2, 3)), reduction)
 
 
 def dice_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean", smooth: float = 1.0) -> Tensor:
@@ -32,7 +29,7 @@ def dice_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean", smo
     logits, target = _checked(logits, target)
     p = logits.sigmoid()
     both, total = (p * target).sum((1, 2, 3)), (p + target).sum((1, 2, 3))
-    return _reduced(1 - (2 * both + smooth) / (total + smooth), reduction)
+    return reduce(1 - (2 * both + smooth) / (total + smooth), reduction)
 
 
 def iou_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean", smooth: float = 1.0) -> Tensor:
@@ -40,7 +37,7 @@ def iou_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean", smoo
     logits, target = _checked(logits, target)
     p = logits.sigmoid()
     both, total = (p * target).sum((1, 2, 3)), (p + target).sum((1, 2, 3))
-    return _reduced(1 - (both + smooth) / (total - both + smooth), reduction)
+    return reduce(1 - (both + smooth) / (total - both + smooth), reduction)
 
 
 def structure_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean", window: int = 31) -> Tensor:
@@ -57,7 +54,7 @@ def structure_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean"
     weighted_bce = (weight * bce).sum((1, 2, 3)) / weight.sum((1, 2, 3))
     p = logits.sigmoid()
     both, total = (p * target * weight).sum((1, 2, 3)), ((p + target) * weight).sum((1, 2, 3))
-    return _reduced(weighted_bce + 1 - (both + 1) / (total - both + 1), reduction)
+    return reduce(weighted_bce + 1 - (both + 1) / (total - both + 1), reduction)
 
 
 def uncertainty_aware_loss(logits: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -68,7 +65,7 @@ def uncertainty_aware_loss(logits: Tensor, reduction: Reduction = "mean") -> Ten
     if logits.ndim != 4 or logits.shape[1] != 1:
         raise ValueError(f"logits must be [B, 1, H, W], got {list(logits.shape)}")
     p = upcast(logits).sigmoid()
-    return _reduced((1 - (2 * p - 1).square()).mean((1, 2, 3)), reduction)
+    return reduce((1 - (2 * p - 1).square()).mean((1, 2, 3)), reduction)
 
 
 def ual_weight(done: float) -> float:
@@ -96,11 +93,3 @@ def _checked(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"logits and target must be the same [B, 1, H, W], got {given}")
     logits = upcast(logits)
     return logits, target.to(logits.dtype)
-
-
-def _reduced(per_image: Tensor, reduction: str) -> Tensor:
-    if reduction == "mean":
-        return per_image.mean()
-    if reduction == "none":
-        return per_image
-    raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}")

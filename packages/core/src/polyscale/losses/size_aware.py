@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from polyscale.losses._common import Reduction, reduced, upcast
+from polyscale.losses._common import Reduction, reduce, upcast
 from polyscale.losses.boxes import box_area, box_iou_loss
 
 Variant = Literal["normalised", "original"]
@@ -69,7 +69,7 @@ def size_aware_iou_loss(
     """
     values = box_iou_loss(boxes, targets, power=2) if loss is None else loss(boxes, targets)
     weights = size_aware_weights(box_area(targets), max_weight, variant)
-    return reduced(values * weights, reduction)
+    return reduce(values * weights, reduction)
 
 
 def _check(areas: Tensor, max_weight: float, variant: str, curve: str, limits: tuple[float, float]) -> None:

@@ -43,7 +43,7 @@ class CoarseToFine(nn.Module):
 
 
 def selective_kernel(channels: int) -> nn.Module:
-    """timm's SelectiveKernel with dilations 1, 2 and 4."""
+    """Timm's SelectiveKernel with dilations 1, 2 and 4."""
     from timm.layers import SelectiveKernel
 
     return SelectiveKernel(channels, kernel_size=[3, 5, 9])

@@ -14,12 +14,12 @@ from polyscale import blocks
 
 
 def multi_scale_spatial_attention() -> Pair:
-    """timm SelectiveKernel, dilations 1, 2, 4"""
+    """Timm SelectiveKernel, dilations 1, 2, 4."""
     return pair(blocks.MultiScaleSpatialAttention(96), peers.selective_kernel(96), image(2, 96, 48, 80))
 
 
 def scale_aware_channel_attention() -> Pair:
-    """timm create_attn("se")"""
+    """Timm create_attn("se")."""
     from timm.layers import create_attn
 
     return pair(blocks.ScaleAwareChannelAttention(96, 8), create_attn("se", 96), image(2, 96, 48, 80))
@@ -32,12 +32,12 @@ def temporal(ours: nn.Module, peer: nn.Module) -> Pair:
 
 
 def event_temporal_attention() -> Pair:
-    """torch.nn Conv3d, motion gate, squeeze and excitation"""
+    """torch.nn Conv3d, motion gate, squeeze and excitation."""
     return temporal(blocks.EventTemporalAttention(96), peers.Temporal(96))
 
 
 def small_object_attention_module() -> Pair:
-    """timm SelectiveKernel, torch.nn temporal attention, Conv2d"""
+    """Timm SelectiveKernel, torch.nn temporal attention, Conv2d."""
     return temporal(blocks.SmallObjectAttentionModule(96), peers.SmallObject(96))
 
 
@@ -54,12 +54,12 @@ def deformable(queries: int | None, coordinates: int) -> Pair:
 
 
 def deformable_attention_encoder() -> Pair:
-    """transformers MultiScaleDeformableAttention, PyTorch path"""
+    """Transformers MultiScaleDeformableAttention, PyTorch path."""
     return deformable(None, 2)
 
 
 def deformable_attention_decoder() -> Pair:
-    """transformers MultiScaleDeformableAttention, PyTorch path, 300 boxes"""
+    """Transformers MultiScaleDeformableAttention, PyTorch path, 300 boxes."""
     return deformable(300, 4)
 
 
@@ -69,23 +69,23 @@ def scales() -> list[Tensor]:
 
 
 def attention_based_scale_integration_unit() -> Pair:
-    """interpolate, torch.nn MultiheadAttention over the scales"""
+    """interpolate, torch.nn MultiheadAttention over the scales."""
     return pair(blocks.AttentionBasedScaleIntegrationUnit(128), peers.ScaleAttention(128, 4), scales())
 
 
 def hierarchical_scale_integration() -> Pair:
-    """interpolate, concat, torch.nn Conv2d, timm CBAM"""
+    """interpolate, concat, torch.nn Conv2d, timm CBAM."""
     return pair(blocks.HierarchicalScaleIntegration(128), peers.CoarseToFine(128, 3), scales())
 
 
 def multi_scale_input_generator() -> Pair:
-    """torchvision v2 resize, antialiased"""
+    """Torchvision v2 resize, antialiased."""
     factors, x = (0.5, 1.0, 1.5), image(4, 3, 352, 352)
     return Pair(Side(blocks.MultiScaleInputGenerator(factors), (x,)), Side(resized, (x, factors)), same=True)
 
 
 def multi_scale_input_processor() -> Pair:
-    """three passes, interpolate, concat, torch.nn Conv2d, timm CBAM"""
+    """Three passes, interpolate, concat, torch.nn Conv2d, timm CBAM."""
     factors, backbone = (0.5, 1.0, 1.5), peers.Backbone((64, 128, 320, 512))
     ours = blocks.MultiScaleInputProcessor(backbone, scales=factors, supervise=False)
     return pair(ours, peers.PyramidPasses(backbone, factors), image(2, 3, 128, 128))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def focal_loss() -> Pair:
-    """torchvision sigmoid_focal_loss"""
+    """Torchvision sigmoid_focal_loss."""
     from torchvision.ops import sigmoid_focal_loss
 
     from polyscale.losses import focal_loss as ours
@@ -30,7 +30,7 @@ def boxes(number: int) -> Tensor:
 
 
 def giou_loss() -> Pair:
-    """torchvision generalized_box_iou_loss"""
+    """Torchvision generalized_box_iou_loss."""
     from torchvision.ops import generalized_box_iou_loss
 
     from polyscale.losses import giou_loss as ours
@@ -40,7 +40,7 @@ def giou_loss() -> Pair:
 
 
 def ciou_loss() -> Pair:
-    """torchvision complete_box_iou_loss"""
+    """Torchvision complete_box_iou_loss."""
     from torchvision.ops import complete_box_iou_loss
 
     from polyscale.losses import ciou_loss as ours
@@ -59,7 +59,7 @@ def detections(layers: int) -> tuple[dict[str, object], list[dict[str, Tensor]]]
 
 
 def set_loss() -> Pair:
-    """transformers Deformable DETR matcher and loss, 6 layers"""
+    """Transformers Deformable DETR matcher and loss, 6 layers."""
     from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher, DeformableDetrImageLoss
 
     from polyscale.losses import SetLoss, SetTerms
@@ -77,7 +77,7 @@ def set_loss() -> Pair:
 
 
 def hungarian_match() -> Pair:
-    """transformers Deformable DETR matcher (no gradients)"""
+    """Transformers Deformable DETR matcher (no gradients)."""
     from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher
 
     from polyscale.losses import hungarian_match as ours

@@ -1,4 +1,4 @@
-"""Does a quality map point at what is spoilt? `python tools/bench/iqa_map.py nano PHOTOS [--level 4] [--kinds KIND]`
+"""Does a quality map point at what is spoilt? `python tools/bench/iqa_map.py nano PHOTOS [--level 4] [--kinds KIND]`.
 
 The left or the right half of every pristine photo of a folder (the Kodak suite, say) is distorted. What is compared is
 how much the map changed: of each kind, the share of photos where the distorted half lost more than the other, and the

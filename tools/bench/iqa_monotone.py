@@ -1,4 +1,4 @@
-"""Does a quality model fall with every distortion? `python tools/bench/iqa_monotone.py nano PHOTOS [--crop 384]`
+"""Does a quality model fall with every distortion? `python tools/bench/iqa_monotone.py nano PHOTOS [--crop 384]`.
 
 Every pristine photo of a folder (the Kodak suite, say) is scored untouched and at levels 1 to 5 of every kind of
 distortion, all levels from one seed. Of the (photo, kind) pairs the table gives the share that falls strictly from

@@ -160,7 +160,7 @@ class Passes(nn.Module):
 
 
 def resized(x: Tensor, scales: Sequence[float]) -> list[Tensor]:
-    """torchvision's antialiased resize to several scales."""
+    """Torchvision's antialiased resize to several scales."""
     from torchvision.transforms.v2.functional import resize
 
     height, width = x.shape[-2:]

@@ -1,4 +1,4 @@
-"""Makes the weights that camo-seg ships: `python tools/recipes/camo_seg_nano.py RUN`, RUN being the folder of
+"""Makes the weights that camo-seg ships: `python tools/recipes/camo_seg_nano.py RUN`, RUN being the folder of.
 
     camo-seg train --out RUN --data.train_images 400 --train.epochs 5          (preset nano, embedded data, seed 0)
 

@@ -1,5 +1,6 @@
-"""Sets the strengths of iqa's distortion levels: `python tools/recipes/iqa_levels.py FOLDER [KIND ...]`, with
-piq 0.8 installed.
+"""Set the strengths of iqa's distortion levels: `python tools/recipes/iqa_levels.py FOLDER [KIND ...]`.
+
+Needs piq 0.8.
 
 White noise is the yardstick. MDSI, VSI and HaarPSI (piq) of a distorted image are each turned into the deviation of
 the white noise that has the same value on the same images, and the geometric mean of the three is how visible a

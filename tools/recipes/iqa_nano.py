@@ -1,4 +1,4 @@
-"""Makes the weights that iqa ships, on two CPU cores, in three steps:
+"""Make the weights that iqa ships, on two CPU cores, in three steps.
 
     python tools/recipes/iqa_nano.py train BIQ2021 RUNS [--seeds 3] [--set KEY=VALUE ...]
     iqa eval RUNS/0 --exclude biq2021_test_neardup.csv --out RUNS/0                 (and RUNS/1, RUNS/2)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from polyscale.errors import UserError
 SIDE = 12
 
 
-def put(path, *, size=(SIDE, SIDE), mask=False, value=0):
+def put(path: Path, *, size: tuple[Any, ...] = (SIDE, SIDE), mask: bool = False, value: int = 0) -> None:
     """Write an image of one value, or a mask whose upper half is foreground; size is (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((size[1], size[0]), value, np.uint8)
@@ -23,16 +24,16 @@ def put(path, *, size=(SIDE, SIDE), mask=False, value=0):
     Image.fromarray(pixels).save(path)
 
 
-def pair(root, name, images="images", masks="masks", value=0):
+def pair(root: Path, name: str, images: str = "images", masks: str = "masks", value: int = 0) -> None:
     put(root / images / f"{name}.jpg", value=value)
     put(root / masks / f"{name}.png", mask=True)
 
 
-def names(root, split, **settings):
+def names(root: Path, split: str, **settings: Any) -> Any:
     return open_split(root, split, size=8, **settings).names
 
 
-def read_all(root):
+def read_all(root: Path) -> None:
     for split in ("train", "val", "test"):
         part = open_split(root, split, size=8)
         for index in range(len(part)):
@@ -42,7 +43,7 @@ def read_all(root):
 @pytest.mark.parametrize(
     ("images", "masks"), [("images", "masks"), ("Imgs", "GT"), ("Image", "Mask"), ("IMG", "gt"), ("image", "GT_Object")]
 )
-def test_folder_names_of_the_field_are_found(tmp_path, images, masks):
+def test_folder_names_of_the_field_are_found(tmp_path: Path, images: str, masks: str) -> None:
     for index in range(20):
         pair(tmp_path, f"p{index}", images, masks)
     part = open_split(tmp_path, "train", size=8)
@@ -53,7 +54,7 @@ def test_folder_names_of_the_field_are_found(tmp_path, images, masks):
     assert not mask[SIDE // 2 :].any()
 
 
-def test_without_a_split_a_seeded_one_is_drawn_and_stated(tmp_path):
+def test_without_a_split_a_seeded_one_is_drawn_and_stated(tmp_path: Path) -> None:
     for index in range(40):
         pair(tmp_path, f"p{index}")
     parts = {split: names(tmp_path, split) for split in ("train", "val", "test")}
@@ -69,7 +70,7 @@ def test_without_a_split_a_seeded_one_is_drawn_and_stated(tmp_path):
 
 
 @pytest.mark.parametrize("nested", ["{split}/images/{name}.jpg", "images/{split}/{name}.jpg"])
-def test_split_folders_around_or_inside_the_pair(tmp_path, nested):
+def test_split_folders_around_or_inside_the_pair(tmp_path: Path, nested: str) -> None:
     for split, count in (("Train", 6), ("valid", 2), ("testing", 3)):
         for index in range(count):
             image = tmp_path / nested.format(split=split, name=f"p{index}")
@@ -79,7 +80,7 @@ def test_split_folders_around_or_inside_the_pair(tmp_path, nested):
     assert open_split(tmp_path, "test", size=8).notes == []
 
 
-def test_a_val_split_without_test_serves_as_test_and_says_so(tmp_path):
+def test_a_val_split_without_test_serves_as_test_and_says_so(tmp_path: Path) -> None:
     for split, count in (("train", 20), ("val", 4)):
         for index in range(count):
             pair(tmp_path / split, f"{split}{index}")
@@ -89,7 +90,7 @@ def test_a_val_split_without_test_serves_as_test_and_says_so(tmp_path):
     assert "the val split is the test split" in part.notes[0]
 
 
-def test_a_table_gives_splits_and_keeps_groups_whole(tmp_path):
+def test_a_table_gives_splits_and_keeps_groups_whole(tmp_path: Path) -> None:
     rows = ["file,split,group"]
     for index in range(30):
         pair(tmp_path, f"p{index}")
@@ -103,7 +104,7 @@ def test_a_table_gives_splits_and_keeps_groups_whole(tmp_path):
     assert len(val) == 4  # one whole group of the six
 
 
-def test_split_csv_goes_before_meta_csv_and_unlisted_images_are_noted(tmp_path):
+def test_split_csv_goes_before_meta_csv_and_unlisted_images_are_noted(tmp_path: Path) -> None:
     for index in range(4):
         pair(tmp_path, f"p{index}")
     (tmp_path / "meta.csv").write_text("name,area\np0,1\n")
@@ -123,7 +124,7 @@ def test_split_csv_goes_before_meta_csv_and_unlisted_images_are_noted(tmp_path):
         ("name,split\nx,train\n", "lists x, but several images are called so"),
     ],
 )
-def test_mistakes_in_a_table_are_named(tmp_path, table, message):
+def test_mistakes_in_a_table_are_named(tmp_path: Path, table: str, message: str) -> None:
     pair(tmp_path, "p0")
     pair(tmp_path, "a/x")
     pair(tmp_path, "b/x")
@@ -134,7 +135,7 @@ def test_mistakes_in_a_table_are_named(tmp_path, table, message):
     assert "\n" not in str(error.value)
 
 
-def test_masks_with_an_ending_or_in_one_flat_folder_are_matched(tmp_path):
+def test_masks_with_an_ending_or_in_one_flat_folder_are_matched(tmp_path: Path) -> None:
     for index in range(10):
         put(tmp_path / "images" / f"day{index % 2}" / f"p{index}.jpg")
         put(tmp_path / "masks" / f"p{index}_mask.png", mask=True)
@@ -145,7 +146,7 @@ def test_masks_with_an_ending_or_in_one_flat_folder_are_matched(tmp_path):
     assert any("1 masks belong to no image and are left out, first stray.png" in note for note in part.notes)
 
 
-def test_images_of_one_name_do_not_share_a_mask(tmp_path):
+def test_images_of_one_name_do_not_share_a_mask(tmp_path: Path) -> None:
     put(tmp_path / "images" / "a" / "x.jpg")
     put(tmp_path / "images" / "b" / "x.jpg")
     put(tmp_path / "masks" / "x.png", mask=True)
@@ -153,7 +154,7 @@ def test_images_of_one_name_do_not_share_a_mask(tmp_path):
         list_folder(tmp_path)
 
 
-def test_images_without_mask_are_an_error_that_names_them(tmp_path):
+def test_images_without_mask_are_an_error_that_names_them(tmp_path: Path) -> None:
     pair(tmp_path, "p0")
     for index in range(1, 6):
         put(tmp_path / "images" / f"p{index}.jpg")
@@ -161,7 +162,7 @@ def test_images_without_mask_are_an_error_that_names_them(tmp_path):
         names(tmp_path, "train")
 
 
-def test_a_mask_of_another_size_is_named_at_once(tmp_path):
+def test_a_mask_of_another_size_is_named_at_once(tmp_path: Path) -> None:
     for index in range(10):
         pair(tmp_path, f"p{index}")
     put(tmp_path / "masks" / "p3.png", mask=True, size=(10, SIDE))
@@ -169,7 +170,7 @@ def test_a_mask_of_another_size_is_named_at_once(tmp_path):
         read_all(tmp_path)
 
 
-def test_an_exif_turned_image_fits_a_turned_mask_only(tmp_path):
+def test_an_exif_turned_image_fits_a_turned_mask_only(tmp_path: Path) -> None:
     for index in range(8):
         put(tmp_path / "images" / f"p{index}.jpg", size=(16, 10))
         put(tmp_path / "masks" / f"p{index}.png", size=(10, 16), mask=True)
@@ -183,7 +184,7 @@ def test_an_exif_turned_image_fits_a_turned_mask_only(tmp_path):
     assert image.shape[:2] == mask.shape == (16, 10)
 
 
-def test_damaged_files_are_named(tmp_path):
+def test_damaged_files_are_named(tmp_path: Path) -> None:
     for index in range(10):
         pair(tmp_path, f"p{index}")
     victim = tmp_path / "images" / "p4.jpg"
@@ -196,7 +197,7 @@ def test_damaged_files_are_named(tmp_path):
         read_all(tmp_path)
 
 
-def test_folders_that_are_missing_empty_or_something_else(tmp_path):
+def test_folders_that_are_missing_empty_or_something_else(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
         open_split(tmp_path / "nowhere", "train", size=8)
     with pytest.raises(UserError, match="empty folder"):
@@ -215,7 +216,7 @@ def test_folders_that_are_missing_empty_or_something_else(tmp_path):
         open_split(tmp_path, "train", size=8)
 
 
-def test_settings_out_of_range_are_usage_errors(tmp_path):
+def test_settings_out_of_range_are_usage_errors(tmp_path: Path) -> None:
     pair(tmp_path, "p0")
     for settings, message in (
         ({"layout": "voc"}, "layout must be one of auto, pairs"),
@@ -232,14 +233,14 @@ def test_settings_out_of_range_are_usage_errors(tmp_path):
         names(tmp_path, "dev")
 
 
-def test_too_few_images_to_split(tmp_path):
+def test_too_few_images_to_split(tmp_path: Path) -> None:
     pair(tmp_path, "p0")
     pair(tmp_path, "p1")
     with pytest.raises(UserError, match="too few to cut"):
         names(tmp_path, "train")
 
 
-def test_two_files_of_one_name_are_refused(tmp_path):
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     for index in range(8):
         pair(tmp_path, f"p{index}")
     put(tmp_path / "images" / "p2.png")
@@ -247,14 +248,14 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         names(tmp_path, "train")
 
 
-def test_images_beside_split_folders_are_refused(tmp_path):
+def test_images_beside_split_folders_are_refused(tmp_path: Path) -> None:
     pair(tmp_path, "train/a")
     pair(tmp_path, "b")
     with pytest.raises(UserError, match="holds train, but b is in none"):
         names(tmp_path, "train")
 
 
-def test_masks_may_lie_elsewhere(tmp_path):
+def test_masks_may_lie_elsewhere(tmp_path: Path) -> None:
     for index in range(10):
         pair(tmp_path, f"p{index}", "photos", "truth")
     part = open_split(tmp_path / "photos", "train", size=8, masks=tmp_path / "truth")
@@ -262,7 +263,7 @@ def test_masks_may_lie_elsewhere(tmp_path):
     assert all(one.mask.parent.name == "truth" for one in part.source.pairs)
 
 
-def test_describe_counts_sizes_and_areas(tmp_path):
+def test_describe_counts_sizes_and_areas(tmp_path: Path) -> None:
     for split, count in (("train", 3), ("val", 2), ("test", 2)):
         for index in range(count):
             pair(tmp_path / split, f"p{index}")
@@ -277,7 +278,7 @@ def test_describe_counts_sizes_and_areas(tmp_path):
     assert describe("synthetic", counts=(3, 1, 1), native_size=64)[0]["images"] == 3
 
 
-def _shared(name):
+def _shared(name: str) -> Any:
     shared = os.environ.get("POLYSCALE_SHARED") or Path(__file__).parents[3] / ".." / "shared" / "data"
     folder = Path(shared) / "camo" / name
     if not folder.is_dir():
@@ -285,12 +286,12 @@ def _shared(name):
     return folder
 
 
-def test_bsds_fg_as_it_lies():
+def test_bsds_fg_as_it_lies() -> None:
     folder = _shared("bsds_fg")
     assert [len(names(folder, split)) for split in ("train", "val", "test")] == [89, 39, 102]
 
 
-def test_mtd_as_it_lies_never_tears_a_group():
+def test_mtd_as_it_lies_never_tears_a_group() -> None:
     parts = [open_split(_shared("mtd"), split, size=8) for split in ("train", "val", "test")]
     assert len(parts[0]) + len(parts[1]) == 316
     assert len(parts[2]) == 72

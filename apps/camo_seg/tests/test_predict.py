@@ -3,6 +3,8 @@
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,13 +28,13 @@ class Redness(nn.Module):
 
     input_size = 32
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.mix = nn.Conv2d(3, 1, 1)
         self.mix.weight.data = torch.tensor([8.0, 0.0, -8.0]).view(1, 3, 1, 1)
         self.mix.bias.data.zero_()
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.mix(images)
 
 
@@ -44,18 +46,18 @@ LEFT[:, :30] = True
 
 
 @pytest.fixture(scope="module")
-def predictor():
+def predictor() -> Predictor:
     return Predictor(Redness(), device="cpu", precision="fp32")
 
 
-def save(path, array=RED_LEFT, mode=None, **options):
+def save(path: Path, array: np.ndarray = RED_LEFT, mode: str | None = None, **options: Any) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(array)
     (image if mode is None else image.convert(mode)).save(path, **options)
     return path
 
 
-def test_known_answer_at_original_size(predictor):
+def test_known_answer_at_original_size(predictor: Predictor) -> None:
     result = predictor(RED_LEFT)
     assert isinstance(result, Prediction)
     assert result.probability.shape == (40, 60)
@@ -77,11 +79,11 @@ def test_known_answer_at_original_size(predictor):
     ],
     ids=["PIL", "uint8 array", "float array", "uint8 tensor", "float tensor"],
 )
-def test_every_kind_of_source_gives_the_same(predictor, source):
+def test_every_kind_of_source_gives_the_same(predictor: Predictor, source: Path) -> None:
     np.testing.assert_array_equal(predictor(source).probability, predictor(RED_LEFT).probability)
 
 
-def test_path_text_and_path_object(predictor, tmp_path):
+def test_path_text_and_path_object(predictor: Predictor, tmp_path: Path) -> None:
     path = save(tmp_path / "shot.png")
     for source in (path, str(path)):
         result = predictor(source)
@@ -89,7 +91,7 @@ def test_path_text_and_path_object(predictor, tmp_path):
         np.testing.assert_array_equal(result.probability, predictor(RED_LEFT).probability)
 
 
-def test_list_keeps_order_and_names(predictor, tmp_path):
+def test_list_keeps_order_and_names(predictor: Predictor, tmp_path: Path) -> None:
     path = save(tmp_path / "b.png", RED_LEFT[::-1, ::-1].copy())
     results = predictor([RED_LEFT, path, RED_LEFT[:10]])
     assert [result.name for result in results] == ["image", "b", "image_2"]
@@ -98,7 +100,7 @@ def test_list_keeps_order_and_names(predictor, tmp_path):
     assert predictor([]) == []
 
 
-def test_alpha_cmyk_grey_and_16_bit(predictor, tmp_path):
+def test_alpha_cmyk_grey_and_16_bit(predictor: Predictor, tmp_path: Path) -> None:
     see_through = np.dstack([RED_LEFT, np.full((40, 60), 255, np.uint8)])
     rgba = predictor(save(tmp_path / "rgba.png", see_through))
     np.testing.assert_array_equal(rgba.mask, LEFT)
@@ -110,7 +112,7 @@ def test_alpha_cmyk_grey_and_16_bit(predictor, tmp_path):
         assert result.probability.shape == (9, 7)
 
 
-def test_exif_turn_gives_the_upright_image(predictor, tmp_path):
+def test_exif_turn_gives_the_upright_image(predictor: Predictor, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # shown turned by 90 degrees clockwise: what lies left is on top
     result = predictor(save(tmp_path / "turned.jpg", exif=exif, quality=95))
@@ -119,7 +121,7 @@ def test_exif_turn_gives_the_upright_image(predictor, tmp_path):
     assert not result.mask[31:].any()
 
 
-def test_one_pixel_and_extreme_shapes(predictor):
+def test_one_pixel_and_extreme_shapes(predictor: Predictor) -> None:
     assert predictor(np.full((1, 1, 3), (255, 0, 0), np.uint8)).mask.tolist() == [[True]]
     assert predictor(np.zeros((1, 500, 3), np.uint8)).probability.shape == (1, 500)
 
@@ -127,21 +129,21 @@ def test_one_pixel_and_extreme_shapes(predictor):
 class Neighbours(nn.Module):
     """A stand-in with spatial context and BatchNorm."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.ConvTranspose2d(8, 1, 2, 2))
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.net(images)
 
 
-def pictures(count):
+def pictures(count: int) -> list[Any]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (20 + i, 50 - i, 3), dtype=np.uint8) for i in range(count)]
 
 
-def test_batches_and_threads_do_not_change_the_result():
+def test_batches_and_threads_do_not_change_the_result() -> None:
     predictor = Predictor(Neighbours(), device="cpu", precision="fp32", size=48)
     sources = pictures(7)
     alone = [predictor(source).probability for source in sources]
@@ -151,13 +153,13 @@ def test_batches_and_threads_do_not_change_the_result():
             np.testing.assert_allclose(result.probability, expected, atol=1e-5)
 
 
-def test_same_map_as_the_evaluation():
+def test_same_map_as_the_evaluation() -> None:
     sources = pictures(3)
 
     class Memory:
         names = ("a", "b", "c")
 
-        def read(self, index):
+        def read(self, index: int) -> Sample:
             return Sample(sources[index], np.ones(sources[index].shape[:2], bool))
 
     model = Neighbours()
@@ -167,7 +169,7 @@ def test_same_map_as_the_evaluation():
         np.testing.assert_allclose(result.probability, resize_map(evaluated[i], sources[i].shape[:2]), atol=1e-6)
 
 
-def test_broken_files_stand_in_their_place(predictor, tmp_path):
+def test_broken_files_stand_in_their_place(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     whole = save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:400])
@@ -185,7 +187,7 @@ def test_broken_files_stand_in_their_place(predictor, tmp_path):
         predictor([whole, tmp_path / "text.jpg"])
 
 
-def test_output_that_is_not_finite_is_a_failure(tmp_path):
+def test_output_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     model = Redness()
     model.mix.bias.data.fill_(float("nan"))
     predictor = Predictor(model, device="cpu")
@@ -197,11 +199,13 @@ def test_output_that_is_not_finite_is_a_failure(tmp_path):
         predictor(RED_LEFT)
 
 
-def test_memory_is_bounded_by_batch_and_threads(predictor, tmp_path, monkeypatch):
+def test_memory_is_bounded_by_batch_and_threads(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = []
     lock = threading.Lock()
 
-    def counting(source, **named):
+    def counting(source: Path, **named: Any) -> Any:
         with lock:
             read.append(source)
         return read_image(source)
@@ -214,7 +218,7 @@ def test_memory_is_bounded_by_batch_and_threads(predictor, tmp_path, monkeypatch
     assert len(read) <= 2 * 3 + 2 + 1
 
 
-def test_save_and_read_back(predictor, tmp_path):
+def test_save_and_read_back(predictor: Predictor, tmp_path: Path) -> None:
     result = predictor(save(tmp_path / "in" / "frog.png"))
     paths = result.save(tmp_path / "out")
     assert [path.name for path in paths] == ["frog_probability.png", "frog_mask.png", "frog_overlay.jpg"]
@@ -228,12 +232,12 @@ def test_save_and_read_back(predictor, tmp_path):
     assert result.save(tmp_path / "out") == paths  # a second run replaces the first
 
 
-def test_an_image_too_long_for_jpeg_is_saved_without_overlay(predictor, tmp_path):
+def test_an_image_too_long_for_jpeg_is_saved_without_overlay(predictor: Predictor, tmp_path: Path) -> None:
     result = predictor(np.zeros((1, 70_000, 3), np.uint8))
     assert [path.suffix for path in result.save(tmp_path)] == [".png", ".png"]
 
 
-def test_an_image_is_never_overwritten_by_its_result(predictor, tmp_path):
+def test_an_image_is_never_overwritten_by_its_result(predictor: Predictor, tmp_path: Path) -> None:
     path = save(tmp_path / "x_mask.png")
     result = replace(predictor(path), name="x")
     before = path.read_bytes()
@@ -243,7 +247,7 @@ def test_an_image_is_never_overwritten_by_its_result(predictor, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_equal_stems_do_not_overwrite_each_other(predictor, tmp_path):
+def test_equal_stems_do_not_overwrite_each_other(predictor: Predictor, tmp_path: Path) -> None:
     paths = [save(tmp_path / name) for name in ("a/x.png", "b/x.png", "b/X.jpg", "a/y.png", "c/a_x.png")]
     results = list(predictor.stream([*paths, paths[3]]))
     assert [result.name for result in results][1:] == ["b_x", "X_jpg", "y", "c_a_x", "y_2"]
@@ -252,7 +256,7 @@ def test_equal_stems_do_not_overwrite_each_other(predictor, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 12
 
 
-def test_to_dict_is_json_with_the_box(predictor, tmp_path):
+def test_to_dict_is_json_with_the_box(predictor: Predictor, tmp_path: Path) -> None:
     path = save(tmp_path / "shot.png")
     entry = json.loads(json.dumps(predictor(path).to_dict()))
     assert entry["box"] == [0, 0, 30, 40]
@@ -261,13 +265,13 @@ def test_to_dict_is_json_with_the_box(predictor, tmp_path):
     assert predictor(np.zeros((5, 5, 3), np.uint8) + np.array([0, 0, 255], np.uint8)).to_dict()["box"] is None
 
 
-def test_threshold_moves_the_mask():
+def test_threshold_moves_the_mask() -> None:
     grey = np.full((6, 6, 3), 128, np.uint8)  # probability .5
     assert Predictor(Redness(), device="cpu", precision="fp32", threshold=0.51)(grey).area == 0
     assert Predictor(Redness(), device="cpu", precision="fp32", threshold=0.5)(grey).area == 1
 
 
-def test_bf16_stays_close(predictor):
+def test_bf16_stays_close(predictor: Predictor) -> None:
     result = Predictor(Redness(), device="cpu", precision="bf16")(RED_LEFT)
     assert result.probability.dtype == np.float32
     np.testing.assert_allclose(result.probability, predictor(RED_LEFT).probability, atol=0.01)
@@ -285,18 +289,18 @@ def test_bf16_stays_close(predictor):
         ({"device": "cuda:99"}, "this machine has no cuda:99"),
     ],
 )
-def test_bad_options(options, says):
+def test_bad_options(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         Predictor(Redness(), **{"device": "cpu", **options})
     assert caught.value.exit_code == 2
 
 
-def test_a_model_without_input_size_needs_one():
+def test_a_model_without_input_size_needs_one() -> None:
     with pytest.raises(UserError, match="size is None"):
         Predictor(Neighbours(), device="cpu")
 
 
-def test_model_is_set_to_eval_and_its_training_state_unused():
+def test_model_is_set_to_eval_and_its_training_state_unused() -> None:
     predictor = Predictor(Neighbours().train(), device="cpu", size=32)
     assert not predictor.model.training
     before = predictor.model.net[1].running_mean.clone()

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from polyscale.errors import UserError
 class Greys:
     """Grey images whose brightness people like; subset b is the brighter half."""
 
-    def __init__(self, count, seed=0, low=0.0, high=1.0, subsets=True):
+    def __init__(self, count: int, seed: int = 0, low: float = 0.0, high: float = 1.0, subsets: bool = True) -> None:
         self.low, self.high = low, high
         rng = np.random.default_rng(seed)
         self.brightness = rng.uniform(0.1, 0.9, count)
@@ -28,7 +30,7 @@ class Greys:
         self.references = [""] * count
         self.scores = low + (high - low) * np.clip(self.brightness + rng.normal(0, 0.1, count), 0, 1)
 
-    def read(self, index):
+    def read(self, index: int) -> np.ndarray:
         return np.full((8, 8 + index % 2, 3), round(255 * self.brightness[index]), np.uint8)
 
 
@@ -37,11 +39,11 @@ class Brightness(nn.Module):
 
     low, high = 0.0, 1.0
 
-    def __init__(self, sign=1):
+    def __init__(self, sign: int = 1) -> None:
         super().__init__()
         self.sign = nn.Parameter(torch.tensor(float(sign)))
 
-    def score_with_spread(self, images):
+    def score_with_spread(self, images: torch.Tensor) -> tuple[Any, ...]:
         scores = 0.5 + self.sign * (images.mean((1, 2, 3)) - 0.5)
         return scores, torch.full_like(scores, 0.1)
 
@@ -51,26 +53,26 @@ class HandCrafted:
 
     low, high = 0.0, 1.0
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.chosen = {"trees": 3}
 
-    def predict(self, dataset, *, progress):
+    def predict(self, dataset: Any, *, progress: Any) -> Any:
         progress("statistics", len(dataset), len(dataset))
         return dataset.source.brightness + np.random.default_rng(5).normal(0, 0.3, len(dataset))
 
 
-def greys(count=60, **settings):
+def greys(count: int = 60, **settings: Any) -> QualitySet:
     return QualitySet(Greys(count, **settings), 16, "greys/test", ["a note"], cache=False)
 
 
-def doubtful(folder, names, flagged):
+def doubtful(folder: Path, names: Any, flagged: Any) -> Any:
     path = folder / "doubtful.csv"
     lines = [f"{name.split('/')[-1]},{int(i in flagged)}" for i, name in enumerate(names)]
     path.write_text("\n".join(["image_name,near_dup", *lines]) + "\n")
     return path
 
 
-def test_model_and_baselines_side_by_side():
+def test_model_and_baselines_side_by_side() -> None:
     dataset = greys()
     result = assess(Brightness(), dataset, train=greys(200, seed=1), baseline=HandCrafted())
     rows = {row[""]: row for row in result.rows()}
@@ -90,7 +92,7 @@ def test_model_and_baselines_side_by_side():
     assert 0.5 < result.to_dict()["within_spread"] < 0.85
 
 
-def test_the_subset_baseline_is_each_subsets_mean_in_train():
+def test_the_subset_baseline_is_each_subsets_mean_in_train() -> None:
     train, dataset = greys(50, seed=1), greys(20)
     predicted = assess(Brightness(), dataset, train=train).comparisons[0].scores["subset name only"].predicted
     for name in "ab":
@@ -98,7 +100,7 @@ def test_the_subset_baseline_is_each_subsets_mean_in_train():
         assert predicted[inside] == pytest.approx(train.scores[np.array(train.subsets) == name].mean())
 
 
-def test_train_and_baseline_of_another_range():
+def test_train_and_baseline_of_another_range() -> None:
     result = assess(Brightness(), greys(low=1, high=5), train=greys(80, seed=1), baseline=HandCrafted())
     same = assess(Brightness(), greys(), train=greys(80, seed=1), baseline=HandCrafted())
     for name, scores in result.comparisons[0].scores.items():
@@ -106,7 +108,7 @@ def test_train_and_baseline_of_another_range():
     assert "brought from the model's 0 to 1" in result.notes[1]
 
 
-def test_by_subset():
+def test_by_subset() -> None:
     dataset = greys()
     result = assess(Brightness(), dataset, train=greys(200, seed=1), baseline=HandCrafted())
     rows = result.subset_rows()
@@ -121,7 +123,7 @@ def test_by_subset():
     assert "subset name only: SRCC" not in rows[0]
 
 
-def test_without_subsets_and_train():
+def test_without_subsets_and_train() -> None:
     result = assess(Brightness(), greys(subsets=False))
     assert [row[""] for row in result.rows()] == ["model"]
     assert result.subset_rows() == []
@@ -132,7 +134,7 @@ def test_without_subsets_and_train():
     assert named.comparisons[0].difference is None
 
 
-def test_constant_predictions_have_no_verdict():
+def test_constant_predictions_have_no_verdict() -> None:
     result = assess(Brightness(sign=0), greys(), train=greys(80, seed=1))
     assert result.verdict() == "SRCC is not defined here."
     assert result.notes[-1] == "the predictions are all equal: no correlations, no RMSE"
@@ -140,7 +142,7 @@ def test_constant_predictions_have_no_verdict():
     assert result.to_dict()["model"]["SRCC"] is None
 
 
-def test_images_left_out(tmp_path):
+def test_images_left_out(tmp_path: Path) -> None:
     dataset = greys()
     path = doubtful(tmp_path, dataset.names, {0, 7})
     result = assess(Brightness(), dataset, train=greys(80, seed=1), exclude=path)
@@ -161,7 +163,7 @@ def test_images_left_out(tmp_path):
         assert [row["clean"] for row in csv.DictReader(file)] == [str(int(kept)) for kept in keep]
 
 
-def test_a_csv_that_does_not_fit(tmp_path):
+def test_a_csv_that_does_not_fit(tmp_path: Path) -> None:
     names = greys(9).names
     keep, notes = read_exclusions(doubtful(tmp_path, [*names, "elsewhere.jpg"], {3, 9}), names)
     assert (list(np.flatnonzero(~keep)), notes) == ([3], ["1 of 2 images of doubtful.csv are not in this split"])
@@ -181,7 +183,7 @@ def test_a_csv_that_does_not_fit(tmp_path):
         read_exclusions(tmp_path / "absent.csv", names)
 
 
-def test_files_hold_every_image(tmp_path):
+def test_files_hold_every_image(tmp_path: Path) -> None:
     dataset = greys()
     result = assess(Brightness(), dataset, train=greys(80, seed=1))
     result.write(tmp_path)
@@ -202,7 +204,7 @@ def test_files_hold_every_image(tmp_path):
     assert document["notes"] == ["a note"]
 
 
-def test_report_shows_tables_scatter_curves_and_largest_errors(tmp_path):
+def test_report_shows_tables_scatter_curves_and_largest_errors(tmp_path: Path) -> None:
     dataset, journal = greys(), tmp_path / "log.jsonl"
     journal.write_text(
         '{"kind": "training", "epoch": 0, "loss": 0.5}\n{"kind": "validation", "epoch": 0, "SRCC": 0.7, "PLCC": 0.6}\n'
@@ -220,14 +222,14 @@ def test_report_shows_tables_scatter_curves_and_largest_errors(tmp_path):
     assert html.count("<circle") >= 60
 
 
-def test_comparison_refuses_other_images():
+def test_comparison_refuses_other_images() -> None:
     one = Scores.from_predictions(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abc", ["", "", ""])
     other = Scores.from_predictions(np.array([1.0, 2, 3]), np.array([1.0, 2, 3]), "abd", ["", "", ""])
     with pytest.raises(ValueError, match="different images"):
         compare({"model": one, "other": other})
 
 
-def test_the_baseline_alone_stands_in_the_place_of_the_model(tmp_path):
+def test_the_baseline_alone_stands_in_the_place_of_the_model(tmp_path: Path) -> None:
     dataset = greys()
     result = assess_baseline(HandCrafted(), dataset, doubtful(tmp_path, dataset.names, {0, 7}))
     assert [(row[""], row["part"]) for row in result.rows()] == [("model", "all 60"), ("model", "clean 58")]

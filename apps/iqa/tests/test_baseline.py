@@ -20,14 +20,14 @@ class Noisy:
 
     low, high = 0.0, 100.0
 
-    def __init__(self, count, seed):
+    def __init__(self, count: int, seed: int) -> None:
         rng = np.random.default_rng([seed, 1])
         self.seed, self.noise = seed, rng.uniform(0, 1, count)
         self.scores = 50 - 40 * self.noise + rng.normal(0, 1, count)
         self.names = [f"{seed}_{i}" for i in range(count)]
         self.subsets = self.references = [""] * count
 
-    def read(self, index):
+    def read(self, index: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, index])
         y, x = np.mgrid[:SIDE, : SIDE + 8 * (index % 2)] / SIDE
         smooth = 120 + 60 * np.sin(rng.uniform(1, 6) * x + rng.uniform(1, 6) * y)
@@ -36,12 +36,12 @@ class Noisy:
         )
 
 
-def noisy(count, seed):
+def noisy(count: int, seed: int) -> QualitySet:
     return QualitySet(Noisy(count, seed), SIDE, f"noisy/{seed}", cache=False)
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer settings to choose from: the whole choice takes half a minute."""
     pytest.importorskip("sklearn")
     monkeypatch.setattr(baselines, "_LEAVES", (4,))
@@ -49,7 +49,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(baselines, "_COSTS", (0.3, 3.0))
 
 
-def test_features_are_the_statistics_of_each_image_in_order():
+def test_features_are_the_statistics_of_each_image_in_order() -> None:
     dataset, seen = noisy(5, 0), []
     measured = features(dataset, workers=2, progress=lambda *step: seen.append(step))
     layer = SceneStatistics()
@@ -61,7 +61,7 @@ def test_features_are_the_statistics_of_each_image_in_order():
     np.testing.assert_array_equal(measured, features(dataset, workers=0))
 
 
-def test_it_learns_what_statistics_can_tell(quick):
+def test_it_learns_what_statistics_can_tell(quick: None) -> None:
     seen = []
     fitted = fit_baseline(noisy(80, 0), noisy(30, 1), progress=lambda *step: seen.append(step))
     test = noisy(30, 2)
@@ -78,7 +78,7 @@ def test_it_learns_what_statistics_can_tell(quick):
     np.testing.assert_array_equal(again.predict(test), predicted)
 
 
-def test_settings_are_those_of_the_highest_srcc_on_validation(quick):
+def test_settings_are_those_of_the_highest_srcc_on_validation(quick: None) -> None:
     from sklearn.svm import SVR
 
     train, val = noisy(60, 0), noisy(30, 1)
@@ -95,7 +95,7 @@ def test_settings_are_those_of_the_highest_srcc_on_validation(quick):
     assert fitted.chosen["val_SRCC_machine"] == reached[best]
 
 
-def test_statistics_that_never_change_do_no_harm(quick, monkeypatch):
+def test_statistics_that_never_change_do_no_harm(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     train = noisy(40, 0)
     measured = features(train)
     measured[:, 3] = 7
@@ -103,7 +103,7 @@ def test_statistics_that_never_change_do_no_harm(quick, monkeypatch):
     assert np.isfinite(fit_baseline(train, train).predict(train)).all()
 
 
-def test_splits_that_cannot_be_learnt_from_are_refused(quick):
+def test_splits_that_cannot_be_learnt_from_are_refused(quick: None) -> None:
     with pytest.raises(UserError, match="noisy/1: a baseline needs 3 images"):
         fit_baseline(noisy(5, 0), noisy(2, 1))
     equal = noisy(5, 0)
@@ -112,7 +112,7 @@ def test_splits_that_cannot_be_learnt_from_are_refused(quick):
         fit_baseline(equal, noisy(5, 1))
 
 
-def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch):
+def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(UserError, match=r'pip install "polyscale-iqa\[baseline\]"'):
         fit_baseline(noisy(5, 0), noisy(5, 1))

@@ -1,6 +1,8 @@
 """Evaluation: scores of a loop by hand, the same from two processes, crops, cross-data rows, clear errors."""
 
 import multiprocessing
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ SHAPES = ((24, 40), (40, 24), (30, 30))
 class Greys:
     """A source of noise of different brightness and shape; people like bright images."""
 
-    def __init__(self, count, low=0.0, high=100.0, subsets=("", "")):
+    def __init__(self, count: int, low: float = 0.0, high: float = 100.0, subsets: tuple[str, ...] = ("", "")) -> None:
         self.low, self.high = low, high
         self.names = [f"grey_{i}" for i in range(count)]
         self.subsets, self.references = [subsets[i % 2] for i in range(count)], [""] * count
@@ -30,7 +32,7 @@ class Greys:
         self.brightness = rng.permutation(np.linspace(0.1, 0.9, count))
         self.scores = low + (high - low) * np.clip(self.brightness + rng.normal(0, 0.05, count), 0, 1)
 
-    def read(self, index):
+    def read(self, index: int) -> np.ndarray:
         rng = np.random.default_rng(index)
         noise = rng.normal(self.brightness[index], 0.05, (*SHAPES[index % len(SHAPES)], 3))
         return (255 * np.clip(noise, 0, 1)).astype(np.uint8)
@@ -41,34 +43,34 @@ class Tiny(nn.Module):
 
     low, high = 0.0, 100.0
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.norm, self.weight = nn.BatchNorm2d(3), nn.Parameter(torch.tensor(4.0))
         self.calls = []
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.calls.append(tuple(images.shape))
         return torch.sigmoid(self.weight * (self.norm(images).mean((1, 2, 3)) - 0.5))
 
-    def score(self, images):
+    def score(self, images: torch.Tensor) -> Any:
         return self.low + (self.high - self.low) * self(images)
 
-    def score_with_spread(self, images, statistics=None):
+    def score_with_spread(self, images: torch.Tensor, statistics: Any = None) -> tuple[Any, ...]:
         scores = self.score(images) if statistics is None else self.low + statistics[:, 0]
         return scores, 0.1 * scores + 1
 
 
-def greys(count=7, **settings):
+def greys(count: int = 7, **settings: Any) -> QualitySet:
     return QualitySet(Greys(count, **settings), 32, "greys", cache=False)
 
 
-def by_hand(dataset, model):
+def by_hand(dataset: Any, model: Any) -> np.ndarray:
     model.eval()
     with torch.no_grad():
         return np.array([float(model.score(dataset[i]["image"][None])) for i in range(len(dataset))])
 
 
-def test_scores_are_those_of_a_loop_by_hand():
+def test_scores_are_those_of_a_loop_by_hand() -> None:
     dataset, model = greys(), Tiny()
     result = evaluate(model, dataset, batch_size=2)
     np.testing.assert_allclose(result.predicted, by_hand(dataset, Tiny()), rtol=1e-6)
@@ -82,7 +84,7 @@ def test_scores_are_those_of_a_loop_by_hand():
     assert result.summary["SRCC"] > 0.9
 
 
-def test_batches_hold_images_of_one_shape_only():
+def test_batches_hold_images_of_one_shape_only() -> None:
     model = Tiny()
     evaluate(model, greys(11), batch_size=2)
     sizes = [shape[0] for shape in model.calls]
@@ -92,11 +94,11 @@ def test_batches_hold_images_of_one_shape_only():
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 64}, {"batch_size": 3, "workers": 0}])
-def test_batch_size_and_workers_do_not_matter(settings):
+def test_batch_size_and_workers_do_not_matter(settings: dict[str, Any]) -> None:
     np.testing.assert_allclose(evaluate(Tiny(), greys(9), **settings).predicted, by_hand(greys(9), Tiny()), atol=1e-5)
 
 
-def test_training_modes_are_left_as_they_were():
+def test_training_modes_are_left_as_they_were() -> None:
     model = Tiny().train()
     model.norm.eval()
     before = model.norm.running_mean.clone()
@@ -109,19 +111,19 @@ def test_training_modes_are_left_as_they_were():
 
 
 class Diverged(Tiny):
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         scores = super().forward(images)
         return torch.where(torch.tensor(images.shape[2] == SHAPES[1][0]), float("nan"), scores)
 
 
-def test_output_that_is_not_finite_names_the_image_and_restores_the_mode():
+def test_output_that_is_not_finite_names_the_image_and_restores_the_mode() -> None:
     model = Diverged().train()
     with pytest.raises(UserError, match="grey_1: the model's output is not finite"):
         evaluate(model, greys(3))
     assert model.training
 
 
-def test_empty_data_set_and_bad_settings():
+def test_empty_data_set_and_bad_settings() -> None:
     with pytest.raises(UserError, match="has no image"):
         evaluate(Tiny(), greys(0))
     with pytest.raises(UserError, match="batch_size is 0"):
@@ -130,21 +132,21 @@ def test_empty_data_set_and_bad_settings():
         evaluate(Tiny(), greys(1), precision="fp64")
 
 
-def test_progress_counts_images():
+def test_progress_counts_images() -> None:
     seen = []
     evaluate(Tiny(), greys(5), batch_size=2, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (5, 5)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
 
 
-def test_undefined_values_are_nan_with_a_note():
+def test_undefined_values_are_nan_with_a_note() -> None:
     result = evaluate(Tiny(), greys(2))
     assert np.isnan(result.summary["SRCC"])
     assert result.summary["MAE"] > 0
     assert result.notes == ("2 images: no correlations, no RMSE",)
 
 
-def test_another_range_is_brought_to_that_of_the_data():
+def test_another_range_is_brought_to_that_of_the_data() -> None:
     same, other = evaluate(Tiny(), greys(21)), evaluate(Tiny(), greys(21, low=1, high=5))
     np.testing.assert_allclose(other.predicted, 1 + same.predicted / 25)
     np.testing.assert_allclose(other.std, same.std / 25)
@@ -153,7 +155,7 @@ def test_another_range_is_brought_to_that_of_the_data():
     assert other.notes == ("scores brought from the model's 0 to 100 to the data's 1 to 5",)
 
 
-def test_a_view_is_scored_with_its_statistics():
+def test_a_view_is_scored_with_its_statistics() -> None:
     view = FeatureSet(greys(5), lambda images: (images[..., ::2, ::2], 100 * images.mean((2, 3))), None, False)
     model = Tiny()
     result = evaluate(model, view)
@@ -163,7 +165,7 @@ def test_a_view_is_scored_with_its_statistics():
         evaluate(model, view, crops=Crops("centre", side=8))
 
 
-def test_cross_data_gives_a_row_for_each_set():
+def test_cross_data_gives_a_row_for_each_set() -> None:
     rows = cross_data(Tiny(), {"one": greys(9), "other": greys(6, low=1, high=5)}, batch_size=4)
     assert [(row[""], row["images"]) for row in rows] == [("one", 9), ("other", 6)]
     assert rows[0]["SRCC"] == evaluate(Tiny(), greys(9), batch_size=4).summary["SRCC"]
@@ -173,7 +175,7 @@ def test_cross_data_gives_a_row_for_each_set():
 # Crops
 
 
-def test_the_grid_reaches_every_border():
+def test_the_grid_reaches_every_border() -> None:
     image = torch.arange(50 * 91).view(1, 50, 91)
     for count, grid in ((20, {(4, 5)}), (25, {(5, 5)}), (6, {(2, 3), (3, 2)})):
         crops = Crops("grid", count, 32).cut(image, 0)
@@ -183,7 +185,7 @@ def test_the_grid_reaches_every_border():
         assert (tops.min(), tops.max(), lefts.min(), lefts.max()) == (0, 50 - 32, 0, 91 - 32)
 
 
-def test_centre_and_short_images():
+def test_centre_and_short_images() -> None:
     image = torch.arange(10 * 20).view(1, 10, 20)
     (centre,) = Crops("centre", side=4).cut(image, 0)
     assert int(centre[0, 0, 0]) == 3 * 20 + 8
@@ -191,7 +193,7 @@ def test_centre_and_short_images():
     assert torch.equal(Crops().cut(image, 0)[0], image)
 
 
-def test_random_places_depend_on_seed_and_index_alone():
+def test_random_places_depend_on_seed_and_index_alone() -> None:
     image = torch.arange(40 * 60).view(1, 40, 60)
     first = Crops("random", 9, 8).cut(image, 5)
     assert torch.equal(first, Crops("random", 9, 8).cut(image, 5))
@@ -200,13 +202,13 @@ def test_random_places_depend_on_seed_and_index_alone():
     assert len({int(crop[0, 0, 0]) for crop in first}) == 9
 
 
-def test_wrong_crops_are_refused():
+def test_wrong_crops_are_refused() -> None:
     for settings, word in ((("grid", 7), "7 make no grid"), (("random", 0), "0 of 224"), (("corner",), "'corner'")):
         with pytest.raises(UserError, match=word):
             Crops(*settings)
 
 
-def test_the_score_by_crops_is_their_mean_and_one_image_is_one_batch():
+def test_the_score_by_crops_is_their_mean_and_one_image_is_one_batch() -> None:
     dataset, model, crops = greys(4), Tiny(), Crops("grid", 4, 16)
     found = evaluate(model, dataset, crops=crops).predicted
     assert model.calls == [(4, 3, 16, 16)] * 4
@@ -217,7 +219,7 @@ def test_the_score_by_crops_is_their_mean_and_one_image_is_one_batch():
 # Scores
 
 
-def test_scores_largest_errors_selection_and_rows():
+def test_scores_largest_errors_selection_and_rows() -> None:
     result = Scores.from_predictions(
         np.array([5.0, 2, 3, 9]), np.array([1.0, 2, 4, 3]), list("abcd"), ["x", "x", "y", "y"]
     )
@@ -232,7 +234,7 @@ def test_scores_largest_errors_selection_and_rows():
 # Several processes
 
 
-def evaluate_as_rank(folder, rank):
+def evaluate_as_rank(folder: Path, rank: int) -> None:
     """One rank of an evaluation on uneven data; its scores go to a file."""
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
@@ -240,7 +242,7 @@ def evaluate_as_rank(folder, rank):
     accelerator.end_training()
 
 
-def scores_of(accelerator):
+def scores_of(accelerator: Any) -> dict[str, Any]:
     return {
         "uneven": evaluate(Tiny(), greys(19), batch_size=2, accelerator=accelerator).predicted,
         "one window": evaluate(Tiny(), greys(3), batch_size=4, accelerator=accelerator).predicted,
@@ -249,7 +251,7 @@ def scores_of(accelerator):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-def test_two_processes_give_exactly_the_scores_of_one(tmp_path):
+def test_two_processes_give_exactly_the_scores_of_one(tmp_path: Path) -> None:
     wait = run_ranks(evaluate_as_rank, 2, tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,5 +1,8 @@
 """The measure inside other programs: pyiqa's call and torchmetrics' call, on tensors, files, and as a loss."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,7 @@ from iqa.predict import Predictor
 from polyscale.errors import UserError
 
 
-def tiny(**changes):
+def tiny(**changes: Any) -> Any:
     torch.manual_seed(0)
     options = {"backbone": "test_resnet", "drop_path": 0.0, "image_size": 64, "low": 1.0, "high": 5.0}
     network = QualityNet(**{**options, **changes})
@@ -25,33 +28,33 @@ def tiny(**changes):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     tiny().save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def metric(folder):
+def metric(folder: Path) -> QualityMetric:
     return create_metric(folder, device="cpu")
 
 
-def noise(*shape):
+def noise(*shape: object) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
-def tensor(picture):
+def tensor(picture: Any) -> Any:
     return torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
 
 
-def test_what_pyiqa_users_ask_of_a_metric(metric):
+def test_what_pyiqa_users_ask_of_a_metric(metric: QualityMetric) -> None:
     assert isinstance(metric, nn.Module)
     assert (metric.lower_better, metric.score_range, metric.metric_mode) == (False, (1.0, 5.0), "NR")
     assert isinstance(list_models(), list)
     assert not any(parameter.requires_grad for parameter in metric.parameters())
 
 
-def test_path_pil_and_tensor_agree_with_the_predictor(metric, folder, tmp_path):
+def test_path_pil_and_tensor_agree_with_the_predictor(metric: QualityMetric, folder: Path, tmp_path: Path) -> None:
     for picture in (noise(40, 60), noise(90, 40)):  # the second is shrunk by the file's way or the tensor's
         Image.fromarray(picture).save(tmp_path / "a.png")
         expected = Predictor(folder, device="cpu")(picture).score
@@ -62,7 +65,7 @@ def test_path_pil_and_tensor_agree_with_the_predictor(metric, folder, tmp_path):
             assert float(scores) == pytest.approx(expected, abs=1e-5 if picture.shape[0] == 40 else 0.01)
 
 
-def test_a_batch_is_its_images_one_by_one(metric):
+def test_a_batch_is_its_images_one_by_one(metric: QualityMetric) -> None:
     images = torch.rand(5, 3, 48, 80, generator=torch.Generator().manual_seed(0))
     together = metric(images)
     assert together.shape == (5, 1)
@@ -72,7 +75,7 @@ def test_a_batch_is_its_images_one_by_one(metric):
 
 
 @pytest.mark.parametrize("shape", [(100, 140), (65, 64), (30, 3000), (40, 40)])
-def test_shrunk_like_a_file(shape):
+def test_shrunk_like_a_file(shape: tuple[int, ...]) -> None:
     smooth = np.asarray(
         Image.fromarray(noise(shape[0] // 5, shape[1] // 5)).resize(shape[::-1], Image.Resampling.BICUBIC)
     )
@@ -84,7 +87,7 @@ def test_shrunk_like_a_file(shape):
     assert as_tensor.aminmax().min >= 0
 
 
-def test_no_gradient_unless_asked_for(metric, folder):
+def test_no_gradient_unless_asked_for(metric: QualityMetric, folder: Path) -> None:
     images = torch.rand(2, 3, 40, 40, requires_grad=True)
     assert not metric(images).requires_grad
     loss = create_metric(folder, device="cpu", as_loss=True)
@@ -94,7 +97,7 @@ def test_no_gradient_unless_asked_for(metric, folder):
     torch.testing.assert_close(loss(images).detach(), metric(images))  # inside the range they agree
 
 
-def test_climbing_the_loss_raises_the_score(folder):
+def test_climbing_the_loss_raises_the_score(folder: Path) -> None:
     loss = create_metric(folder, device="cpu", as_loss=True)
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
     before = loss(images)
@@ -103,7 +106,7 @@ def test_climbing_the_loss_raises_the_score(folder):
     assert float(loss(climbed)) > float(before.detach())
 
 
-def test_it_stays_in_eval_mode_inside_a_model_in_training(folder):
+def test_it_stays_in_eval_mode_inside_a_model_in_training(folder: Path) -> None:
     outer = nn.ModuleDict({"quality": create_metric(folder, device="cpu")}).train()
     assert not any(module.training for module in outer["quality"].modules())
 
@@ -118,12 +121,12 @@ def test_it_stays_in_eval_mode_inside_a_model_in_training(folder):
         (torch.full((1, 3, 8, 8), float("nan")), "values from nan"),
     ],
 )
-def test_wrong_tensors_are_refused(metric, image, says):
+def test_wrong_tensors_are_refused(metric: QualityMetric, image: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         metric(image)
 
 
-def test_a_broken_file_is_one_line(metric, tmp_path):
+def test_a_broken_file_is_one_line(metric: QualityMetric, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"a\.jpg: not an image"):
         metric(tmp_path / "a.jpg")
@@ -131,7 +134,7 @@ def test_a_broken_file_is_one_line(metric, tmp_path):
         create_metric("no-such-name")
 
 
-def test_quality_score_is_the_mean_of_what_it_saw(metric):
+def test_quality_score_is_the_mean_of_what_it_saw(metric: QualityMetric) -> None:
     images = torch.rand(5, 3, 40, 40, generator=torch.Generator().manual_seed(1))
     score = QualityScore(metric.network, device="cpu")
     assert score.higher_is_better
@@ -145,13 +148,13 @@ def test_quality_score_is_the_mean_of_what_it_saw(metric):
     assert float(score.compute()) == pytest.approx(float(metric(images[:1])), abs=1e-6)
 
 
-def test_a_model_of_the_caller_keeps_its_gradients():
+def test_a_model_of_the_caller_keeps_its_gradients() -> None:
     network = tiny()
     assert isinstance(create_metric(network, device="cpu"), QualityMetric)
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_gradients_reach_the_images_through_what_the_backbone_sees_shrink():
+def test_gradients_reach_the_images_through_what_the_backbone_sees_shrink() -> None:
     network = QualityNet(backbone="test_resnet", statistics=True, shrink=2, image_size=64)
     images = torch.rand(1, 3, 96, 80, requires_grad=True)
     create_metric(network, as_loss=True)(images).sum().backward()

@@ -1,5 +1,7 @@
 """The metrics against scipy, against values worked out by hand, and where they are not defined."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,14 +13,14 @@ from iqa.evaluation.metrics import NAMES, Logistic, by_subset, correlations, dif
 HAND = ([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0])
 
 
-def bent(count=300, seed=0, noise=4.0):
+def bent(count: int = 300, seed: int = 0, noise: float = 4.0) -> tuple[Any, ...]:
     """Predictions in [0, 1] whose relation to scores in about [0, 100] is a known logistic, and those scores."""
     rng = np.random.default_rng(seed)
     predicted = rng.uniform(0, 1, count)
     return predicted, Logistic(90.0, 10.0, 0.6, 0.1)(predicted) + rng.normal(0, noise, count)
 
 
-def test_values_worked_out_by_hand():
+def test_values_worked_out_by_hand() -> None:
     found = correlations(*HAND)
     assert found["SRCC"] == pytest.approx(1 - 6 * 2 / (4 * 15))
     assert found["PLCC"] == pytest.approx(4 / 5)
@@ -28,7 +30,7 @@ def test_values_worked_out_by_hand():
     assert found["note"] == "4 images: no PLCC_fitted, no RMSE"
 
 
-def test_ties_are_scipys():
+def test_ties_are_scipys() -> None:
     rng = np.random.default_rng(1)
     x, y = np.round(rng.normal(size=60)), np.round(rng.normal(size=60), 1)
     found = correlations(x, y)
@@ -37,7 +39,7 @@ def test_ties_are_scipys():
     assert found["PLCC"] == stats.pearsonr(x, y).statistic
 
 
-def test_the_fit_finds_the_curve_that_made_the_scores():
+def test_the_fit_finds_the_curve_that_made_the_scores() -> None:
     predicted, truth = bent(noise=0)
     assert fit_logistic(predicted, truth) == pytest.approx((90, 10, 0.6, 0.1), rel=1e-5)
     found = correlations(predicted, truth)
@@ -46,10 +48,10 @@ def test_the_fit_finds_the_curve_that_made_the_scores():
     assert found["RMSE"] == pytest.approx(0, abs=1e-5)
 
 
-def test_the_fit_is_that_of_curve_fit_in_raw_units():
+def test_the_fit_is_that_of_curve_fit_in_raw_units() -> None:
     predicted, truth = bent()
 
-    def vqeg(x, b1, b2, b3, b4):
+    def vqeg(x: Any, b1: Any, b2: Any, b3: Any, b4: Any) -> Any:
         return b2 + (b1 - b2) / (1 + np.exp(-(x - b3) / np.abs(b4)))
 
     wanted, _ = curve_fit(vqeg, predicted, truth, (90, 10, 0.5, 0.1))
@@ -60,14 +62,14 @@ def test_the_fit_is_that_of_curve_fit_in_raw_units():
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_units_of_the_predictions_do_not_matter_to_the_fit(scale):
+def test_units_of_the_predictions_do_not_matter_to_the_fit(scale: float) -> None:
     predicted, truth = bent()
     assert correlations(scale * predicted - 3 * scale, truth)["RMSE"] == pytest.approx(
         correlations(predicted, truth)["RMSE"], rel=1e-5
     )
 
 
-def test_the_fit_is_at_least_as_good_as_a_line_and_follows_falling_scores():
+def test_the_fit_is_at_least_as_good_as_a_line_and_follows_falling_scores() -> None:
     for seed in range(30):
         rng = np.random.default_rng(seed)
         x = rng.normal(size=rng.integers(20, 60))
@@ -79,15 +81,15 @@ def test_the_fit_is_at_least_as_good_as_a_line_and_follows_falling_scores():
     assert falling["PLCC_fitted"] == pytest.approx(correlations(*bent())["PLCC_fitted"], rel=1e-5)
 
 
-def test_perfect_predictions_are_perfect():
+def test_perfect_predictions_are_perfect() -> None:
     truth = np.random.default_rng(0).normal(50, 15, 200)
     found = correlations(truth, truth)
     assert [found[name] for name in NAMES] == pytest.approx([1, 1, 1, 1, 0, 0], abs=1e-6)
     assert "note" not in found
 
 
-def test_a_fit_that_does_not_converge_is_said(monkeypatch):
-    def never(*arguments, **settings):
+def test_a_fit_that_does_not_converge_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: object, **settings: Any) -> None:
         raise RuntimeError("Optimal parameters not found")
 
     monkeypatch.setattr(metrics, "curve_fit", never)
@@ -106,7 +108,7 @@ def test_a_fit_that_does_not_converge_is_said(monkeypatch):
         ([1.0], [2.0], "1 image:"),
     ],
 )
-def test_what_is_not_defined_is_none_with_a_note(predicted, truth, reason):
+def test_what_is_not_defined_is_none_with_a_note(predicted: Any, truth: Any, reason: str) -> None:
     found = correlations(predicted, truth)
     assert [found[name] for name in NAMES if name != "MAE"] == [None] * 5
     assert found["MAE"] == np.abs(np.subtract(predicted, truth)).mean()
@@ -115,7 +117,7 @@ def test_what_is_not_defined_is_none_with_a_note(predicted, truth, reason):
     assert difference(predicted, predicted, truth) == {"SRCC": None, "PLCC": None}
 
 
-def test_wrong_input_is_refused():
+def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="two vectors"):
         correlations([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="two vectors"):
@@ -126,7 +128,7 @@ def test_wrong_input_is_refused():
         intervals(*bent(10), rounds=0)
 
 
-def test_intervals_are_percentiles_of_scipys_correlations_of_each_resample():
+def test_intervals_are_percentiles_of_scipys_correlations_of_each_resample() -> None:
     x, y = bent(40)
     x = np.round(x, 1)  # ties too
     index = np.random.default_rng(3).integers(40, size=(50, 40))
@@ -135,13 +137,13 @@ def test_intervals_are_percentiles_of_scipys_correlations_of_each_resample():
         assert intervals(x, y, rounds=50, seed=3)[name] == pytest.approx(tuple(wanted))
 
 
-def test_intervals_do_not_depend_on_how_many_resamples_are_held_at_once(monkeypatch):
+def test_intervals_do_not_depend_on_how_many_resamples_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = intervals(*bent(30), rounds=20)
     monkeypatch.setattr("polyscale.evaluation.bootstrap._MAX_INDICES", 100)
     assert intervals(*bent(30), rounds=20) == whole
 
 
-def test_the_interval_covers_the_true_correlation():
+def test_the_interval_covers_the_true_correlation() -> None:
     inside = 0
     for seed in range(40):
         x, y = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 200).T
@@ -150,20 +152,20 @@ def test_the_interval_covers_the_true_correlation():
     assert inside >= 34
 
 
-def test_resamples_without_a_correlation_do_not_count():
+def test_resamples_without_a_correlation_do_not_count() -> None:
     mostly_equal = [1.0] * 9 + [2.0]  # a third of the resamples are constant
     low, high = intervals(mostly_equal, mostly_equal, rounds=300)["SRCC"]
     assert (low, high) == (pytest.approx(1), pytest.approx(1))
 
 
-def test_a_handful_of_images_has_no_interval():
+def test_a_handful_of_images_has_no_interval() -> None:
     x, y = bent(9)
     assert intervals(x, y) == {"SRCC": None, "PLCC": None}
     assert difference(x, y, y) == {"SRCC": None, "PLCC": None}
     assert None not in intervals(*bent(10), rounds=20).values()
 
 
-def test_paired_difference():
+def test_paired_difference() -> None:
     x, y = bent(400, noise=10)
     worse = x + np.random.default_rng(9).normal(0, 0.3, 400)
     found = difference(x, worse, y, rounds=200)["SRCC"]
@@ -176,7 +178,7 @@ def test_paired_difference():
     assert found.high - found.low < 2 * (own.high - own.low) + 0.1
 
 
-def test_by_subset():
+def test_by_subset() -> None:
     x, y = bent(30)
     table = by_subset(x, y, ["b"] * 12 + ["a"] * 10 + [""] * 8)
     assert list(table) == ["a", "b"]
@@ -194,7 +196,7 @@ RECORDED = {  # of the code before core's bootstrap, commit 7f3e71f
 
 
 @pytest.mark.parametrize(("images", "seed"), [(12, 0), (300, 1), (2500, 2)])
-def test_intervals_are_those_recorded_before(images, seed):
+def test_intervals_are_those_recorded_before(images: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=images)
     a = truth + rng.normal(0, 0.5, images)

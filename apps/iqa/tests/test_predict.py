@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,24 +29,24 @@ class Brightness(nn.Module):
 
     low, high, input_size = 0.0, 10.0, 64
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(10.0))
         self.batches = []
 
-    def score_with_spread(self, images):
+    def score_with_spread(self, images: torch.Tensor) -> tuple[Any, ...]:
         self.batches.append(tuple(images.shape))
         scores = self.factor * images.mean((1, 2, 3))
         return scores, scores / 10
 
-    def quality_map(self, images):
+    def quality_map(self, images: Any) -> Any:
         return self.factor * nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), (2, 3))[:, 0]
 
 
 GREY = np.full((20, 30, 3), 102, np.uint8)  # 0.4
 
 
-def tiny(**changes):
+def tiny(**changes: Any) -> Any:
     torch.manual_seed(0)
     options = {"backbone": "test_resnet", "statistics": True, "shrink": 2, "drop_path": 0.0, "image_size": 64}
     network = QualityNet(**{**options, "high": 1.0, **changes})
@@ -56,11 +57,11 @@ def tiny(**changes):
     return network
 
 
-def noise(seed, *shape):
+def noise(seed: int, *shape: object) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
-def save(path, array=GREY, mode=None, **options):
+def save(path: Path, array: np.ndarray = GREY, mode: str | None = None, **options: Any) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(array)
     (image if mode is None else image.convert(mode)).save(path, **options)
@@ -68,11 +69,11 @@ def save(path, array=GREY, mode=None, **options):
 
 
 @pytest.fixture
-def predictor():
+def predictor() -> Predictor:
     return Predictor(Brightness(), device="cpu")
 
 
-def test_known_answer_and_what_a_result_says(predictor, tmp_path):
+def test_known_answer_and_what_a_result_says(predictor: Predictor, tmp_path: Path) -> None:
     path = save(tmp_path / "shot.png")
     result = predictor(path)
     assert (result.name, result.source, result.width, result.height) == ("shot", path, 30, 20)
@@ -87,7 +88,7 @@ def test_known_answer_and_what_a_result_says(predictor, tmp_path):
     assert predictor(GREY).to_dict()["file"] is None
 
 
-def test_every_kind_of_source_gives_the_same(predictor, tmp_path):
+def test_every_kind_of_source_gives_the_same(predictor: Predictor, tmp_path: Path) -> None:
     picture = noise(0, 20, 30)
     sources = [
         save(tmp_path / "a.png", picture),
@@ -103,7 +104,7 @@ def test_every_kind_of_source_gives_the_same(predictor, tmp_path):
     assert predictor([]) == []
 
 
-def test_alpha_16_bit_grey_cmyk_turned_and_animated(predictor, tmp_path):
+def test_alpha_16_bit_grey_cmyk_turned_and_animated(predictor: Predictor, tmp_path: Path) -> None:
     see_through = np.dstack([GREY, np.zeros((20, 30), np.uint8)])
     assert predictor(save(tmp_path / "rgba.png", see_through)).score == pytest.approx(10)  # laid over white
     assert predictor(save(tmp_path / "deep.png", np.full((9, 7), 26214, np.uint16))).score == pytest.approx(4)
@@ -118,7 +119,7 @@ def test_alpha_16_bit_grey_cmyk_turned_and_animated(predictor, tmp_path):
     assert predictor(tmp_path / "moving.gif").score == pytest.approx(4, abs=0.05)  # the first frame
 
 
-def test_tiny_and_extreme_shapes():
+def test_tiny_and_extreme_shapes() -> None:
     predictor = Predictor(tiny(), device="cpu")
     for shape in ((1, 1), (1, 500), (700, 2), (33, 65)):
         result = predictor(noise(1, *shape))
@@ -127,7 +128,7 @@ def test_tiny_and_extreme_shapes():
         assert result.spread > 0
 
 
-def test_a_panorama_is_scored_whole(predictor, tmp_path):
+def test_a_panorama_is_scored_whole(predictor: Predictor, tmp_path: Path) -> None:
     wide = np.zeros((300, 20_000, 3), np.uint8)
     wide[:, -10_000:] = 255
     result = predictor(save(tmp_path / "wide.jpg", wide, quality=80))
@@ -136,7 +137,7 @@ def test_a_panorama_is_scored_whole(predictor, tmp_path):
     assert predictor.draw_map(tmp_path / "wide.jpg").shape[1] < 3000
 
 
-def test_equal_sizes_share_a_batch_and_order_is_kept():
+def test_equal_sizes_share_a_batch_and_order_is_kept() -> None:
     model = Brightness()
     shapes = [(8, 8), (9, 9), (8, 8), (100, 100), (9, 9), (8, 8), (200, 200), (8, 8)]
     sources = [np.full((*shape, 3), 10 * i, np.uint8) for i, shape in enumerate(shapes)]
@@ -145,7 +146,7 @@ def test_equal_sizes_share_a_batch_and_order_is_kept():
     assert sorted(model.batches) == [(1, 3, 8, 8), (2, 3, 9, 9), (2, 3, 64, 64), (3, 3, 8, 8)]
 
 
-def test_batches_threads_and_batch_mates_do_not_change_a_score():
+def test_batches_threads_and_batch_mates_do_not_change_a_score() -> None:
     predictor = Predictor(tiny(), device="cpu")
     sources = [noise(i, 40 + 8 * (i % 2), 50) for i in range(9)]
     alone = [predictor(source).score for source in sources]
@@ -156,7 +157,7 @@ def test_batches_threads_and_batch_mates_do_not_change_a_score():
     assert [predictor(source).score for source in sources] == alone  # bit for bit
 
 
-def test_the_preprocessing_of_training(tmp_path):
+def test_the_preprocessing_of_training(tmp_path: Path) -> None:
     network, shipped = tiny(), QualityNet.from_pretrained("nano")
     for name, shape in (("small", (40, 60)), ("large", (300, 410)), ("huge", (1200, 900))):
         path = save(
@@ -175,7 +176,7 @@ def test_the_preprocessing_of_training(tmp_path):
         assert float(part) == pytest.approx(float(whole), abs=2)  # of 100 points: decoding less hardly moves it
 
 
-def test_broken_files_stand_in_their_place(predictor, tmp_path):
+def test_broken_files_stand_in_their_place(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     whole = save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:400])
@@ -193,7 +194,7 @@ def test_broken_files_stand_in_their_place(predictor, tmp_path):
         predictor([whole, tmp_path / "text.jpg"])
 
 
-def test_output_that_is_not_finite_is_a_failure(predictor, tmp_path):
+def test_output_that_is_not_finite_is_a_failure(predictor: Predictor, tmp_path: Path) -> None:
     predictor.model.factor.data.fill_(float("nan"))
     path = save(tmp_path / "shot.png")
     (result,) = predictor.stream(str(path))
@@ -201,11 +202,13 @@ def test_output_that_is_not_finite_is_a_failure(predictor, tmp_path):
     assert f"{path}: the model's output is not finite" in result.error
 
 
-def test_memory_is_bounded_and_large_files_are_read_one_at_a_time(predictor, tmp_path, monkeypatch):
+def test_memory_is_bounded_and_large_files_are_read_one_at_a_time(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read, at_once, most = [], 0, 0
     lock = threading.Lock()
 
-    def counting(source, size):
+    def counting(source: Path, size: Any) -> Any:
         nonlocal at_once, most
         with lock:
             read.append(source)
@@ -227,12 +230,12 @@ def test_memory_is_bounded_and_large_files_are_read_one_at_a_time(predictor, tmp
     assert most == 1
 
 
-def test_equal_stems_get_different_names(predictor, tmp_path):
+def test_equal_stems_get_different_names(predictor: Predictor, tmp_path: Path) -> None:
     paths = [save(tmp_path / name) for name in ("a/x.png", "b/x.png", "b/X.jpg")]
     assert len({result.name.casefold() for result in predictor.stream(paths)}) == 3
 
 
-def test_a_map_has_the_images_own_size_and_the_scores_units(predictor, tmp_path):
+def test_a_map_has_the_images_own_size_and_the_scores_units(predictor: Predictor, tmp_path: Path) -> None:
     left_dark = np.zeros((200, 300, 3), np.uint8)
     left_dark[:, 150:] = 255
     path = save(tmp_path / "half.png", left_dark)
@@ -247,11 +250,11 @@ def test_a_map_has_the_images_own_size_and_the_scores_units(predictor, tmp_path)
     assert Predictor(tiny(), device="cpu").map(noise(0, 150, 40)).shape == (150, 40)
 
 
-def test_an_even_map_looks_even():
+def test_an_even_map_looks_even() -> None:
     image = np.full((40, 40, 3), 128, np.uint8)
     slope = np.tile(np.arange(4, dtype=np.float32), (4, 1))
 
-    def contrast(steep):
+    def contrast(steep: float) -> int:
         drawn = draw_quality(image, 50 + steep * slope, ScoreRange(0, 100))
         return int(np.ptp(drawn[20:600, -600:-20].astype(int), axis=(0, 1)).max())  # without rim and legend
 
@@ -263,7 +266,7 @@ def test_an_even_map_looks_even():
 
 
 @pytest.mark.parametrize("size", [(3000, 100), (100, 3000), (12, 9), (480, 640)])
-def test_maps_of_every_shape_have_room_for_their_legend(size):
+def test_maps_of_every_shape_have_room_for_their_legend(size: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
     drawn = draw_quality(image, np.array([[10.0, 90.0]], np.float32), ScoreRange(0, 100))
     assert max(drawn.shape) < 3000
@@ -283,7 +286,7 @@ def test_maps_of_every_shape_have_room_for_their_legend(size):
         ({"device": "cuda:99"}, "this machine has no cuda:99"),
     ],
 )
-def test_bad_options(options, says):
+def test_bad_options(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         Predictor(Brightness(), **{"device": "cpu", **options})
     assert caught.value.exit_code == 2
@@ -291,7 +294,7 @@ def test_bad_options(options, says):
         Predictor(Brightness(), device="cpu").stream([], batch_size=0)
 
 
-def test_a_saved_model_and_one_in_training_mode_score_alike(tmp_path):
+def test_a_saved_model_and_one_in_training_mode_score_alike(tmp_path: Path) -> None:
     network = tiny().train()
     network.save_pretrained(tmp_path)
     picture = noise(3, 40, 50)
@@ -312,7 +315,7 @@ print(next(int(line.split()[1]) >> 10 for line in Path("/proc/self/status").open
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_peak_memory_of_a_100_megapixel_jpeg(tmp_path):
+def test_peak_memory_of_a_100_megapixel_jpeg(tmp_path: Path) -> None:
     tiny(image_size=512).save_pretrained(tmp_path / "model")
     Image.new("RGB", (12_000, 8_400), (90, 120, 60)).save(tmp_path / "big.jpg")
     command = [sys.executable, "-c", PEAK, str(tmp_path / "model"), str(tmp_path / "big.jpg")]

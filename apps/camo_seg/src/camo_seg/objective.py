@@ -29,11 +29,12 @@ class Objective:
         self.total_epochs = total_epochs
 
     def wants_scales(self, epoch: int) -> bool:
-        """Whether the model should return the predictions of its scales in this epoch."""
+        """Return whether the model should predict at each scale in this epoch."""
         s = self.settings
         return self.per_scale is not None and s.scale_loss > 0 and (s.scale_epochs is None or epoch < s.scale_epochs)
 
     def __call__(self, logits: Tensor, per_scale: list[Tensor], masks: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Return the losses of a batch by name, "loss" being their sum."""
         s = self.settings
         parts: dict[str, Tensor] = {s.main: self.criterion(logits, masks)}
         if s.dice:

@@ -1,6 +1,6 @@
 """Seeded cuts: whole groups, the asked share, the same draw for everybody, and a note for each of them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,15 +13,15 @@ class Item(NamedTuple):
     group: str
 
 
-def of(item):
+def of(item: Any) -> Any:
     return item.group
 
 
-def items(count, per_group=1):
+def items(count: int, per_group: int = 1) -> list[Any]:
     return [Item(f"p{i}", f"g{i // per_group}") for i in range(count)]
 
 
-def test_cut_takes_its_share_in_whole_groups():
+def test_cut_takes_its_share_in_whole_groups() -> None:
     rest, taken = split_off(items(100, 5), of, 0.2, seed=3)
     assert len(taken) == 20
     assert len(rest) == 80
@@ -32,19 +32,19 @@ def test_cut_takes_its_share_in_whole_groups():
     assert {one.group for one in split_off(uneven, of, 0.05, seed=0)[1]} == {"small"}
 
 
-def test_cut_does_not_depend_on_the_order_of_the_list():
+def test_cut_does_not_depend_on_the_order_of_the_list() -> None:
     taken = split_off(items(60, 3), of, 0.25, seed=1)[1]
     assert sorted(split_off(items(60, 3)[::-1], of, 0.25, seed=1)[1]) == sorted(taken)
     assert taken == sorted(taken, key=lambda item: int(item.name[1:]))
 
 
 @pytest.mark.parametrize(("count", "per_group", "fraction"), [(4, 4, 0.2), (2, 1, 0.8), (1, 1, 0.2), (0, 1, 0.2)])
-def test_no_part_is_left_empty(count, per_group, fraction):
+def test_no_part_is_left_empty(count: int, per_group: int, fraction: float) -> None:
     with pytest.raises(UserError, match=f"{count} images in .* groups are too few"):
         split_off(items(count, per_group), of, fraction, seed=0)
 
 
-def test_completed_makes_test_and_validation_and_says_so():
+def test_completed_makes_test_and_validation_and_says_so() -> None:
     splits, notes = complete_splits({"": items(100)}, of, val_fraction=0.15, test_fraction=0.2, seed=0)
     assert {name: len(part) for name, part in splits.items()} == {"train": 65, "test": 20, "val": 15}
     assert sorted(item for part in splits.values() for item in part) == sorted(items(100))
@@ -52,7 +52,7 @@ def test_completed_makes_test_and_validation_and_says_so():
     assert "15 images cut from train with seed 0" in notes[1]
 
 
-def test_completed_keeps_what_is_given():
+def test_completed_keeps_what_is_given() -> None:
     given = {"train": items(8), "val": items(2), "test": items(3)}
     assert complete_splits(given, of, val_fraction=0.1, test_fraction=0.2, seed=0) == (given, [])
     splits, notes = complete_splits(

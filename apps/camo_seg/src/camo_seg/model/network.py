@@ -64,6 +64,7 @@ class CamoSegmenter(Pretrained):
         self.decoder = Decoder(network.channels, width)
 
     def forward(self, images: Tensor, return_loss_inputs: bool | None = None) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Return logits [B, 1, H, W] of images [B, 3, H, W] in [0, 1], or a pair as the class describes."""
         network: Any = self.backbone.backbone if self.multiscale else self.backbone
         x = network.normalise(images)
         per_scale: list[Tensor] = []
@@ -93,6 +94,7 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(width, 1, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Join four levels to logits [B, 1, H/4, W/4]."""
         x = self.lateral[-1](features[-1]) + self.context(features[-1].mean((2, 3), keepdim=True))
         levels = [self.mix[-1](x)]
         for i in range(len(features) - 2, -1, -1):

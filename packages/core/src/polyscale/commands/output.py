@@ -125,8 +125,9 @@ class Bar:
 
 @contextlib.contextmanager
 def progress(description: str, total: float | None = None, *, transient: bool = False) -> Iterator[Bar]:
-    """Show a progress bar on stderr: `with progress("train", total=90) as bar: bar.advance(text="loss 0.31")`.
+    """Show a progress bar on stderr.
 
+    Use it as `with progress("train", total=90) as bar: bar.advance(text="loss 0.31")`.
     Silent if stderr is no terminal and outside the main process.
 
     Args:

@@ -72,12 +72,12 @@ class Prediction:
         return ScoreRange(self.low, self.high)
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON and CSV can hold, score and spread to six digits."""
+        """What JSON and CSV can hold; score and spread have the digits that do not depend on the batch."""
         return {
             "name": self.name,
             "file": None if self.source is None else str(self.source),
-            "score": float(f"{self.score:.6g}"),
-            "spread": float(f"{self.spread:.6g}"),
+            "score": round(self.score, self.score_range.decimals + 1),
+            "spread": round(self.spread, self.score_range.decimals + 1),
             "low": self.low,
             "high": self.high,
             "lower_better": self.lower_better,

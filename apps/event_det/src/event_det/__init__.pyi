@@ -7,3 +7,5 @@ from .formats.table import write_recording as write_recording
 from .representations.histogram import stacked_histogram as stacked_histogram
 from .representations.time_surface import time_surface as time_surface
 from .representations.voxel_grid import voxel_grid as voxel_grid
+
+__version__: str

@@ -205,8 +205,8 @@ def test_two_images_compared(model: Path, shots: Path) -> None:
     said = json.loads(call("compare", first, second, "-m", model, "--json").stdout)
     a, b = said["images"]
     assert [a["name"], b["name"]] == ["img10", "img2"]
-    assert said["difference"] == pytest.approx(a["score"] - b["score"], abs=1e-4)
-    assert said["spread"] == pytest.approx(np.hypot(a["spread"], b["spread"]), rel=1e-4)
+    assert said["difference"] == pytest.approx(a["score"] - b["score"], abs=2e-3)  # both are rounded
+    assert said["spread"] == pytest.approx(np.hypot(a["spread"], b["spread"]), abs=2e-3)
     assert said["exceeds_spread"] == (abs(said["difference"]) > said["spread"])
     swapped = json.loads(call("compare", second, first, "-m", model, "--json").stdout)
     assert swapped["probability_first_better"] == pytest.approx(1 - said["probability_first_better"])

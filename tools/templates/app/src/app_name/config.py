@@ -24,7 +24,7 @@ class ModelSettings(Settings):
     backbone: str = "test_resnet"
     """Any hierarchical timm model: pvt_v2_b0, convnext_*, resnet*, mobilenetv4_*, ..."""
     pretrained: WeightSource = "none"
-    """ImageNet weights to start from: timm's from the hub, or a package's (polyscale[imagenet]: tf_efficientnet_lite0..2)."""
+    """ImageNet weights: timm's from the hub, or a package's (polyscale[imagenet]; tf_efficientnet_lite0 to 2)."""
     width: int = Field(32, ge=8)
     """Channels of the fused map."""
     image_size: int = Field(64, ge=32)

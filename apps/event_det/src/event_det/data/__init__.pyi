@@ -1,0 +1,10 @@
+from .boxes import BOX_DTYPE as BOX_DTYPE
+from .boxes import BoxFilter as BoxFilter
+from .boxes import Standard as Standard
+from .clips import Clips as Clips
+from .clips import collate as collate
+from .open import open_split as open_split
+from .rvt import Sequence as Sequence
+from .rvt import write_sequence as write_sequence
+from .steps import EventSet as EventSet
+from .steps import Sample as Sample

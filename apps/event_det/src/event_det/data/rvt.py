@@ -1,0 +1,205 @@
+"""One recording in RVT's layout: a folder with histograms of windows of 50 ms, and the boxes of some of them.
+
+    event_representations_v2/stacked_histogram_dt=50_nbins=10/
+        event_representations.h5        data: uint8 [N, 20, H, W], one chunk a window; or .._ds2_nearest.h5, half size
+        timestamps_us.npy               int64 [N], the end of each window
+        objframe_idx_2_repr_idx.npy     int64 [F], the window that ends at each labelled frame
+    labels_v2/
+        labels.npz                      labels: rows of BOX_DTYPE; objframe_idx_2_label_idx: first row of each frame
+        timestamps_us.npy               int64 [F]
+
+evlib writes the folder's name without the "=". A frame without a box has the first row of the next: RVT itself does not
+read such a frame. The embedded set adds `standing`, bool by row, to labels.npz, which RVT passes over.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from event_det.data.boxes import BOX_DTYPE
+from event_det.formats.hdf5 import require_filters
+from polyscale.errors import UserError, foreign
+
+FRAMES, LABELS = "event_representations_v2", "labels_v2"
+FULL, HALF = "event_representations.h5", "event_representations_ds2_nearest.h5"
+HISTOGRAM = "stacked_histogram_dt={window}_nbins={bins}"
+
+
+class Sequence:
+    """Reads one recording; the histograms are opened when they are first asked for, anew in each process.
+
+    Args:
+        folder: The folder of the recording.
+        window: Milliseconds of a window.
+        bins: Time bins of a window.
+
+    Raises:
+        UserError: a file is missing or does not fit the others.
+    """
+
+    def __init__(self, folder: Path, window: int = 50, bins: int = 10) -> None:
+        self.folder, self.name = folder, folder.name
+        self.frames_folder = _frames_folder(folder, window, bins)
+        self.half = (self.frames_folder / HALF).is_file()
+        self.path = self.frames_folder / (HALF if self.half else FULL)
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: no such file; the recording was not prepared to its end")
+        self.times = _integers(self.frames_folder / "timestamps_us.npy")
+        self.frame_times = _integers(folder / LABELS / "timestamps_us.npy")
+        self._step_of_frame = _integers(self.frames_folder / "objframe_idx_2_repr_idx.npy")
+        self.boxes, self.standing, self._first_row = self._read_labels()
+        self._check()
+        self.frame_of_step = {int(step): frame for frame, step in enumerate(self._step_of_frame)}
+        """Number of the labelled frame by step; the other steps are unlabelled."""
+
+    def _read_labels(self) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.int64]]:
+        path = self.folder / LABELS / "labels.npz"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        with foreign(path, "labels of RVT"), np.load(path, allow_pickle=False) as archive:
+            boxes, first = archive["labels"], archive["objframe_idx_2_label_idx"].astype(np.int64)
+            standing = archive["standing"].astype(bool) if "standing" in archive else None
+        return named(boxes, path), standing, np.append(first, len(boxes))
+
+    def _check(self) -> None:
+        frames = len(self._step_of_frame)
+        if not len(self._first_row) - 1 == len(self.frame_times) == frames:
+            raise UserError(
+                f"{self.folder}: labels.npz has {len(self._first_row) - 1} frames, its times "
+                f"{len(self.frame_times)} and objframe_idx_2_repr_idx.npy {frames}; they should be equal"
+            )
+        if frames and not 0 <= self._step_of_frame.min() <= self._step_of_frame.max() < len(self.times):
+            raise UserError(f"{self.folder}: objframe_idx_2_repr_idx.npy names windows outside the {len(self.times)}")
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "histograms"}
+
+    @cached_property
+    def histograms(self) -> h5py.Dataset:
+        """The histograms of all steps, uint8 [N, C, H, W], in the file."""
+        with foreign(self.path, "histograms of RVT"):
+            data = h5py.File(self.path, "r")["data"]
+            if data.ndim != 4 or data.dtype != np.uint8 or len(data) != len(self):
+                raise UserError(
+                    f"{self.path}: data should be uint8 [{len(self)}, C, H, W], not {data.dtype} {list(data.shape)}"
+                )
+        require_filters(data, self.path)
+        return data
+
+    def close(self) -> None:
+        """Close the file of histograms; it is opened again when asked for."""
+        if "histograms" in self.__dict__:
+            self.__dict__.pop("histograms").file.close()
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Read the histograms of steps start to stop, [stop - start, C, H, W]."""
+        with foreign(self.path, "histograms of RVT"):
+            return self.histograms[start:stop]
+
+    def labels(self, step: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None] | None:
+        """Return the boxes at the end of a step in pixels of the sensor, and which stand; None if unlabelled."""
+        frame = self.frame_of_step.get(step)
+        if frame is None:
+            return None
+        rows = slice(int(self._first_row[frame]), int(self._first_row[frame + 1]))
+        return self.boxes[rows], None if self.standing is None else self.standing[rows]
+
+
+def _frames_folder(folder: Path, window: int, bins: int) -> Path:
+    name = HISTOGRAM.format(window=window, bins=bins)
+    for candidate in (name, name.replace("=", "")):
+        if (found := folder / FRAMES / candidate).is_dir():
+            return found
+    present = sorted(path.name for path in (folder / FRAMES).iterdir()) if (folder / FRAMES).is_dir() else []
+    raise UserError(f"{folder / FRAMES}: holds no {name}; found {', '.join(present) or 'nothing'}")
+
+
+def _integers(path: Path) -> NDArray[np.int64]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with foreign(path, "whole numbers"):
+        values = np.load(path, allow_pickle=False)
+        if values.ndim != 1 or values.dtype.kind not in "iu":
+            raise UserError(f"{path}: expected whole numbers in one row, found {values.dtype} {list(values.shape)}")
+    return values.astype(np.int64)
+
+
+def named(boxes: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Bring rows of boxes to BOX_DTYPE by the names of their fields; older files say ts and confidence.
+
+    Raises:
+        UserError: t, x, y, w, h or class_id is missing.
+    """
+    older = {"t": "ts", "class_confidence": "confidence"}
+    names = boxes.dtype.names or ()
+    rows = np.zeros(len(boxes), BOX_DTYPE)
+    rows["class_confidence"] = 1
+    for name in BOX_DTYPE.names or ():
+        given = name if name in names else older.get(name, name)
+        if given in names:
+            rows[name] = boxes[given]
+        elif name not in ("track_id", "class_confidence"):
+            raise UserError(f"{path}: the boxes have no {name}; they should have t, x, y, w, h and class_id")
+    return rows
+
+
+def write_sequence(
+    folder: Path,
+    histograms: Iterable[NDArray[np.uint8]],
+    times: NDArray[np.int64],
+    frames: dict[int, NDArray[Any]],
+    *,
+    standing: NDArray[np.bool_] | None = None,
+    half: bool = False,
+    window: int = 50,
+    compression: Any = "lzf",
+) -> None:
+    """Write one recording; its file of histograms appears last, when all is written.
+
+    Args:
+        folder: The folder of the recording.
+        histograms: One [C, H, W] for each time.
+        times: Ends of the windows in microseconds, ascending.
+        frames: Boxes (rows of BOX_DTYPE) by time; each time is one of `times`.
+        standing: Whether each box stands, in the order of `frames`.
+        half: The histograms are of half the size of the sensor.
+        window: Milliseconds of a window.
+        compression: Options of h5py for the histograms, or the name of a filter.
+    """
+    labelled = np.array(sorted(frames), np.int64)
+    steps = np.searchsorted(times, labelled)
+    if not np.array_equal(times[steps], labelled):
+        raise ValueError("every labelled time must be the end of a window")
+    iterator = iter(histograms)
+    first = next(iterator)
+    inner = folder / FRAMES / HISTOGRAM.format(window=window, bins=len(first) // 2)
+    inner.mkdir(parents=True, exist_ok=True)
+    (folder / LABELS).mkdir(exist_ok=True)
+    counts = [len(frames[int(time)]) for time in labelled]
+    rows = np.zeros(sum(counts), BOX_DTYPE)
+    if len(rows):
+        rows[:] = np.concatenate([frames[int(time)] for time in labelled])
+    more: dict[str, Any] = {} if standing is None else {"standing": standing}
+    starts = np.concatenate([[0], np.cumsum(counts)])[: len(counts)].astype(np.int64)
+    np.savez(folder / LABELS / "labels.npz", labels=rows, objframe_idx_2_label_idx=starts, **more)
+    np.save(folder / LABELS / "timestamps_us.npy", labelled)
+    np.save(inner / "timestamps_us.npy", times)
+    np.save(inner / "objframe_idx_2_repr_idx.npy", steps)
+    target = inner / (HALF if half else FULL)
+    part = target.with_name(f"{target.stem}_in_progress.h5")
+    options = {"compression": compression} if isinstance(compression, str) else compression
+    with h5py.File(part, "w") as file:
+        shape = (len(times), *first.shape)
+        data = file.create_dataset("data", shape, np.uint8, chunks=(1, *first.shape), shuffle=False, **options)
+        data[0] = first
+        for step, histogram in enumerate(iterator, start=1):
+            data[step] = histogram
+    part.replace(target)

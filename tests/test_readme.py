@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 from product import ROOT
 
-PAGES = [p for p in ROOT.rglob("*.md") if not {".venv", "runs", "node_modules"} & set(p.relative_to(ROOT).parts)]
+PAGES = [
+    p for p in sorted(ROOT.rglob("*.md")) if not {".venv", "runs", "node_modules"} & set(p.relative_to(ROOT).parts)
+]
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}:{i}")
     for page in PAGES
@@ -26,8 +28,8 @@ def test_python_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_two_commands_stand_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "pip install uv && uv run camo-seg train" in text
-    assert "pip install uv && uv run pytest" in text
-    assert "pip install uv && uv run pytest" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert "pip install uv && uv run pytest -n 2\n" in text
+    assert "pip install uv && uv run pytest -n 2\n" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
 def test_every_member_is_in_each_list_of_the_root() -> None:

@@ -62,6 +62,15 @@ class TestCommands(AppContract):
         )
         assert Image.open(out / "a_mask.png").size == (20, 64)
 
+    def test_an_image_on_standard_input(self, trained: Trained, images: Path, tmp_path: Path) -> None:
+        content = (images / "a.png").read_bytes()
+        result = call(self.app, "predict", "-", "--model", trained.out, "--out", tmp_path / "maps", stdin=content)
+        assert result.returncode == 0, result.stderr
+        assert self.predict(trained, images / "a.png", "--out", tmp_path / "maps").returncode == 0
+        for end in ("probability.png", "mask.png", "overlay.jpg"):
+            piped, named = ((tmp_path / f"maps/{name}_{end}").read_bytes() for name in ("image", "a"))
+            assert piped == named
+
     def test_info_counts_single_scale_against_three(self) -> None:
         single, three = json.loads(call(self.app, "info", "--preset", "small", "--json").stdout)
         assert single["x parameters"] == 1
@@ -79,3 +88,18 @@ class TestCommands(AppContract):
         if what != "missing":
             Image.new("L", (9, 9)).save(spoiled / "masks/p03.png")
         one_line(call(self.app, "train", "--data.path", spoiled, *self.tiny), 1, "p03")
+
+    @pytest.mark.parametrize("what", ["p03.png", "holds 5 values"])
+    def test_a_test_split_that_cannot_be_used_is_named_before_the_training(
+        self, data: Path, tmp_path: Path, what: str
+    ) -> None:
+        for split in ("train", "test"):
+            shutil.copytree(data, tmp_path / "set" / split)
+        mask = tmp_path / "set/test/masks/p03.png"
+        if what == "p03.png":
+            mask.write_bytes(mask.read_bytes()[:-60])
+        else:
+            Image.fromarray(np.arange(40 * 48, dtype=np.uint8).reshape(40, 48) % 5).save(mask)
+        result = call(self.app, "train", "--data.path", tmp_path / "set", "--out", tmp_path / "run", *self.tiny)
+        one_line(result, 1, what)
+        assert not (tmp_path / "run").exists()

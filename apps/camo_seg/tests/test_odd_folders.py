@@ -135,6 +135,9 @@ def test_masks_of_several_values_need_a_rule(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nc4k", "CAMO", "chameleon"])
 def test_a_folder_called_like_a_benchmark_has_a_way_out(tmp_path: Path, name: str) -> None:
     pairs(tmp_path / name, *(f"p{i}" for i in range(12)))
+    assert len(open_split(tmp_path / name, "train", size=8)) == 8  # a pair of one's own, by the names of its folders
+    for ours, theirs in (("images", "Imgs"), ("masks", "GT")):
+        (tmp_path / name / ours).rename(tmp_path / name / theirs)
     with pytest.raises(UserError, match=f"if it is not {name.upper()}, set layout to pairs"):
         open_split(tmp_path / name, "train", size=8)
     assert len(open_split(tmp_path / name, "train", size=8, layout="pairs")) == 8

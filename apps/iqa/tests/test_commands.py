@@ -25,7 +25,7 @@ TINY = [
 FIELDS = ["name", "file", "score", "spread", "low", "high", "lower_better", "width", "height"]
 
 
-def call(*arguments: object, stdin: str | None = None) -> Result:
+def call(*arguments: object, stdin: str | bytes | None = None) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)), input=stdin)
 
 
@@ -200,6 +200,33 @@ def test_maps_are_drawn_and_inputs_never_overwritten(model: Path, shots: Path) -
     assert call("predict", shots / "img2.png", "-m", model, "--csv", "-", "--json").exit_code == 2
 
 
+def test_maps_are_drawn_of_what_is_kept_only(model: Path, shots: Path) -> None:
+    for options in (("--sort", "score"), ("--sort", "name"), ()):
+        out = shots / f"maps{len(options and options[1])}"
+        result = call("predict", shots, "-m", model, "--map", "-o", out, "--limit", 1, *options, "--json")
+        assert result.exit_code == 0, result.stderr
+        assert [file.name for file in out.iterdir()] == [f"{json.loads(result.stdout)['name']}_quality.jpg"]
+
+
+def test_an_image_on_standard_input(model: Path, shots: Path) -> None:
+    content = (shots / "img2.png").read_bytes()
+    result = call("predict", "-", "-m", model, "--map", "-o", shots / "maps", "--json", stdin=content)
+    assert result.exit_code == 0, result.stderr
+    piped, named = (
+        json.loads(text) for text in (result.stdout, call("predict", shots / "img2.png", "-m", model, "--json").stdout)
+    )
+    assert (piped["name"], piped["file"], piped["score"]) == ("image", None, named["score"])
+    with Image.open(shots / "maps/image_quality.jpg") as drawn:
+        assert min(drawn.size) >= 40
+    compared = call("compare", "-", shots / "img10.png", "-m", model, "--json", stdin=content)
+    assert compared.exit_code == 0, compared.stderr
+    assert [image["name"] for image in json.loads(compared.stdout)["images"]] == ["image", "img10"]
+    assert json.loads(compared.stdout)["images"][0]["score"] == named["score"]
+    wrong = call("compare", "-", shots / "img10.png", "-m", model, stdin=b"")
+    assert wrong.exit_code == 1
+    assert wrong.stderr.strip() == "error: standard input names no file"
+
+
 def test_two_images_compared(model: Path, shots: Path) -> None:
     first, second = shots / "img10.png", shots / "img2.png"
     said = json.loads(call("compare", first, second, "-m", model, "--json").stdout)
@@ -290,11 +317,6 @@ def test_info_counts_one_scale_against_several() -> None:
     larger = json.loads(call("info", *options[:2], "--size", "192", "128", "--json").stdout)[0]
     assert larger["multiply_adds_G"] > single["multiply_adds_G"]
     assert len(json.loads(call("info", "--no-model.multiscale", *options).stdout)) == 1
-
-
-def test_help_needs_no_torch() -> None:
-    code = "import sys, iqa.cli; assert 'torch' not in sys.modules, 'torch'"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_is_missing_is_named_and_the_others_still_scored(trained: Path, folder: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from event_det.formats.events import Events, Sensor
 from event_det.formats.recording import Recording
 from event_det.formats.writing import replace_when_done
 from event_det.representations.histogram import stacked_histogram
-from polyscale.commands.output import Bar
 from polyscale.errors import UserError
+from polyscale.terminal import Bar
 
 PALETTE = ((26, 32, 46), (66, 120, 200), (150, 190, 235), (205, 170, 120), (255, 240, 215))
 """Background, then OFF (one event, several), then ON (one, several): blue and warm white differ in lightness too."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,7 +138,36 @@ def test_limit_stops_and_sort_keeps_the_first(
         assert [entry["name"] for entry in lines] == want
     dropped = Outputs[Grey](keep=lambda grey: grey.value < 25)
     outcome = predict_images(greys, files, PredictOptions(limit=1), dropped)
-    assert [grey.name for grey in outcome.kept] == ["img2"]
+    assert [kept.fields["name"] for kept in outcome.kept] == ["img2"]
+
+
+@pytest.mark.parametrize("options", [{"limit": 2}, {"sort": "value", "limit": 2}, {"sort": "value"}])
+def test_files_are_written_of_what_is_kept_only(greys: Greys, files: list[Path], options: dict[str, Any]) -> None:
+    saved: list[str] = []
+    outputs = Outputs[Grey](save=lambda grey: saved.append(grey.name), sort_keys={"value": lambda grey: grey.value})
+    outcome = predict_images(greys, files, PredictOptions(**options), outputs)
+    assert sorted(saved) == sorted(kept.fields["name"] for kept in outcome.kept)
+    assert len(saved) == options.get("limit", 4)
+
+
+@pytest.mark.parametrize("options", [{}, {"sort": "value"}, {"sort": "value", "limit": 3}])
+def test_results_are_not_held_longer_than_needed(greys: Greys, tmp_path: Path, options: dict[str, Any]) -> None:
+    """A result may hold an image of 100 megapixels: a folder of them has to fit into memory."""
+    alive: weakref.WeakSet[Grey] = weakref.WeakSet()
+    most: list[int] = []
+
+    def result(name: str, path: Path | None, item: Item, output: float) -> Grey:
+        grey = Grey(name, float(output) + len(most) % 7)
+        alive.add(grey)
+        most.append(len(alive))
+        return grey
+
+    greys.result = result  # type: ignore[method-assign]
+    images = [np.full((4, 6, 3), i, np.uint8) for i in range(60)]
+    outputs = Outputs[Grey](sort_keys={"value": lambda grey: grey.value})
+    outcome = predict_images(greys, images, PredictOptions(**ONE_BY_ONE, **options), outputs)
+    assert len(outcome.kept) == options.get("limit", 60)
+    assert max(most) <= 3 + options.get("limit", 0)
 
 
 def test_one_result_that_cannot_be_saved_does_not_end_it(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polyscale.commands import gather_inputs, heap, keep_heap, note, output, print_json, progress, table
+from polyscale.commands import gather_inputs, heap, keep_heap, note, print_json, progress, table
 from polyscale.errors import UserError
 
 
@@ -121,6 +121,13 @@ def test_table_aligns_numbers_and_cuts_nothing_off(capsys: pytest.CaptureFixture
     assert err == ""
 
 
+def test_the_title_of_a_narrow_table_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    table([{"a": 1}], title="pairs/test, 14 images, epoch 2 of 2, chosen on val")
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == "pairs/test, 14 images, epoch 2 of 2, chosen on val"
+    assert [line.strip() for line in lines[1:]] == ["a", "─", "1"]
+
+
 def test_json_is_one_valid_line(capsys: pytest.CaptureFixture[str]) -> None:
     document = {
         "wF": np.float32(0.5),
@@ -165,7 +172,7 @@ def test_progress_draws_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: p
 
     drawn = io.StringIO()
     terminal = Console(file=drawn, force_terminal=True, width=100)
-    monkeypatch.setattr(output, "err_console", terminal)
+    monkeypatch.setattr("polyscale.terminal.err_console", terminal)
     with progress("train [1]", total=3) as bar:
         bar.advance(2, text="loss 0.31")
         print("data")

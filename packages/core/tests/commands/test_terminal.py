@@ -12,11 +12,12 @@ import pytest
 from pydantic import Field
 from typer.testing import CliRunner
 
-from polyscale.commands import application, config_command, gather_inputs, note, output, print_json, progress, table
+from polyscale.commands import application, config_command, gather_inputs, note, print_json, progress, table
 from polyscale.commands.inputs import is_image, local_path
 from polyscale.commands.output import check_targets, csv_writer
 from polyscale.errors import UserError, printable
 from polyscale.settings import Preset, Settings, configured, read_yaml, resolve
+from polyscale.terminal import Terminal
 
 EVIL = "a\x1b[31m\x9b2J\x07\r\nb\x00\u202egpj.\u2028\udcff.jpg"
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF"
@@ -33,7 +34,8 @@ def test_names_reach_the_terminal_in_printable_form(
     note(f"error: {EVIL}")
     table([{EVIL: EVIL, "score": 1.0}], title=EVIL)
     stream = io.StringIO()
-    monkeypatch.setattr(output, "err_console", output._Console(file=stream, force_terminal=True, color_system=None))
+    console = Terminal(file=stream, force_terminal=True, color_system=None)
+    monkeypatch.setattr("polyscale.terminal.err_console", console)
     with progress(EVIL, 2) as bar:
         bar.advance(text=EVIL)
         bar.restart(EVIL, 3)

@@ -1,6 +1,7 @@
 """Prediction of many images: order, batches, memory, failures at their place."""
 
 import gc
+import itertools
 import threading
 import weakref
 from collections.abc import Iterator
@@ -134,6 +135,23 @@ def test_files_are_named_by_their_stem_made_different(means: Means, tmp_path: Pa
     assert [result.name for result in results] == ["x_a", "y_a", "b"]
     assert [result.path for result in results] == files
     assert [result.name for result in means([str(file) for file in files])] == ["x_a", "y_a", "b"]
+
+
+def test_a_stream_without_end_is_read_as_far_as_it_is_needed(means: Means, tmp_path: Path) -> None:
+    read: list[int] = []
+
+    def camera() -> Iterator[NDArray[np.uint8]]:
+        for i in itertools.count():
+            read.append(i)
+            yield grey(i % 200)
+
+    results = means.stream(camera(), batch_size=2, workers=2)
+    assert [next(results).name for _ in range(5)] == ["image", *(f"image_{i}" for i in range(2, 6))]
+    assert len(read) < 20
+    results.close()  # type: ignore[attr-defined]
+    files = [tmp_path / name for name in ("x/a.png", "y/a.png", "a.png", "x/a.png")]
+    names = [result.name for result in means.stream(file for file in files)]
+    assert names == ["a", "a_png", f"{tmp_path.name}_a", "x_a"]
 
 
 def test_a_single_image_or_a_list(means: Means) -> None:

@@ -1,6 +1,9 @@
 """`camo-seg train`."""
 
+from pathlib import Path
+
 from camo_seg.config import PRESETS, Config
+from polyscale.commands import note
 from polyscale.commands.types import AsJson, Resume, RunOut
 from polyscale.settings import SPLIT_FILE, begin_run, configured, to_yaml
 
@@ -15,6 +18,7 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     from polyscale.commands.bodies import finish_training
 
     config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
+    _check_splits(config, resume)
     run = train_run(config, out, resume=resume is not None)
     best = CamoSegmenter.from_pretrained(run.out).to(run.accelerator.device)
     recorded = run.out / SPLIT_FILE
@@ -31,3 +35,19 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
         lambda: write_report(result, run.out, best, test_set, config=to_yaml(config), journal=run.out / "log.jsonl"),
         as_json=as_json,
     )
+
+
+def _check_splits(config: Config, resume: Path | None) -> None:
+    """Open what is needed after the first epoch, while a missing split or a mask that cannot be used costs nothing."""
+    from camo_seg.build import build_set
+    from camo_seg.data.formats.pairs import PairSource
+
+    recorded = resume / SPLIT_FILE if resume is not None and (resume / SPLIT_FILE).is_file() else None
+    train_set, *others = (
+        build_set(config.data, split, config.model.image_size, recorded=recorded) for split in ("train", "val", "test")
+    )
+    for dataset in others:
+        if isinstance(dataset.source, PairSource):
+            dataset.source.check_masks()
+    for line in train_set.notes:  # of the listing: those of every split
+        note(line)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from event_det.formats import Events, Recording
-    from polyscale.commands.output import Bar
+    from polyscale.terminal import Bar
 
 app = typer.Typer(no_args_is_help=True, help="Describe recordings and convert them between formats.")
 

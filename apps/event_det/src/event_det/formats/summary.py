@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from event_det.formats.recording import Recording
-from polyscale.commands.output import Bar
+from polyscale.terminal import Bar
 
 RATE_WINDOW = 10_000
 

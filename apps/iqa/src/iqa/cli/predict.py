@@ -76,7 +76,7 @@ def predict(
     scored = outcome.tried - outcome.failed
     if above is not None or below is not None:
         note(f"in the asked range: {len(outcome.kept)} of {plural(scored, 'image')} scored")
-    small = sum(min(result.width, result.height) < MIN_SIDE for result in outcome.kept)
+    small = sum(min(kept.fields["width"], kept.fields["height"]) < MIN_SIDE for kept in outcome.kept)
     if small:
         note(f"{plural(small, 'image')} below {MIN_SIDE} pixels a side: expect errors larger than the spread")
     if maps and outcome.kept:

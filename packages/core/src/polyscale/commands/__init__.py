@@ -7,17 +7,8 @@ from polyscale.commands.application import application, run
 from polyscale.commands.config import config_command
 from polyscale.commands.heap import keep_heap
 from polyscale.commands.inputs import gather_inputs
-from polyscale.commands.output import (
-    check_folder,
-    check_targets,
-    console,
-    csv_writer,
-    err_console,
-    note,
-    print_json,
-    progress,
-    table,
-)
+from polyscale.commands.output import check_folder, check_targets, csv_writer, print_json, table
+from polyscale.terminal import console, err_console, note, progress
 
 __all__ = [
     "application",

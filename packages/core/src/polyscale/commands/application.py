@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from polyscale.commands.heap import keep_heap
-from polyscale.commands.output import err_console
 from polyscale.errors import UserError, printable
+from polyscale.terminal import err_console
 
 LESS_MEMORY = "try a smaller batch or image size, fewer scales or workers, or bf16 precision"
 # what torch's allocators (accelerator, CPU) and its DataLoader say when memory is gone; all are RuntimeErrors

@@ -6,15 +6,16 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import typer
 
 from polyscale.commands.inputs import gather_inputs
-from polyscale.commands.output import check_targets, csv_writer, note, print_json, progress, table
+from polyscale.commands.output import check_targets, csv_writer, print_json, table
 from polyscale.data.naming import natural_key, plural, unique_names
 from polyscale.errors import UserError
 from polyscale.inference.predictor import Failure
+from polyscale.terminal import note, progress
 
 if TYPE_CHECKING:
     from polyscale.evaluation.assessment import Assessment
@@ -129,11 +130,19 @@ class Outputs(Generic[R]):
     digits: int = 4
 
 
-@dataclass
-class Outcome(Generic[R]):
-    """What came of a `predict`: kept results in order, and how many images were tried and failed."""
+class Kept(NamedTuple):
+    """What is left of a result once its files are written: a result may hold a whole image."""
 
-    kept: list[R] = field(default_factory=list)
+    fields: dict[str, Any]  # its to_dict
+    row: dict[str, Any] | None
+    key: Any  # for --sort
+
+
+@dataclass
+class Outcome:
+    """What came of a `predict`: what was kept, in order, and how many images were tried and failed."""
+
+    kept: list[Kept] = field(default_factory=list)
     tried: int = 0
     failed: int = 0
 
@@ -161,11 +170,12 @@ def list_inputs(inputs: Sequence[str], options: PredictOptions) -> tuple[list[An
 
 def predict_images(
     predictor: Predictor[Any, R], files: Sequence[Any], options: PredictOptions, outputs: Outputs[R]
-) -> Outcome[R]:
+) -> Outcome:
     """Predict `files`: results come out as soon as they are there, and one bad image or full disk does not end it.
 
-    What could not be written is refused before the first image is read. After an interrupt the table shows what was
-    done until then.
+    What could not be written is refused before the first image is read. Files are written of the results that count
+    only: with --sort and --limit at the end, as it is known only then which those are. After an interrupt the table
+    shows what was done until then.
 
     Raises:
         UserError: an output that would overwrite an input, or cannot be written.
@@ -173,61 +183,69 @@ def predict_images(
     names = unique_names([file if isinstance(file, Path) else None for file in files])
     targets = [path for name in names for path in outputs.files(name)] if outputs.save else []
     check_targets([*targets, *([Path(options.csv)] if options.csv not in (None, "-") else [])], files)
-    outcome: Outcome[R] = Outcome()
+    outcome = Outcome()
+    sort_key = outputs.sort_keys.get(options.sort, lambda result: natural_key(result.name))
+    first: list[R] = []  # with --sort and --limit: the results that would be kept if no other came
     try:
         with _writer(options) as emit, progress("predicting", total=len(files)) as bar:
             for result in predictor.stream(files, batch_size=options.batch_size, workers=options.workers):
                 bar.advance()
                 outcome.tried += 1
-                if not _accept(result, outcome, outputs, options):
+                if isinstance(result, Failure):
+                    _name_failure(result, outcome, options)
+                elif not outputs.keep(result):
                     continue
-                if options.sort == "none":
-                    emit(result)
+                elif options.sort != "none" and options.limit is not None:
+                    first = sorted([*first, result], key=sort_key)[: options.limit]
+                elif _accept(result, outcome, outputs, options, sort_key) and options.sort == "none":
+                    emit(outcome.kept[-1].fields)
                     if len(outcome.kept) == options.limit:
                         break
+            for result in first:
+                _accept(result, outcome, outputs, options, sort_key)
             if options.sort != "none":
-                key = outputs.sort_keys.get(options.sort, lambda result: natural_key(result.name))
-                outcome.kept = sorted(outcome.kept, key=key)[: options.limit]
-                for result in outcome.kept:
-                    emit(result)
+                outcome.kept.sort(key=lambda kept: kept.key)
+                for kept in outcome.kept:
+                    emit(kept.fields)
     finally:
-        if outputs.row is not None and outcome.kept and not options.as_json and options.csv is None:
-            table([outputs.row(result) for result in outcome.kept], digits=outputs.digits)
+        rows = [kept.row for kept in outcome.kept if kept.row is not None]
+        if rows and not options.as_json and options.csv is None:
+            table(rows, digits=outputs.digits)
     return outcome
 
 
-def _accept(result: R | Failure, outcome: Outcome[R], outputs: Outputs[R], options: PredictOptions) -> bool:
-    """Keep a result that counts and write its files; name a failure."""
-    failure = result if isinstance(result, Failure) else None
-    if not isinstance(result, Failure):
-        if not outputs.keep(result):
-            return False
-        try:
-            if outputs.save is not None:
-                outputs.save(result)
-        except UserError as error:
-            failure = Failure(result.name, str(error))
-        else:
-            outcome.kept.append(result)
-            return True
-    assert failure is not None
+def _accept(
+    result: R, outcome: Outcome, outputs: Outputs[R], options: PredictOptions, sort_key: Callable[[R], Any]
+) -> bool:
+    """Write the files of a result that counts and note what it says; a failure to write is named."""
+    try:
+        if outputs.save is not None:
+            outputs.save(result)
+    except UserError as error:
+        _name_failure(Failure(result.name, str(error)), outcome, options)
+        return False
+    row = None if outputs.row is None else outputs.row(result)
+    outcome.kept.append(Kept(result.to_dict(), row, sort_key(result)))
+    return True
+
+
+def _name_failure(failure: Failure, outcome: Outcome, options: PredictOptions) -> None:
     outcome.failed += 1
     note(f"error: {failure.error}")
     if options.as_json:
         print_json(failure.to_dict())
-    return False
 
 
 @contextlib.contextmanager
-def _writer(options: PredictOptions) -> Iterator[Callable[[Result], None]]:
+def _writer(options: PredictOptions) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Give what writes one result as a JSON line or CSV row, at once, so that an interrupt loses nothing."""
     with contextlib.ExitStack() as stack:
         write = None if options.csv is None else stack.enter_context(csv_writer(options.csv))
 
-        def emit(result: Result) -> None:
+        def emit(fields: dict[str, Any]) -> None:
             if options.as_json:
-                print_json(result.to_dict())
+                print_json(fields)
             if write is not None:
-                write(result.to_dict())
+                write(fields)
 
         yield emit

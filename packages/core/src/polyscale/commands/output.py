@@ -1,4 +1,4 @@
-"""Where text goes: data (tables, JSON, CSV) to stdout, notes and progress to stderr, only from the main process.
+"""Data on stdout (tables, JSON, CSV), only from the main process, and the places of output files.
 
 Names of files reach a terminal in printable form only (see polyscale.errors.printable).
 """
@@ -12,38 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
-
-from rich.console import Console
+from typing import Any, TextIO
 
 from polyscale.errors import UserError, printable
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from polyscale.terminal import Terminal, console, is_main_process
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
-
-
-class _Console(Console):
-    """Console that leaves a closed pipe to polyscale.commands.application, as any other writer does."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        raise BrokenPipeError
-
-
-console = _Console()
-err_console = _Console(stderr=True)
-
-
-def is_main_process() -> bool:
-    """Return whether this process talks to the user: rank 0 of `accelerate launch` or torchrun, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def note(text: str) -> None:
-    """Print one line for the user on stderr, from the main process only."""
-    if is_main_process():
-        err_console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str | None = None, *, digits: int = 4) -> None:
@@ -61,18 +35,19 @@ def table(rows: Sequence[Mapping[str, Any]], title: str | None = None, *, digits
     if not is_main_process():
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    wide = console if console.is_terminal else _Console(width=10_000)
+    wide = console if console.is_terminal else Terminal(width=10_000)
 
     def shown(text: object) -> str:
         return printable(str(text)).encode(wide.encoding, "backslashreplace").decode(wide.encoding)
 
-    heading = Text(shown(title), style="bold") if title else None
-    drawn = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         numeric = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
         drawn.add_column(Text(shown(column)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in rows:
         drawn.add_row(*(Text(shown(_cell(row.get(column), digits))) for column in columns))
+    if title:  # not the table's own, which is wrapped to the width of its columns
+        wide.print(Text(shown(title), style="bold"), soft_wrap=True)
     wide.print(drawn)
 
 
@@ -101,57 +76,6 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-class Bar:
-    """A running progress bar."""
-
-    def __init__(self, drawn: "Progress", task: "TaskID") -> None:
-        self._drawn, self._task = drawn, task
-
-    def advance(self, steps: float = 1, text: str | None = None) -> None:
-        """Count `steps` more, and show a short `text` (the loss) after the bar from now on."""
-        fields = {} if text is None else {"text": printable(text)}
-        self._drawn.update(self._task, advance=steps, **fields)  # type: ignore[arg-type]
-
-    def reach(self, done: int, total: int | None = None) -> None:
-        """Set the count to `done` of `total`: the callback of what reports its progress that way."""
-        self._drawn.update(self._task, completed=done, total=total)
-
-    def restart(self, description: str, total: float | None = None) -> None:
-        """Begin a new count under another description (the next epoch) in the same line."""
-        self._drawn.reset(self._task, description=printable(description), total=total)
-
-
-@contextlib.contextmanager
-def progress(description: str, total: float | None = None, *, transient: bool = False) -> Iterator[Bar]:
-    """Show a progress bar on stderr.
-
-    Use it as `with progress("train", total=90) as bar: bar.advance(text="loss 0.31")`.
-    Silent if stderr is no terminal and outside the main process.
-
-    Args:
-        description: shown before the bar.
-        total: number of steps; None shows a moving bar without an end.
-        transient: remove the bar afterwards.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[text]}", markup=False),
-    )
-    # stdout stays what it is: redirected, its data would end up on stderr
-    drawn = Progress(*columns, console=err_console, transient=transient, redirect_stdout=False)
-    bar = Bar(drawn, drawn.add_task(printable(description), total=total, text=""))
-    if err_console.is_terminal and is_main_process():
-        with drawn:
-            yield bar
-    else:
-        yield bar
 
 
 def check_targets(targets: Iterable[Path], inputs: Iterable[Any] = ()) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,16 @@ def unique_names(paths: Sequence[Path | None]) -> list[str]:
         taken.add(name.casefold())
         unique.append(name)
     return unique
+
+
+def names_as_they_come(paths: Iterable[Path | None]) -> Iterator[str]:
+    """Yield a name for each path of an endless stream, all different: what comes first keeps the short one."""
+    taken: set[str] = set()
+    for path in paths:
+        *short, longest = _choices(path)
+        name = next(n for n in itertools.chain(short, _numbered(longest)) if n.casefold() not in taken)
+        taken.add(name.casefold())
+        yield name
 
 
 def _choices(path: Path | None) -> list[str]:

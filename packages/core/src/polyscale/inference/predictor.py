@@ -7,6 +7,7 @@ here. Nothing in this file needs torch, so that a model in another runtime can b
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyscale.data.images import ImageSource, image_size
-from polyscale.data.naming import unique_names
+from polyscale.data.naming import names_as_they_come, unique_names
 from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
 
@@ -118,19 +119,19 @@ class Predictor(ABC, Generic[ItemT, ResultT]):
         `workers` more images wait in memory. Names are the stems of the files, made different by suffix or folder.
 
         Args:
-            sources: images as `__call__` takes them.
+            sources: images as `__call__` takes them. A generator is read as far as it is needed; its images are named
+                as they come, so that the first of a stem keeps it.
             batch_size: images per forward pass; None is the predictor's own.
             workers: threads that read ahead; 0 reads in the calling thread.
         """
         size = self.batch_size if batch_size is None else batch_size
         if size < 1 or workers < 0:
             raise UserError(f"batch_size is {size} and workers {workers}; at least 1 and 0 are needed", exit_code=2)
-        return self._stream([sources] if isinstance(sources, str | os.PathLike) else list(sources), size, workers)
+        return self._stream([sources] if isinstance(sources, str | os.PathLike) else sources, size, workers)
 
     def _stream(
-        self, sources: Sequence[ImageSource], batch_size: int, workers: int
+        self, sources: Iterable[ImageSource], batch_size: int, workers: int
     ) -> Generator[ResultT | Failure, None, None]:
-        names = unique_names([_path(source) for source in sources])
         one_large = threading.Lock()
 
         def load(named: tuple[str, ImageSource]) -> _Entry[ItemT]:
@@ -146,7 +147,7 @@ class Predictor(ABC, Generic[ItemT, ResultT]):
 
         queue: deque[_Entry[ItemT]] = deque()
         groups: dict[tuple[int, ...], list[_Entry[ItemT]]] = {}
-        for entry in prefetch(load, zip(names, sources, strict=True), workers=workers, ahead=batch_size + workers):
+        for entry in prefetch(load, _named(sources), workers=workers, ahead=batch_size + workers):
             queue.append(entry)
             if entry.item is not None:
                 shape = entry.item.pixels.shape
@@ -179,6 +180,13 @@ class Predictor(ABC, Generic[ItemT, ResultT]):
                 yield self.result(entry.name, entry.path, entry.item, entry.output)
             except UserError as error:
                 yield Failure(entry.name, str(error), entry.path)
+
+
+def _named(sources: Iterable[ImageSource]) -> Iterator[tuple[str, ImageSource]]:
+    if isinstance(sources, Sequence):
+        return zip(unique_names([_path(source) for source in sources]), sources, strict=True)
+    first, second = itertools.tee(sources)
+    return zip(names_as_they_come(map(_path, first)), second, strict=True)
 
 
 def _path(source: ImageSource) -> Path | None:

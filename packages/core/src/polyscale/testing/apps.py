@@ -52,7 +52,9 @@ def commands(group, words=()):
 for words in commands(get_command(app)):
     result = CliRunner().invoke(app, [*words, "--help"])
     assert result.exit_code == 0 and "Usage" in result.stdout, (words, result.output)
-heavy = {"torch", "torchvision", "timm", "accelerate", "scipy", "PIL"} & set(sys.modules)
+assert {"train", "eval", "predict", "info", "data", "config"} <= set(get_command(app).commands)
+slow = {"torch", "torchvision", "timm", "transformers", "accelerate", "scipy", "sklearn", "onnxruntime", "PIL"}
+heavy = slow & set(sys.modules)
 assert not heavy, heavy
 sys.argv = [package, "--version"]
 runpy.run_module(package, run_name="__main__")

@@ -38,7 +38,7 @@ def application(name: str) -> typer.Typer:
     return app
 
 
-def call(name: str, *arguments: object, stdin: str | None = None) -> Result:
+def call(name: str, *arguments: object, stdin: str | bytes | None = None) -> Result:
     """Run the command `name` in this process: imports are shared, so a test takes a tenth of a second, not five.
 
     Raises:

@@ -11,8 +11,8 @@ import yaml
 from accelerate import Accelerator
 
 from polyscale import __version__
-from polyscale.commands import note
 from polyscale.errors import UserError
+from polyscale.terminal import note
 from polyscale.training import checkpoint
 from polyscale.training.launch import together
 from polyscale.training.lock import lock_folder

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from polyscale.commands import note
 from polyscale.errors import UserError
+from polyscale.terminal import note
 
 if sys.platform == "win32":
     import msvcrt

@@ -26,8 +26,8 @@ from accelerate.utils import DistributedDataParallelKwargs, send_to_device, set_
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from polyscale.commands import note, progress
 from polyscale.errors import UserError
+from polyscale.terminal import note, progress
 from polyscale.training import checkpoint
 from polyscale.training.folder import RunFolder, check_fit, describe_run
 from polyscale.training.journal import Journal

@@ -57,11 +57,19 @@ def _test_only(name: str, root: Path) -> Listing[Pair]:
     return all_test(Listing(name, {"": _flat(root, notes)}, notes))
 
 
+def _is_flat_release(root: Path, name: str) -> bool:
+    """Imgs (or Image) and GT in a folder that is called after the set: the bundle's layout of a test set.
+
+    The name alone is not enough: people call a folder nc4k and keep images and masks of their own in it.
+    """
+    return name in root.name.casefold() and None not in (subfolder(root, "Imgs", "Image"), subfolder(root, "GT"))
+
+
 def is_cod10k(root: Path) -> bool:
     """Train and Test folders, at least one of them with Image and GT_Object; or a folder COD10K with Imgs and GT."""
     parts = [subfolder(root, name) for name in ("Train", "Test")]
     release = any(part and subfolder(part, "GT_Object") and subfolder(part, *IMAGE_FOLDERS) for part in parts)
-    return release or (root.name.casefold() == "cod10k" and folder_pair(root) is not None)
+    return release or _is_flat_release(root, "cod10k")
 
 
 def list_cod10k(root: Path, cam_only: bool) -> Listing[Pair]:
@@ -110,7 +118,7 @@ def _camo_release(root: Path) -> tuple[Path, Path] | None:
 
 def is_camo(root: Path) -> bool:
     """Images/{Train,Test} beside one flat GT, as CAMO-V.1.0-CVIU2019 comes; or a folder CAMO with Imgs and GT."""
-    return bool(_camo_release(root) or (root.name.casefold() == "camo" and folder_pair(root)))
+    return _camo_release(root) is not None or (root.name.casefold() == "camo" and _is_flat_release(root, "camo"))
 
 
 def list_camo(root: Path, cam_only: bool) -> Listing[Pair]:
@@ -162,7 +170,7 @@ def list_bundle(root: Path, cam_only: bool) -> Listing[Pair]:
 
 def is_nc4k(root: Path) -> bool:
     """Imgs and GT in a folder that is called after NC4K."""
-    return "nc4k" in root.name.casefold() and folder_pair(root) is not None
+    return _is_flat_release(root, "nc4k")
 
 
 def is_chameleon(root: Path) -> bool:
@@ -172,7 +180,7 @@ def is_chameleon(root: Path) -> bool:
         return False
     names = [path.stem for path in found[0].iterdir()]
     animals = sum(re.fullmatch(r"animal-\d+", name) is not None for name in names)
-    return "chameleon" in root.name.casefold() or (len(names) > 0 and animals >= 0.9 * len(names))
+    return _is_flat_release(root, "chameleon") or (len(names) > 0 and animals >= 0.9 * len(names))
 
 
 # What locate tries, in this order; "test" is for any folder pair and is never detected. list(folder, cam_only).

@@ -10,11 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from camo_seg.data.dataset import Sample
 from camo_seg.data.formats.splits import Pair, split_by_table
 from polyscale.data.images import image_header, read_image
 from polyscale.data.listing import Listing, file_in, folders_in, passed_over_note, subfolder, walk_images
 from polyscale.data.masks import check_rule, read_mask
+from polyscale.data.prefetch import prefetch
 from polyscale.data.splits import SPLIT_WORDS
 from polyscale.errors import UserError
 
@@ -78,10 +82,18 @@ class PairSource:
                 " fit their stored pixels, or turn those (mogrify -auto-orient) if the masks fit what viewers show"
             )
 
+    def check_masks(self) -> None:
+        """Read every mask, some milliseconds each. Raises UserError naming the first that is none."""
+        for _ in prefetch(self._read_mask, self.pairs):
+            pass
+
+    def _read_mask(self, pair: Pair) -> NDArray[np.bool_]:
+        return read_mask(pair.mask, rule=self.mask_rule)
+
     def read(self, index: int) -> Sample:
         """Read image and mask at their original size. Raises UserError naming the file that is wrong."""
         pair = self.pairs[index]
-        sample = Sample(read_image(pair.image), read_mask(pair.mask, rule=self.mask_rule))
+        sample = Sample(read_image(pair.image), self._read_mask(pair))
         _same_size(pair, sample.image.shape[:2], sample.mask.shape)
         return sample
 

@@ -12,14 +12,11 @@ from PIL import Image
 from event_det.formats.events import Events, Sensor
 from event_det.formats.recording import Recording
 from event_det.formats.writing import replace_when_done
-from event_det.representations.histogram import stacked_histogram
+from event_det.representations.drawing import PALETTE, draw_events
 from polyscale.errors import UserError
 from polyscale.terminal import Bar
 
-PALETTE = ((26, 32, 46), (66, 120, 200), (150, 190, 235), (205, 170, 120), (255, 240, 215))
-"""Background, then OFF (one event, several), then ON (one, several): blue and warm white differ in lightness too."""
 SHORTEST_MS = 20
-LARGEST_SIDE = 1280
 STRIP_GAP = 4
 
 
@@ -71,28 +68,6 @@ def plan_windows(
     if window is None:
         window = min(40_000, max(-(-span // parts), 1))
     return Plan(recording.sensor or (width, height), begin, window, -(-span // window))
-
-
-def draw_events(events: Events, sensor: Sensor) -> NDArray[np.uint8]:
-    """Draw a window: [rows, columns] uint8 indices into `PALETTE`.
-
-    A pixel takes the polarity of most of its events; sensors over 1280 pixels are shrunk by a whole factor.
-    """
-    width, height = sensor
-    off, on = stacked_histogram(events, height, width, bins=1, cutoff=255).astype(np.int16)
-    net, total = on - off, on + off
-    factor = -(-max(sensor) // LARGEST_SIDE)
-    if factor > 1:
-        net, total = (_sum_blocks(plane, factor) for plane in (net, total))
-    strong = (np.abs(net) > 1).astype(np.uint8)
-    return np.where(total == 0, 0, np.where(net >= 0, 3, 1) + strong).astype(np.uint8)
-
-
-def _sum_blocks(plane: NDArray[np.int16], factor: int) -> NDArray[np.int32]:
-    rows, columns = (-(-side // factor) for side in plane.shape)
-    padded = np.zeros((rows * factor, columns * factor), np.int32)
-    padded[: plane.shape[0], : plane.shape[1]] = plane
-    return padded.reshape(rows, factor, columns, factor).sum((1, 3), dtype=np.int32)
 
 
 def _image(indices: NDArray[np.uint8]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""`event-det data info` and `event-det data convert`."""
+"""`event-det data`: info and convert here, prepare and check of labelled data sets next door."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from event_det.cli.options import (
     microseconds,
     open_recording,
 )
+from event_det.cli.prepare import check, prepare
 from polyscale.commands import note, print_json, progress, table
 from polyscale.commands.types import AsJson
 from polyscale.errors import UserError
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from event_det.formats import Events, Recording
     from polyscale.terminal import Bar
 
-app = typer.Typer(no_args_is_help=True, help="Describe recordings and convert them between formats.")
+app = typer.Typer(no_args_is_help=True, help="Describe and convert recordings, prepare and check data sets.")
+app.command()(prepare)
+app.command()(check)
 
 OutputFormat = Annotated[
     str,

@@ -16,8 +16,8 @@ from event_det.data.rvt import write_sequence
 from event_det.representations.histogram import stacked_histogram
 from event_det.simulation import CameraModel, Film, film, make_scene
 from event_det.simulation.filming import Boxes
-from polyscale.commands.output import note, progress
 from polyscale.data.prefetch import prefetch
+from polyscale.terminal import note, progress
 
 VERSION = 1
 """Counts changes of what is drawn or filmed: a new number makes the set anew."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from event_det import Recording
 from event_det.formats import summarise
+from event_det.video import read_video
 from polyscale.testing.command import call, one_line
 
 
@@ -88,6 +89,18 @@ def test_view_draws_a_gif_and_a_strip(tmp_path: Path) -> None:
     assert "stopped after 2 of" in done.stderr
 
 
+def test_view_draws_an_mp4(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    events = make_events(3000)
+    path = write(tmp_path / "a.raw", events, "evt3")
+    done = call("event-det", "view", path, "--out", tmp_path / "a.mp4", "--window", "1")
+    assert done.returncode == 0, done.stderr
+    frames = list(read_video(tmp_path / "a.mp4"))
+    assert len(frames) == -(-(events.t[-1] - events.t[0] + 1) // 1000)
+    assert frames[0][1].shape == SENSOR[::-1]
+    assert np.ptp(frames[0][1]) > 100
+
+
 def test_view_draws_the_polarity_of_most_events(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("t,x,y,p\n0,0,0,1\n1,1,0,0\n2,2,0,1\n3,2,0,1\n4,3,0,0\n5,3,0,0\n6,3,0,1\n7,3,0,0\n8,5,1,1\n")
@@ -108,7 +121,7 @@ def test_view_draws_the_polarity_of_most_events(tmp_path: Path) -> None:
         (["data", "convert", "a.dat", "b.aedat4", "--to", "aedat4"], 2, "aedat4 is only read"),
         (["data", "convert", "a.dat", "a.dat"], 2, "is the recording itself"),
         (["data", "convert", "a.dat", "none/b.npy"], 1, "its folder does not exist"),
-        (["view", "a.dat", "-o", "a.mp4"], 2, "should end in .gif or .png"),
+        (["view", "a.dat", "-o", "a.avi"], 2, "should end in .gif, .mp4 or .png"),
         (["view", "a.dat", "--start", "99"], 1, "holds no events from 99000000 to its end us"),
         (["view", "empty.dat"], 1, "holds no events"),
     ],

@@ -1,13 +1,19 @@
 """The camera model against what it promises, and scenes whose boxes enclose what is drawn."""
 
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
+from event_recordings import DATA
 
-from event_det import Events
-from event_det.simulation import CLASSES, CameraModel, EventCamera, Film, Scene, film, make_scene
+from event_det import Events, Recording
+from event_det.simulation import CLASSES, CameraModel, EventCamera, Film, Scene, film, film_frames, make_scene
 from event_det.simulation.filming import draw, find_boxes
 from event_det.simulation.rendering import draw_sprite
 from event_det.simulation.scenes import FRAME
+from event_det.video import mp4_writer, read_video
+from polyscale.testing.command import call
 
 IDEAL = CameraModel(threshold=0.2, mismatch=0, refractory=0, leak=0, shot=0)
 
@@ -157,3 +163,34 @@ def test_an_image_is_drawn_within_the_range() -> None:
     draw(scene, 3, image)
     assert image.min() >= 0
     assert image.max() <= 1
+
+
+def test_a_video_becomes_a_recording(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    columns = np.arange(64)
+    with mp4_writer(tmp_path / "a.mp4", 40) as show:  # a bright bar that moves to the right, 2 pixels a frame
+        for number in range(20):
+            inside = (columns >= 5 + 2 * number) & (columns < 15 + 2 * number)
+            show(np.repeat(np.where(inside, 220, 40).astype(np.uint8)[None, :, None], 32, 0).repeat(3, 2))
+    done = call("event-det", "data", "simulate", tmp_path / "a.mp4", tmp_path / "a.raw", "--leak", "0", "--shot", "0")
+    assert done.returncode == 0, done.stderr
+    recording = Recording(tmp_path / "a.raw")
+    events = recording.read()
+    assert recording.sensor == (64, 32)
+    assert len(events) > 1000
+    assert events.t[-1] <= 19 * 40_000
+    for late in (200_000, 600_000):  # ON at the front of the bar, OFF at its back
+        window = events.between(late, late + 40_000)
+        front, back = (float(np.median(window.x[window.p == polarity])) for polarity in (1, 0))
+        assert front - back == pytest.approx(10, abs=3)
+        assert front == pytest.approx(15 + 2 * late / 40_000, abs=3)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the recordings at hand are not there")
+def test_a_real_video_becomes_a_recording(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    frames = list(itertools.islice(read_video(DATA / "video.mp4"), 5))
+    events = Events.concatenate(film_frames(frames, CameraModel(), 0))
+    assert len(events) > 1000
+    assert (np.diff(events.t) >= 0).all()
+    assert frames[0][0] <= events.t[0] <= events.t[-1] <= frames[-1][0]

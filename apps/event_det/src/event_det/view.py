@@ -1,4 +1,4 @@
-"""Drawing events: one image for each window of time, as an animated GIF or as a strip in a PNG."""
+"""Drawing events: one image for each window of time, as an animated GIF, an MP4, or a strip in a PNG."""
 
 import itertools
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from event_det.formats.events import Events, Sensor
 from event_det.formats.recording import Recording
 from event_det.formats.writing import replace_when_done
 from event_det.representations.drawing import PALETTE, draw_events
+from event_det.video import mp4_writer, write_gif
 from polyscale.errors import UserError
 from polyscale.terminal import Bar
 
-SHORTEST_MS = 20
 STRIP_GAP = 4
 
 
@@ -85,17 +85,17 @@ def _draw_windows(recording: Recording, plan: Plan, count: int, bar: Bar | None)
             bar.advance()
 
 
-def write_gif(
+def write_video(
     path: Path, recording: Recording, plan: Plan, *, frames: int, frame_ms: int = 40, bar: Bar | None = None
 ) -> int:
-    """Write an animated GIF that repeats for ever.
+    """Write an animated GIF that repeats for ever, or an MP4, by the suffix.
 
     Args:
         path: The file.
         recording: The recording.
         plan: What is drawn.
         frames: The most frames.
-        frame_ms: How long a frame is shown; viewers show frames of less than 20 ms too slowly.
+        frame_ms: How long a frame is shown.
         bar: A progress bar that counts frames.
 
     Returns:
@@ -103,17 +103,12 @@ def write_gif(
     """
     count = min(frames, plan.windows)
     images = _draw_windows(recording, plan, count, bar)
-    first = next(images)
-    with replace_when_done(path) as part:
-        first.save(
-            part,
-            "GIF",
-            save_all=True,
-            append_images=images,
-            duration=max(frame_ms, SHORTEST_MS),
-            loop=0,
-            optimize=False,
-        )
+    if path.suffix.lower() == ".gif":
+        write_gif(path, images, frame_ms)
+    else:
+        with mp4_writer(path, frame_ms) as show:
+            for image in images:
+                show(np.asarray(image.convert("RGB")))
     return count
 
 

@@ -17,7 +17,7 @@ from event_det.cli.options import (
     open_recording,
 )
 from event_det.cli.prepare import check, prepare
-from polyscale.commands import note, print_json, progress, table
+from polyscale.commands import check_targets, note, print_json, progress, table
 from polyscale.commands.types import AsJson
 from polyscale.errors import UserError
 
@@ -118,6 +118,43 @@ def convert(
         note(f"{source} states no sensor size; {size[0]}x{size[1]} is written, which holds all events (see --sensor)")
     note(f"{count:,} events written to {target} as {name}; look at them with: event-det view {target}")
     end_with_drops(recording)
+
+
+@app.command()
+def simulate(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that PyAV reads.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The recording to write; an existing one is replaced.")],
+    to: OutputFormat = "auto",
+    threshold: Annotated[float, typer.Option(min=0.01, help="Change of log brightness that fires a pixel.")] = 0.2,
+    mismatch: Annotated[float, typer.Option(min=0, help="Standard deviation of it over the pixels.")] = 0.03,
+    refractory: Annotated[int, typer.Option(min=0, help="Microseconds that a pixel rests after an event.")] = 500,
+    leak: Annotated[float, typer.Option(min=0, help="ON events per second of a still pixel.")] = 0.1,
+    shot: Annotated[float, typer.Option(min=0, help="Noise events per second and pixel.")] = 0.2,
+    slower: Annotated[
+        float, typer.Option(min=1e-6, help="Times slower than filmed; 0.1 for a video of ten-fold slow motion.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of thresholds and noise.")] = 0,
+) -> None:
+    """Make the recording that an event camera would have taken in place of the camera of a video."""
+    import itertools
+
+    from event_det.formats import write_recording
+    from event_det.formats.table import format_of_suffix
+    from event_det.simulation import CameraModel, film_frames
+    from event_det.video import read_video
+
+    name = format_of_suffix(target) if to == "auto" else to
+    check_targets([target], [source])
+    frames = read_video(source)
+    first = next(frames, None)
+    if first is None:
+        raise UserError(f"{source}: holds no image")
+    height, width = first[1].shape
+    model = CameraModel(threshold, mismatch, refractory, leak, shot)
+    blocks = film_frames(itertools.chain([first], frames), model, seed, slower=slower)
+    with progress("events", transient=True) as bar:
+        count = write_recording(target, _counted(blocks, bar), (width, height), format=name)
+    note(f"{count:,} events written to {target} as {name}; look at them with: event-det view {target}")
 
 
 def _measure(recording: "Recording", bar: "Bar") -> tuple[int, int]:

@@ -19,7 +19,7 @@ from event_det.cli.options import (
 from polyscale.commands import note, progress
 from polyscale.errors import UserError
 
-FRAMES = {".gif": 250, ".png": 6}
+FRAMES = {".gif": 250, ".mp4": 1_000_000, ".png": 6}
 GIF_PARTS = 25
 
 
@@ -27,29 +27,33 @@ def view(
     path: RecordingArgument,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="File to write: .gif moves, .png is a strip [default: RECORDING.gif here]."),
+        typer.Option(
+            "--out", "-o", help="File to write: .gif and .mp4 move, .png is a strip [default: RECORDING.gif here]."
+        ),
     ] = None,
     window: Annotated[
         float | None,
         typer.Option(min=0.001, help="Milliseconds of events in a frame [default: 40, less for recordings under 1 s]."),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="The most frames [default: 250, or 6 for a strip].")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="The most frames [default: 250 of a GIF, 6 of a strip].")
+    ] = None,
     start: Start = None,
     end: End = None,
     time_origin: TimeOrigin = "raw",
     format: FormatOption = "auto",
     sensor: SensorOption = None,
 ) -> None:
-    """Draw a recording as an animated GIF, or as a strip of images in a PNG; no model is needed."""
+    """Draw a recording as an animated GIF, an MP4, or a strip of images in a PNG; no model is needed."""
     target = out or Path(f"{path.stem}.gif")
     kind = target.suffix.lower()
     if kind not in FRAMES:
-        raise UserError(f"{target}: the file to write should end in .gif or .png", exit_code=2)
+        raise UserError(f"{target}: the file to write should end in .gif, .mp4 or .png", exit_code=2)
     if not target.parent.is_dir() or target.is_dir():
         raise UserError(f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}")
     recording = open_recording(path, format, time_origin, sensor)
 
-    from event_det.view import plan_windows, write_gif, write_strip
+    from event_det.view import plan_windows, write_strip, write_video
 
     most = frames or FRAMES[kind]
     with progress("events", transient=True) as bar:
@@ -60,10 +64,10 @@ def view(
         )
         dropped = recording.dropped
         bar.restart("frames", min(most, plan.windows))
-        write = write_gif if kind == ".gif" else write_strip
+        write = write_strip if kind == ".png" else write_video
         count = write(target, recording, plan, frames=most, bar=bar)
     note(f"{target}: {describe(kind, count, plan.window)}")
-    if kind == ".gif" and count < plan.windows:
+    if kind != ".png" and count < plan.windows:
         note(f"stopped after {count} of {plan.windows:,} frames; --frames, --start and --window show more")
     recording.dropped = dropped
     end_with_drops(recording)

@@ -5,3 +5,4 @@ from .filming import film as film
 from .scenes import CLASSES as CLASSES
 from .scenes import Scene as Scene
 from .scenes import make_scene as make_scene
+from .videos import film_frames as film_frames

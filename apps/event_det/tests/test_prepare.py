@@ -133,6 +133,17 @@ def test_ids_without_a_name_are_refused(tmp_path: Path) -> None:
     assert "a_bbox.npy: 1 boxes have no known class, the first is 9" in outcome.error
 
 
+def test_sparse_storage_is_asked_for(tmp_path: Path) -> None:
+    raw_set(tmp_path / "raw")
+    words = ["--classes", "person,dog", "--storage"]
+    for storage in ("dense", "sparse"):
+        done = call("event-det", "data", "prepare", tmp_path / "raw", tmp_path / storage, *words, storage)
+        assert done.returncode == 0, done.stderr
+    sequences = [Sequence(tmp_path / storage / "train/a") for storage in ("dense", "sparse")]
+    assert [sequence.sparse for sequence in sequences] == [False, True]
+    assert np.array_equal(*(sequence.frames(0, len(sequence)) for sequence in sequences))
+
+
 def test_recordings_in_several_processes(tmp_path: Path) -> None:
     raw_set(tmp_path / "raw")
     outcomes = list(prepare_all(find_recordings(tmp_path / "raw"), tmp_path / "out", OWN, 2))

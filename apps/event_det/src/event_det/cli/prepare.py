@@ -31,6 +31,10 @@ def prepare(
         Literal["lzf", "gzip", "blosc"],
         typer.Option(help="Of the histograms; blosc is RVT's and needs hdf5plugin to be read."),
     ] = "lzf",
+    storage: Annotated[
+        Literal["dense", "sparse"],
+        typer.Option(help="dense is what RVT reads; sparse holds the cells that are not zero, which load faster."),
+    ] = "dense",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Recordings at a time.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -53,7 +57,7 @@ def prepare(
     standard = STANDARDS[dataset] if dataset else Standard(raw.resolve().name, names, (0, 0))
     compression_options(compression)
     recordings = [each for each in find_recordings(raw) if each.name not in standard.ignored]
-    how = Preparation(standard, GRIDS.get(dataset or ""), window * 1000, bins, cutoff, compression)
+    how = Preparation(standard, GRIDS.get(dataset or ""), window * 1000, bins, cutoff, compression, storage == "sparse")
     out.mkdir(parents=True, exist_ok=True)
     write_description(out / DESCRIPTION, standard)
     outcomes = []

@@ -6,8 +6,8 @@ nobody labelled), timestamp (microseconds, the end of the window), recording (na
 standing (bool [N], or None where it is not known).
 
 `Clips(split, length, ...)` are the samples of training: sequences of `length` steps. `clips.order` is the order for
-`Run.loader`, `collate` makes the batch: frames uint8 [L, B, C, H, W], targets (L lists of B entries, each (boxes,
-labels) or None), first bool [B].
+`Run.loader`, `collate` makes the batch: frames uint8 [L, B, C, H, W] (of a set in sparse storage after `.to(device)`),
+targets (L lists of B entries, each (boxes, labels) or None), first bool [B].
 """
 
 import lazy_loader

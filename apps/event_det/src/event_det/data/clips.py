@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from event_det.data.augment import RANDOM, STREAM, Augment, Change
+from event_det.data.sparse import SparseBatch, SparseFrames
 from event_det.data.steps import EventSet
 from polyscale.errors import UserError
 from polyscale.training.loader import Key, Order, Shuffled, Streams
@@ -18,17 +19,24 @@ Target = tuple[Tensor, Tensor]
 
 
 class Clip(TypedDict):
-    """A sequence: frames uint8 [L, C, H, W], targets of L steps, and how many are real, not zeros at the end."""
+    """A sequence.
 
-    frames: Tensor
+    frames: uint8 [L, C, H, W], by their cells where they are stored so. targets: of L steps. steps: how many are real,
+    not zeros at the end.
+    """
+
+    frames: Tensor | SparseFrames
     targets: list[Target | None]
     steps: int
 
 
 class Batch(TypedDict, total=False):
-    """A batch: see `event_det.data`; `steps` [B] counts the real steps of each sequence."""
+    """A batch: see `event_det.data`; `steps` [B] counts the real steps of each sequence.
 
-    frames: Tensor
+    frames of a set that is stored by its cells become dense on their way to a device: `frames.to(device)`.
+    """
+
+    frames: Tensor | SparseBatch
     targets: list[list[Target | None]]
     steps: Tensor
     first: Tensor
@@ -77,22 +85,33 @@ class Clips(Dataset[Clip]):
 
     def __getitem__(self, index: int) -> Clip:
         steps = self._ranges[index]
-        frames = torch.from_numpy(self.split.frames(steps.start, steps.stop))
         found = [self.split.labels(step) for step in steps]
         targets: list[Target | None] = [None if labels is None else (labels.boxes, labels.labels) for labels in found]
+        change = Change()
         if self.augment:
             latest = next((target[0] for target in reversed(targets) if target and len(target[0])), None)
             rule: Augment = STREAM if index < self._played else RANDOM
-            frames, targets = apply(rule.draw(self.split.size, latest), frames, targets)
+            change = rule.draw(self.split.size, latest)
+            targets = change_targets(change, targets, self.split.size)
         missing = self.length - len(steps)
-        if missing:
-            frames = torch.cat([frames, frames.new_zeros((missing, *frames.shape[1:]))])
-        return {"frames": frames, "targets": [*targets, *[None] * missing], "steps": len(steps)}
+        return {
+            "frames": self._frames(steps, change),
+            "targets": [*targets, *[None] * missing],
+            "steps": len(steps),
+        }
+
+    def _frames(self, steps: range, change: Change) -> Tensor | SparseFrames:
+        """Read and change frames, and fill them up with zeros to the length of a sequence."""
+        if self.split.sparse:
+            found = self.split.cells(steps.start, steps.stop).changed(change)
+            return SparseFrames(found.cells, found.counts, (self.length, *found.shape[1:]))
+        frames = change.frames(torch.from_numpy(self.split.frames(steps.start, steps.stop)))
+        missing = self.length - len(steps)
+        return torch.cat([frames, frames.new_zeros((missing, *frames.shape[1:]))]) if missing else frames
 
 
-def apply(change: Change, frames: Tensor, targets: list[Target | None]) -> tuple[Tensor, list[Target | None]]:
-    """Change frames [L, C, H, W] and their targets."""
-    size = (frames.shape[-2], frames.shape[-1])
+def change_targets(change: Change, targets: list[Target | None], size: tuple[int, int]) -> list[Target | None]:
+    """Change the boxes of frames of a size."""
     changed: list[Target | None] = []
     for target in targets:
         if target is None:
@@ -100,13 +119,15 @@ def apply(change: Change, frames: Tensor, targets: list[Target | None]) -> tuple
             continue
         boxes, keep = change.boxes(target[0], size)
         changed.append((boxes, target[1][keep]))
-    return change.frames(frames), changed
+    return changed
 
 
 def collate(clips: list[Clip]) -> Batch:
     """Make a batch of sequences."""
+    frames = [clip["frames"] for clip in clips]
+    dense = [part for part in frames if isinstance(part, Tensor)]
     return {
-        "frames": torch.stack([clip["frames"] for clip in clips], 1),
+        "frames": torch.stack(dense, 1) if dense else SparseBatch([f for f in frames if isinstance(f, SparseFrames)]),
         "targets": [list(step) for step in zip(*(clip["targets"] for clip in clips), strict=True)],
         "steps": torch.tensor([clip["steps"] for clip in clips]),
     }

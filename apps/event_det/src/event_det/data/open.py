@@ -60,7 +60,7 @@ def find_standard(root: Path, name: str, sample: Sequence) -> Standard:
         return STANDARDS[name]
     if (root / DESCRIPTION).is_file():
         return read_description(root / DESCRIPTION)
-    height, width = sample.histograms.shape[2:]
+    height, width = sample.histograms.shape[1:]
     sample.close()
     known = {(240, 304): "gen1", (360, 640): "gen4"}
     if (height, width) not in known:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from event_det.data.boxes import Standard, filter_boxes
 from event_det.data.raw import RawRecording, read_boxes
-from event_det.data.rvt import FRAMES, FULL, HALF, HISTOGRAM, write_sequence
+from event_det.data.rvt import FRAMES, HISTOGRAM, file_name, write_sequence
 from event_det.formats.events import Events
 from event_det.formats.recording import Recording
 from event_det.representations.histogram import stacked_histogram
@@ -43,6 +43,7 @@ class Preparation:
         bins: Time bins of a window.
         cutoff: Largest count.
         compression: "lzf" and "gzip" are read everywhere, "blosc" is what RVT writes and needs hdf5plugin to be read.
+        sparse: Store histograms by their cells.
     """
 
     standard: Standard
@@ -51,6 +52,7 @@ class Preparation:
     bins: int = 10
     cutoff: int = 10
     compression: str = "lzf"
+    sparse: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def prepare_one(raw: RawRecording, out: Path, how: Preparation) -> Outcome:
     folder = out / raw.split / raw.name
     inner = folder / FRAMES / HISTOGRAM.format(window=how.window // 1000, bins=how.bins)
     label = f"{raw.split}/{raw.name}"
-    if (inner / (HALF if how.standard.half else FULL)).is_file():
+    if (inner / file_name(how.standard.half, how.sparse)).is_file():
         return Outcome(label, skipped="is there already")
     try:
         return _prepare(raw, folder, label, how)
@@ -119,7 +121,7 @@ def _prepare(raw: RawRecording, folder: Path, label: str, how: Preparation) -> O
         for events in cut_windows(recording.chunks(int(ends[0]) - how.window, int(ends[-1]) + 1), ends, how.window)
     )
     write_sequence(
-        folder, histograms, ends, frames, half=standard.half, window=how.window // 1000,
+        folder, histograms, ends, frames, half=standard.half, sparse=how.sparse, window=how.window // 1000,
         compression=compression_options(how.compression),
     )  # fmt: skip
     return Outcome(label, len(ends), sum(map(len, frames.values())), warning=str(recording.dropped))

@@ -2,6 +2,8 @@
 
     event_representations_v2/stacked_histogram_dt=50_nbins=10/
         event_representations.h5        data: uint8 [N, 20, H, W], one chunk a window; or .._ds2_nearest.h5, half size
+        event_representations_sparse.h5 ours, in place of it: cells (uint32) and counts (uint8) of all that is not zero,
+                                        starts (int64 [N + 1]) of each window in them; attributes shape, half
         timestamps_us.npy               int64 [N], the end of each window
         objframe_idx_2_repr_idx.npy     int64 [F], the window that ends at each labelled frame
     labels_v2/
@@ -12,7 +14,8 @@ evlib writes the folder's name without the "=". A frame without a box has the fi
 read such a frame. The embedded set adds `standing`, bool by row, to labels.npz, which RVT passes over.
 """
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,11 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_det.data.boxes import BOX_DTYPE
+from event_det.data.sparse import SparseFrames
 from event_det.formats.hdf5 import require_filters
 from polyscale.errors import UserError, foreign
 
 FRAMES, LABELS = "event_representations_v2", "labels_v2"
 FULL, HALF = "event_representations.h5", "event_representations_ds2_nearest.h5"
+SPARSE = "event_representations_sparse.h5"
 HISTOGRAM = "stacked_histogram_dt={window}_nbins={bins}"
 
 
@@ -45,8 +50,10 @@ class Sequence:
     def __init__(self, folder: Path, window: int = 50, bins: int = 10) -> None:
         self.folder, self.name = folder, folder.name
         self.frames_folder = _frames_folder(folder, window, bins)
-        self.half = (self.frames_folder / HALF).is_file()
-        self.path = self.frames_folder / (HALF if self.half else FULL)
+        files = [self.frames_folder / name for name in (SPARSE, HALF, FULL)]
+        self.path = next((path for path in files if path.is_file()), files[-1])
+        self.sparse = self.path.name == SPARSE
+        """Whether the histograms are stored by their cells."""
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such file; the recording was not prepared to its end")
         self.times = _integers(self.frames_folder / "timestamps_us.npy")
@@ -83,16 +90,15 @@ class Sequence:
         return {key: value for key, value in self.__dict__.items() if key != "histograms"}
 
     @cached_property
-    def histograms(self) -> h5py.Dataset:
-        """The histograms of all steps, uint8 [N, C, H, W], in the file."""
+    def histograms(self) -> "DenseFile | SparseFile":
+        """The histograms of all steps, in their file."""
         with foreign(self.path, "histograms of RVT"):
-            data = h5py.File(self.path, "r")["data"]
-            if data.ndim != 4 or data.dtype != np.uint8 or len(data) != len(self):
-                raise UserError(
-                    f"{self.path}: data should be uint8 [{len(self)}, C, H, W], not {data.dtype} {list(data.shape)}"
-                )
-        require_filters(data, self.path)
-        return data
+            return (SparseFile if self.sparse else DenseFile)(self.path, len(self))
+
+    @cached_property
+    def half(self) -> bool:
+        """Whether the histograms are of half the size of the sensor."""
+        return self.histograms.half
 
     def close(self) -> None:
         """Close the file of histograms; it is opened again when asked for."""
@@ -102,7 +108,14 @@ class Sequence:
     def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Read the histograms of steps start to stop, [stop - start, C, H, W]."""
         with foreign(self.path, "histograms of RVT"):
-            return self.histograms[start:stop]
+            return self.histograms.read(start, stop)
+
+    def cells(self, start: int, stop: int) -> SparseFrames:
+        """Read the same by their cells."""
+        if not isinstance(self.histograms, SparseFile):
+            return SparseFrames.from_dense(self.frames(start, stop))
+        with foreign(self.path, "histograms of RVT"):
+            return self.histograms.cells(start, stop)
 
     def labels(self, step: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None] | None:
         """Return the boxes at the end of a step in pixels of the sensor, and which stand; None if unlabelled."""
@@ -111,6 +124,46 @@ class Sequence:
             return None
         rows = slice(int(self._first_row[frame]), int(self._first_row[frame + 1]))
         return self.boxes[rows], None if self.standing is None else self.standing[rows]
+
+
+class DenseFile:
+    """Histograms as RVT stores them; `shape` is C, H, W."""
+
+    def __init__(self, path: Path, steps: int) -> None:
+        self.file = h5py.File(path, "r")
+        self.data, self.half = self.file["data"], path.name == HALF
+        if self.data.ndim != 4 or self.data.dtype != np.uint8 or len(self.data) != steps:
+            found = f"{self.data.dtype} {list(self.data.shape)}"
+            raise UserError(f"{path}: data should be uint8 [{steps}, C, H, W], not {found}")
+        require_filters(self.data, path)
+        self.shape: tuple[int, ...] = self.data.shape[1:]
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Read dense histograms."""
+        return self.data[start:stop]
+
+
+class SparseFile:
+    """Histograms by their cells; `shape` is C, H, W."""
+
+    def __init__(self, path: Path, steps: int) -> None:
+        self.file = h5py.File(path, "r")
+        self.starts = self.file["starts"][:]
+        self.shape = tuple(int(side) for side in self.file.attrs["shape"])
+        self.half = bool(self.file.attrs["half"])
+        if len(self.starts) != steps + 1 or len(self.shape) != 3:
+            raise UserError(f"{path}: is of {len(self.starts) - 1} windows, not of {steps}")
+
+    def cells(self, start: int, stop: int) -> SparseFrames:
+        """Read the cells of histograms."""
+        first, last = int(self.starts[start]), int(self.starts[stop])
+        step = np.repeat(np.arange(stop - start), np.diff(self.starts[start : stop + 1]))
+        cells = self.file["cells"][first:last].astype(np.int64) + step * int(np.prod(self.shape))
+        return SparseFrames(cells, self.file["counts"][first:last], (stop - start, *self.shape))
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Read dense histograms."""
+        return self.cells(start, stop).to_dense()
 
 
 def _frames_folder(folder: Path, window: int, bins: int) -> Path:
@@ -159,6 +212,7 @@ def write_sequence(
     *,
     standing: NDArray[np.bool_] | None = None,
     half: bool = False,
+    sparse: bool = False,
     window: int = 50,
     compression: Any = "lzf",
 ) -> None:
@@ -171,6 +225,7 @@ def write_sequence(
         frames: Boxes (rows of BOX_DTYPE) by time; each time is one of `times`.
         standing: Whether each box stands, in the order of `frames`.
         half: The histograms are of half the size of the sensor.
+        sparse: Store them by their cells; RVT does not read that.
         window: Milliseconds of a window.
         compression: Options of h5py for the histograms, or the name of a filter.
     """
@@ -193,13 +248,40 @@ def write_sequence(
     np.save(folder / LABELS / "timestamps_us.npy", labelled)
     np.save(inner / "timestamps_us.npy", times)
     np.save(inner / "objframe_idx_2_repr_idx.npy", steps)
-    target = inner / (HALF if half else FULL)
+    target = inner / file_name(half, sparse)
     part = target.with_name(f"{target.stem}_in_progress.h5")
     options = {"compression": compression} if isinstance(compression, str) else compression
     with h5py.File(part, "w") as file:
-        shape = (len(times), *first.shape)
-        data = file.create_dataset("data", shape, np.uint8, chunks=(1, *first.shape), shuffle=False, **options)
-        data[0] = first
-        for step, histogram in enumerate(iterator, start=1):
-            data[step] = histogram
+        write = _write_cells if sparse else _write_dense
+        write(file, itertools.chain([first], iterator), len(times), options)
+        if sparse:
+            file.attrs["half"] = half
     part.replace(target)
+
+
+def file_name(half: bool, sparse: bool) -> str:
+    """Return the name of the file of histograms."""
+    return SPARSE if sparse else HALF if half else FULL
+
+
+def _write_dense(file: h5py.File, histograms: Iterator[NDArray[np.uint8]], steps: int, options: Any) -> None:
+    for step, histogram in enumerate(histograms):
+        if step == 0:
+            shape = (steps, *histogram.shape)
+            data = file.create_dataset("data", shape, np.uint8, chunks=(1, *histogram.shape), **options)
+        data[step] = histogram
+
+
+def _write_cells(file: h5py.File, histograms: Iterator[NDArray[np.uint8]], steps: int, options: Any) -> None:
+    growing = {"shape": (0,), "maxshape": (None,), "chunks": (1 << 14,), **options}
+    cells = file.create_dataset("cells", dtype=np.uint32, shuffle=True, **growing)
+    counts = file.create_dataset("counts", dtype=np.uint8, **growing)
+    starts = [0]
+    for histogram in histograms:
+        file.attrs["shape"] = histogram.shape
+        found = SparseFrames.from_dense(histogram[None])
+        starts.append(starts[-1] + len(found.cells))
+        for column, values in ((cells, found.cells), (counts, found.counts)):
+            column.resize(starts[-1], axis=0)
+            column[starts[-2] :] = values
+    file["starts"] = np.array(starts, np.int64)

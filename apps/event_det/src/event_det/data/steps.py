@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from event_det.data.boxes import BoxFilter
 from event_det.data.rvt import Sequence
+from event_det.data.sparse import SparseFrames
 from polyscale.errors import UserError
 
 OPEN_FILES = 32
@@ -65,7 +66,7 @@ class EventSet(Dataset[Sample]):
     ) -> None:
         self.sequences, self.classes, self.title = sequences, classes, title
         self.evaluate, self.notes = evaluate or BoxFilter(), notes or []
-        self.channels, *size = sequences[0].histograms.shape[1:]
+        self.channels, *size = sequences[0].histograms.shape
         self.size: tuple[int, int] = (size[0], size[1])
         self.scale = 0.5 if sequences[0].half else 1.0
         self.starts: list[int] = [0, *np.cumsum([len(sequence) for sequence in sequences]).tolist()]
@@ -104,7 +105,22 @@ class EventSet(Dataset[Sample]):
 
     def frames(self, start: int, stop: int) -> np.ndarray:
         """Read the histograms of steps of one recording, uint8 [stop - start, C, H, W]."""
-        number, step = self.locate(start)
+        sequence, step = self._opened(start)
+        return sequence.frames(step, step + stop - start)
+
+    def cells(self, start: int, stop: int) -> SparseFrames:
+        """Read the same by their cells."""
+        sequence, step = self._opened(start)
+        return sequence.cells(step, step + stop - start)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether all recordings are stored by their cells."""
+        return all(sequence.sparse for sequence in self.sequences)
+
+    def _opened(self, index: int) -> tuple[Sequence, int]:
+        """Return the recording of a step, its file open, and the step's place in it."""
+        number, step = self.locate(index)
         sequence = self.sequences[number]
         if os.getpid() != self._process:  # a forked worker: the parent's files are not shared
             self._process = os.getpid()
@@ -115,10 +131,10 @@ class EventSet(Dataset[Sample]):
         self._open.move_to_end(number)
         if len(self._open) > OPEN_FILES:
             self.sequences[self._open.popitem(last=False)[0]].close()
-        if sequence.histograms.shape[1:] != (self.channels, *self.size):
-            expected, found = [self.channels, *self.size], list(sequence.histograms.shape[1:])
+        if sequence.histograms.shape != (self.channels, *self.size):
+            expected, found = [self.channels, *self.size], list(sequence.histograms.shape)
             raise UserError(f"{sequence.path}: frames of {found}, where others of the data set have {expected}")
-        return sequence.frames(step, step + stop - start)
+        return sequence, step
 
     def labels(self, index: int) -> Labels | None:
         """Return the boxes of a step in pixels of the frames, None where it is unlabelled."""

@@ -234,7 +234,7 @@ def test_two_images_compared(model: Path, shots: Path) -> None:
     assert [a["name"], b["name"]] == ["img10", "img2"]
     assert said["difference"] == pytest.approx(a["score"] - b["score"], abs=2e-3)  # both are rounded
     assert said["spread"] == pytest.approx(np.hypot(a["spread"], b["spread"]), abs=2e-3)
-    assert said["exceeds_spread"] == (abs(said["difference"]) > said["spread"])
+    assert (said["better"] is not None) == (abs(said["difference"]) > said["spread"])
     swapped = json.loads(call("compare", second, first, "-m", model, "--json").stdout)
     assert swapped["probability_first_better"] == pytest.approx(1 - said["probability_first_better"])
     same = call("compare", first, first, "-m", model)
@@ -243,7 +243,10 @@ def test_two_images_compared(model: Path, shots: Path) -> None:
     assert "versions of one image" in same.stderr
     Image.open(first).save(shots / "again.jpg", quality=20)
     versions = json.loads(call("compare", first, shots / "again.jpg", "-m", model, "--json").stdout)
-    assert [one["versions_of_one_picture"] for one in (versions, said)] == [True, False]
+    assert [one["versions_of_one_image"] for one in (versions, said)] == [True, False]
+    assert versions["spread"] is versions["probability_first_better"] is said["invisible_edits_move"] is None
+    assert versions["invisible_edits_move"] > 0
+    assert "probability" not in call("compare", first, shots / "again.jpg", "-m", model).stdout
     (shots / "bad.png").write_bytes(b"x")
     broken = call("compare", first, shots / "bad.png", "-m", model)
     assert broken.exit_code == 1

@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from iqa.model.hypernet import TARGET, HyperNet, LocalDistortion, target_forward
 from iqa.model.network import QualityNet, max_std, soft_clip
+from iqa.model.pooled import PooledHyperNet
 from polyscale.errors import UserError
 
 SWIN_T = 27_517_818
@@ -78,7 +79,12 @@ def test_look_then_judge_is_the_forward_pass(statistics: bool) -> None:
     assert torch.equal(model(small, measured), model(images))
 
 
-@pytest.mark.parametrize("arguments", [{}, {"fusion": "attention"}, {"multiscale": False}, {"statistics": False}])
+PARTS: list[dict[str, object]] = [
+    *({}, {"fusion": "attention"}, {"multiscale": False}, {"statistics": False}, {"statistics": False, "grid": 1}),
+]
+
+
+@pytest.mark.parametrize("arguments", PARTS)
 def test_every_parameter_learns(arguments: dict[str, object]) -> None:
     model = tiny(dropout=0.0, **arguments).train()
     scores, heads, log_variance = model(torch.rand(4, 3, 64, 64), details=True)
@@ -99,6 +105,39 @@ def test_bounded_scores_keep_their_order_and_leave_the_middle_alone() -> None:
     middle = (outputs >= 0.05) & (outputs <= 0.95)
     assert torch.equal(scores[middle], outputs[middle])
     assert scores.diff().div(outputs.diff()).diff().abs().max() < 0.03  # no bend
+
+
+def test_means_alone_have_no_left_and_right() -> None:
+    torch.manual_seed(0)
+    hyper = PooledHyperNet(30).eval()
+    stages = [torch.rand(2, c, s, s) for c, s in ((4, 16), (6, 8), (8, 4), (12, 2))]
+    content, vector, layers = hyper(stages)
+    mirrored = hyper([stage.flip(3) for stage in stages])
+    torch.testing.assert_close(mirrored, (content, vector, layers))
+    assert [list(weight.shape) for weight, _ in layers] == [[2, 32, 64], [2, 16, 32], [2, 1, 16]]
+    assert abs(target_forward(vector, layers, activation=F.gelu).mean().item() - 0.5) < 1
+
+
+def test_one_cell_needs_all_stages_and_no_statistics() -> None:
+    for wrong in ({}, {"fusion": "attention"}, {"multiscale": False}):
+        with pytest.raises(ValueError, match="grid: 1 given"):
+            tiny(grid=1, **{"statistics": wrong == {}, **wrong})
+    with pytest.raises(ValueError, match="grid: 3 given"):
+        tiny(grid=3)
+
+
+def test_frozen_norm_keeps_the_statistics_and_learns_the_rest() -> None:
+    model = tiny(statistics=False)
+    norm = next(module for module in model.backbone.modules() if isinstance(module, nn.BatchNorm2d))
+    before = norm.running_mean.clone()  # type: ignore[union-attr]
+    model.frozen_norm = True
+    model.train()(torch.rand(4, 3, 64, 64)).sum().backward()
+    assert torch.equal(norm.running_mean, before)  # type: ignore[arg-type]
+    assert norm.weight.grad is not None
+    assert model.training
+    model.frozen_norm = False
+    model.train()(torch.rand(4, 3, 64, 64))
+    assert not torch.equal(norm.running_mean, before)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ class Brightness(nn.Module):
         scores = self.factor * images.mean((1, 2, 3))
         return scores, scores / 10
 
-    def quality_map(self, images: Any) -> Any:
+    def quality_map(self, images: Any, tile: int) -> Any:
         return self.factor * nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), (2, 3))[:, 0]
 
 
@@ -251,18 +251,17 @@ def test_a_map_has_the_images_own_size_and_the_scores_units(predictor: Predictor
     assert Predictor(tiny(), device="cpu").map(noise(0, 150, 40)).shape == (150, 40)
 
 
-def test_an_even_map_looks_even() -> None:
+def test_a_score_has_one_colour_in_every_map() -> None:
     image = np.full((40, 40, 3), 128, np.uint8)
-    slope = np.tile(np.arange(4, dtype=np.float32), (4, 1))
 
-    def contrast(steep: float) -> int:
-        drawn = draw_quality(image, 50 + steep * slope, ScoreRange(0, 100))
-        return int(np.ptp(drawn[20:600, -600:-20].astype(int), axis=(0, 1)).max())  # without rim and legend
+    def colour(quality: list[float]) -> list[int]:
+        drawn = draw_quality(image, np.array([quality], np.float32), ScoreRange(0, 100))
+        return [int(value) for value in drawn[320, 680]]  # the left end of the map
 
-    assert contrast(0) == 0
-    assert contrast(1) < 40
-    assert contrast(10) > 80
-    assert contrast(20) == pytest.approx(contrast(10), abs=10)
+    assert colour([40, 90]) == colour([40, 41]) == colour([40, 40])
+    assert colour([40, 40]) != colour([60, 60])
+    even = draw_quality(image, np.full((1, 2), 50, np.float32), ScoreRange(0, 100))[20:600, -600:-20]
+    assert not np.ptp(even, axis=(0, 1)).any()
     assert [ScoreRange(*r).decimals for r in ((0, 100), (0, 1), (1, 5), (0, 10), (0, 1000))] == [1, 3, 3, 2, 0]
 
 

@@ -63,6 +63,34 @@ def test_ranked_levels_are_a_function_of_the_step_and_start_with_the_untouched()
     assert torch.equal(statistics[1:], here["statistics"])
 
 
+def test_ties_show_one_part_of_an_image_before_and_after_an_edit() -> None:
+    config = configuration(data__ties=4, data__ranked_levels=0, model__statistics=False, model__shrink=1)
+    views = build_training_data(config, build_extractor(config))
+    assert views.tied is not None
+    pairs = [views.tied.batch(step, torch.device("cpu"))["image"].unflatten(0, (2, 4)) for step in range(8)]
+    again = views.tied.batch(0, torch.device("cpu"))["image"].unflatten(0, (2, 4))
+    assert torch.equal(pairs[0], again)
+    assert not torch.equal(pairs[0], pairs[1])
+    before, after = torch.cat(pairs, 1)
+    assert before.shape == (32, 3, 40, 40)
+    change = torch.minimum((before - after).abs().mean((1, 2, 3)), (before - after.flip(3)).abs().mean((1, 2, 3)))
+    strangers = (before - before.roll(1, 0)).abs().mean((1, 2, 3))
+    assert (change > 0).float().mean() > 0.7  # a cut may show the very same square
+    assert change.median() < 0.3 * strangers.median()
+    image, _ = views.inputs({"image": torch.zeros(1, 3, 40, 40), "statistics": torch.zeros(1, 0)}, 0)
+    assert torch.equal(image[1:], pairs[0].flatten(0, 1))
+
+
+def test_ties_cost_their_distance_and_nothing_else() -> None:
+    settings = LossSettings(norm_in_norm=0, ranking=0, ranked_levels=2.0, spread=0, ties=3.0, margin=5)
+    levels, tied = [0.9, 0.8, 0.7, 0.6, 0.6, 0.4], [0.5, 0.7, 0.52, 0.66]
+    scores = torch.tensor([0.3, *levels, *tied])
+    parts = Objective(settings, 0.0, 100.0, ties=2)(outputs(scores), torch.tensor([0.3]))
+    assert parts["ties"].item() == pytest.approx(3 * (0.02 + 0.04) / 2)
+    assert parts["ranked_levels"].item() == pytest.approx(2 * 0.05 / 5)
+    assert parts["l1"].item() == 0
+
+
 def test_ranked_levels_are_of_the_better_third() -> None:
     config = configuration()
     ranked = build_training_data(config, build_extractor(config)).ranked

@@ -10,7 +10,7 @@ from torch import Tensor
 from iqa.config import Config, DataSettings
 from iqa.data import QualitySet, open_split
 from iqa.data.open import SYNTHETIC, list_folder
-from iqa.data.training import FeatureExtractor, FeatureSet, RankedLevels
+from iqa.data.training import FeatureExtractor, FeatureSet, RankedLevels, TiedViews
 from iqa.features.spatial import SceneStatistics
 from iqa.model.network import QualityNet, extract_features
 from polyscale.data.splits import record_splits
@@ -27,6 +27,7 @@ def build_model(config: Config, low: float = 0.0, high: float = 100.0) -> Qualit
         backbone=m.backbone,
         multiscale=m.multiscale,
         fusion=m.fusion,
+        grid=m.grid,
         statistics=m.statistics,
         shrink=m.shrink,
         dropout=m.dropout,
@@ -37,6 +38,7 @@ def build_model(config: Config, low: float = 0.0, high: float = 100.0) -> Qualit
         pretrained=m.pretrained,
         checkpoint_activations=m.checkpoint_activations,
     )
+    network.frozen_norm = config.optim.frozen_norm
     if m.weights is not None:
         load_tensors(network, QualityNet.from_pretrained(m.weights).state_dict(), m.weights)
     return network
@@ -91,21 +93,23 @@ class TrainingData:
         train: labelled training images, cropped and flipped.
         val: whole validation images.
         ranked: ranked sequences, None where there are none.
+        tied: pairs of images that must score alike, None where there are none.
         cross: another data set, scored after every validation.
     """
 
     train: FeatureSet
     val: FeatureSet
     ranked: RankedLevels | None
+    tied: TiedViews | None
     cross: FeatureSet | None
 
     def inputs(self, batch: dict[str, Tensor], step: int, micro_batch: int = 0, rank: int = 0) -> tuple[Tensor, Tensor]:
-        """Return images and statistics of a batch, then those of the ranked sequences of this place in the training."""
-        image, statistics = batch["image"], batch["statistics"]
-        if self.ranked is None:
-            return image, statistics
-        more = self.ranked.batch(step, image.device, micro_batch, rank)
-        return torch.cat([image, more["image"]]), torch.cat([statistics, more["statistics"]])
+        """Return images and statistics of a batch, then of the ranked sequences and ties at this place in training."""
+        parts = [batch]
+        for more in (self.ranked, self.tied):
+            if more is not None:
+                parts.append(more.batch(step, batch["image"].device, micro_batch, rank))
+        return torch.cat([part["image"] for part in parts]), torch.cat([part["statistics"] for part in parts])
 
 
 def build_training_data(config: Config, extractor: FeatureExtractor, recorded: Path | None = None) -> TrainingData:
@@ -114,14 +118,15 @@ def build_training_data(config: Config, extractor: FeatureExtractor, recorded: P
     base = build_set(data, "train", size, recorded=recorded)
     train = FeatureSet(base, extractor, data.crop, data.flip, data.cache)
     val = FeatureSet(build_set(data, "val", size, recorded=recorded), extractor, None, False, data.cache)
-    ranked = None
+    seed, side, ranked, tied, cross = config.train.seed, data.crop or 0, None, None, None
     if data.ranked_levels:
-        seed = config.train.seed
-        ranked = RankedLevels(base, extractor, data.ranked_levels, data.crop or 0, data.ranked_batch, seed)
-    if data.cross is None:
-        return TrainingData(train, val, ranked, None)
-    other = build_set(DataSettings(path=data.cross), data.cross_split, size)
-    return TrainingData(train, val, ranked, FeatureSet(other, extractor, None, False, data.cache))
+        ranked = RankedLevels(base, extractor, data.ranked_levels, side, data.ranked_batch, seed)
+    if data.ties:
+        tied = TiedViews(base, extractor, side, data.ties, seed)
+    if data.cross is not None:
+        other = build_set(DataSettings(path=data.cross), data.cross_split, size)
+        cross = FeatureSet(other, extractor, None, False, data.cache)
+    return TrainingData(train, val, ranked, tied, cross)
 
 
 def build_extractor(config: Config) -> FeatureExtractor:

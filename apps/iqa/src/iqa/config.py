@@ -44,6 +44,9 @@ class DataSettings(Settings):
     """Good training images to show as they are and under one distortion at five levels (loss.ranked_levels)."""
     ranked_batch: int = Field(2, ge=1)
     """Sequences of six such images in a training step, next to train.batch_size images."""
+    ties: int = Field(0, ge=0)
+    """Training images of a step that are also shown after an edit that no viewer sees (loss.ties): saved again at JPEG
+    95, mirrored, a few pixels cut off, or at 90 % of the size."""
     cross: OptionalDiskPath = None
     """Another data set that is scored after every validation, never chosen by."""
     cross_split: Literal["all", "test"] = "all"
@@ -65,6 +68,9 @@ class ModelSettings(Settings):
     """Write the judging network from all four stages; else from the last alone."""
     fusion: Literal["concat", "attention"] = "concat"
     """How the stages are joined: side by side, or weighed by attention first."""
+    grid: Literal[7, 1] = 7
+    """Cells a side of the map that the judging network is written from; 1 takes the mean of every stage, so that an
+    image that is mirrored or cut keeps its score (needs multiscale, concat and no statistics)."""
     statistics: bool = False
     """Take in natural scene statistics of the whole image beside the backbone."""
     shrink: int = Field(1, ge=1, le=8)
@@ -95,6 +101,8 @@ class LossSettings(Settings):
     margin: float | None = Field(None, gt=0)
     """Units of the score between ordered images from which they cost nothing; closer opinions are not ranked.
     None is a twentieth of the range of the opinions."""
+    ties: float = Field(1.0, ge=0)
+    """Weight of the difference within data.ties: an edit that no viewer sees must not move the score."""
     spread: float = Field(0.02, ge=0)
     """Weight of the likelihood that teaches the model its own spread; moves no score."""
 
@@ -104,6 +112,8 @@ class OptimSettings(Settings):
 
     backbone_lr: float = Field(1.0, gt=0, le=1)
     """Learning rate of the backbone as a share of train.lr; 0.1 suits a pretrained one (the seed's lr_ratio 10)."""
+    frozen_norm: bool = False
+    """Keep the statistics of the backbone's BatchNorm; suits pretrained weights and small batches."""
 
 
 class Config(Settings):
@@ -116,9 +126,11 @@ class Config(Settings):
     train: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
-    def _ranked_levels_are_crops(self) -> "Config":
+    def _more_images_are_crops(self) -> "Config":
         if self.data.ranked_levels and self.data.crop is None:
             raise ValueError("data.ranked_levels: they are shown at the size of data.crop, which is not set")
+        if self.data.ties and self.data.crop is None:
+            raise ValueError("data.ties: they are shown at the size of data.crop, which is not set")
         return self
 
 
@@ -143,6 +155,22 @@ PRESETS = {
             "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 4, "dropout": 0.2, "drop_path": 0.0},
             "loss": {"norm_in_norm": 0.3},
             "train": {"epochs": 10, "batch_size": 16, "lr": 1e-3, "ema": 0.99},
+        },
+    ),
+    "photo": Preset(
+        about="Photographs: EfficientNet-Lite0 from ImageNet weights of a package (polyscale[imagenet]). Not measured.",
+        values={
+            "data": {"crop": 256, "cache": False, "ranked_levels": 300, "ranked_batch": 1, "ties": 4},
+            "model": {
+                "backbone": "tf_efficientnet_lite0",
+                "pretrained": "package",
+                "grid": 1,
+                "dropout": 0.4,
+                "drop_path": 0.0,
+            },
+            "loss": {"norm_in_norm": 0.3},
+            "optim": {"backbone_lr": 0.1, "frozen_norm": True},
+            "train": {"epochs": 4, "batch_size": 16, "lr": 1e-3, "ema": 0.995},
         },
     ),
     "tiny": _swin("tiny", 384, 16, "16 GB", 0.2),

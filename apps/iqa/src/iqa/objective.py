@@ -1,7 +1,7 @@
 """The training loss.
 
-Distance to the MOS, order and linearity within a batch, the order of distortion levels, and the likelihood of the
-predicted standard deviation.
+Distance to the MOS, order and linearity within a batch, the order of distortion levels, ties between an image and
+itself after an edit that no viewer sees, and the likelihood of the predicted standard deviation.
 """
 
 import torch
@@ -22,13 +22,14 @@ class Objective:
         settings: the weights.
         low: lowest MOS.
         high: highest MOS.
+        ties: pairs at the end of a batch that must score alike (data.ties).
 
     Raises:
         UserError: a margin as large as the range.
     """
 
-    def __init__(self, settings: LossSettings, low: float, high: float) -> None:
-        self.settings = settings
+    def __init__(self, settings: LossSettings, low: float, high: float, ties: int = 0) -> None:
+        self.settings, self.ties = settings, ties
         self.margin = MARGIN if settings.margin is None else settings.margin / (high - low)  # from the user's units
         if self.margin >= 1:
             raise UserError(
@@ -40,8 +41,9 @@ class Objective:
         """Compute the loss; every head has the same, and the parts are the heads' means.
 
         Args:
-            outputs: (scores, scores of each head, log variances), each [B + 6 C] for B labelled images followed by C
-                ranked sequences of 6: first all originals, last all images of the worst level.
+            outputs: (scores, scores of each head, log variances), each [B + 6 C + 2 T] for B labelled images followed
+                by C ranked sequences of 6, first all originals, last all images of the worst level, and by T ties,
+                first all images as they are, then all edited ones.
             targets: MOS [B] as shares of their range.
 
         Returns:
@@ -58,7 +60,8 @@ class Objective:
 
     def _parts(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
         s = self.settings
-        scores, ranked = scores[: len(targets)], scores[len(targets) :]
+        count = len(scores) - 2 * self.ties
+        scores, ranked, tied = scores[: len(targets)], scores[len(targets) : count], scores[count:]
         distance = F.l1_loss if s.main == "l1" else F.mse_loss
         parts: dict[str, Tensor] = {s.main: distance(scores, targets)}
         if s.norm_in_norm:
@@ -68,4 +71,6 @@ class Objective:
         if s.ranked_levels and len(ranked):
             levels = ranked.unflatten(0, (SEQUENCE_IMAGES, -1))
             parts["ranked_levels"] = s.ranked_levels * (self.margin - (levels[:-1] - levels[1:])).clamp(min=0).mean()
+        if s.ties and self.ties:
+            parts["ties"] = s.ties * (tied[: self.ties] - tied[self.ties :]).abs().mean()
         return parts

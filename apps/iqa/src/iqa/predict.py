@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from iqa.data import network_image, read_network_image
-from iqa.predict_map import draw_quality
+from iqa.predict_map import TILE, draw_quality
 from polyscale.data.images import MAX_ASPECT, PREDICTION_PIXELS, ImageSource, image_size, read_image, resize_map
 from polyscale.errors import UserError
 from polyscale.inference import Predictor as BasePredictor
@@ -160,7 +160,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
     def _quality_map(self, pixels: torch.Tensor) -> NDArray[np.float32]:
         with autocast(self.precision, self.device):
             quality: NDArray[np.float32] = (
-                self.model.quality_map(self._to_device(pixels[None]))[0].float().cpu().numpy()
+                self.model.quality_map(self._to_device(pixels[None]), TILE)[0].float().cpu().numpy()
             )
         return quality
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from polyscale.data.images import replace_file, resize_map
 from polyscale.report.drawing import colour_bar, heatmap, panel
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SIDE, MIN_SIDE = 640, 120  # pixels that the longer side of the image is shown at, and the shorter at least
 MAX_SIDE = 4 * SIDE  # of the longer side of a very long image
+TILE = 128  # pixels a side of what is scored alone
 GAP = 10  # pixels of white around what is drawn
-MIN_SPAN = 0.2  # share of the range that the colours span at least, so that an even image looks even
 
 
 def draw_quality(image: NDArray[np.uint8], quality: NDArray[np.float32], score_range: ScoreRange) -> NDArray[np.uint8]:
@@ -28,24 +28,37 @@ def draw_quality(image: NDArray[np.uint8], quality: NDArray[np.float32], score_r
     Args:
         image: uint8 [H, W, 3].
         quality: float32 [h, w] in the units of the score.
-        score_range: of the model; the colours span the map's own extremes, and at least a fifth of this range.
+        score_range: of the model; the colours span it whole, so that maps of different images compare.
 
     Returns:
-        uint8 [h', w', 3] with a legend below.
+        uint8 [h', w', 3], below it a line that says what is shown, and the colours of the scores.
     """
-    middle = (float(quality.max()) + float(quality.min())) / 2
-    half = max(MIN_SPAN * (score_range[1] - score_range[0]), float(np.ptp(quality))) / 2
-    low, high = max(middle - half, score_range[0]), min(middle + half, score_range[1])
     height, width = image.shape[:2]
     scale = min(max(SIDE / max(height, width), MIN_SIDE / min(height, width)), MAX_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    heat = Image.fromarray(heatmap(resize_map(quality, (size[1], size[0])), low=low, high=high))
+    heat = Image.fromarray(heatmap(resize_map(quality, (size[1], size[0])), low=score_range.low, high=score_range.high))
     drawn = Image.blend(small.convert("L").convert("RGB"), heat, 0.6)
     both = panel([np.array(small), np.array(drawn)], height=size[1], gap=GAP, columns=1 if width > 2 * height else 2)
-    digits = score_range.decimals
-    bar = colour_bar(f"{low:.{digits}f} worse", f"better {high:.{digits}f}", both.shape[1] - 2 * GAP)
-    return np.concatenate([both, np.pad(bar, ((0, GAP), (GAP, GAP), (0, 0)), constant_values=255)])
+    wide, digits = both.shape[1] - 2 * GAP, score_range.decimals
+    bar = colour_bar(f"{score_range.low:g} worst", f"best {score_range.high:g}", wide)
+    said = f"Tiles of {TILE} px, each scored alone: {quality.min():.{digits}f} to {quality.max():.{digits}f}."
+    legend = np.concatenate([_text(said, wide), bar])
+    return np.concatenate([both, np.pad(legend, ((0, GAP), (GAP, GAP), (0, 0)), constant_values=255)])
+
+
+def _text(words: str, width: int, size: int = 16) -> NDArray[np.uint8]:
+    """Write words in black on white, uint8 [h, width, 3], in as many lines as they need."""
+    font, lines = ImageFont.load_default(size), [""]
+    for word in words.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    canvas = Image.new("RGB", (width, round(1.4 * size * len(lines))), "white")
+    ImageDraw.Draw(canvas).multiline_text((0, 0), "\n".join(lines), fill="black", font=font)
+    return np.array(canvas)
 
 
 def save_jpeg(path: Path, image: NDArray[np.uint8]) -> Path:

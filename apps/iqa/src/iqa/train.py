@@ -19,7 +19,9 @@ def train(config: Config, out: Path | None = None, *, resume: bool = False, data
     recorded = run.out / SPLIT_FILE if resume and (run.out / SPLIT_FILE).is_file() else None
     data = data or build_training_data(config, build_extractor(config), recorded)
     net = build_model(config, data.train.low, data.train.high)
-    objective = Objective(config.loss, net.low, net.high)  # before the run's folder is made: it may refuse a setting
+    objective = Objective(
+        config.loss, net.low, net.high, config.data.ties
+    )  # before the run's folder is made: it may refuse a setting
     groups = param_groups(net, config.train.weight_decay, {"backbone.": config.optim.backbone_lr})
     model, _ = run.prepare(net, groups, unused_parameters=config.loss.spread == 0)
     if run.is_main and not resume:

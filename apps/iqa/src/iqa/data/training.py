@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from iqa.config import SEQUENCE_IMAGES
 from iqa.data.dataset import QualitySet, mirrored, random_crop
+from iqa.data.edits import EDITS
 from iqa.data.synthetic.labels import distort_in_levels
 
 FeatureExtractor = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -97,6 +99,42 @@ class RankedLevels:
             small, statistics = compute_features(self.extractor, torch.from_numpy(levels).permute(0, 3, 1, 2))
             self._cached[number] = mirrored(small, self.side)[..., : self.side, : self.side], statistics
         return self._cached[number]
+
+
+class TiedViews:
+    """Images of `base` next to themselves after an edit that no viewer sees (data.edits), as squares of side `side`.
+
+    The squares show the same part of both. Every step has other images and edits; nothing is kept.
+    """
+
+    def __init__(self, base: QualitySet, extractor: FeatureExtractor, side: int, batch_size: int, seed: int) -> None:
+        self.base, self.extractor, self.side, self.batch_size, self.seed = base, extractor, side, batch_size, seed
+
+    def batch(self, step: int, device: torch.device, micro_batch: int = 0, rank: int = 0) -> dict[str, Tensor]:
+        """Return the pairs of one micro-batch of a step on one process, a function of (seed, step, micro-batch, rank).
+
+        Returns:
+            {"image": float32 [2 n, 3, side, side], "statistics": float32 [2 n, K]} with n = `batch_size`: first the n
+            images as they are, then the same after their edits.
+        """
+        rng = np.random.default_rng([self.seed, step, micro_batch, rank, 1])
+        pairs = [self._pair(rng) for _ in range(self.batch_size)]
+        views = [pair[i] for i in (0, 1) for pair in pairs]
+        images, statistics = (torch.stack(part).to(device) for part in zip(*views, strict=True))
+        return {"image": images.float().div_(255), "statistics": statistics}
+
+    def _pair(self, rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
+        image = self.base.image(int(rng.integers(len(self.base)))).permute(1, 2, 0).numpy()
+        edit = str(rng.choice(list(EDITS)))
+        down, right = rng.random(2)
+        there = 1 - right if edit == "mirrored" else right
+        return [self._view(image, down, right), self._view(EDITS[edit](image), down, there)]
+
+    def _view(self, image: NDArray[np.uint8], down: float, right: float) -> tuple[Tensor, Tensor]:
+        small, statistics = compute_features(self.extractor, torch.from_numpy(image.copy()).permute(2, 0, 1)[None])
+        small = mirrored(small[0], self.side)
+        top, left = (round(at * (n - self.side)) for at, n in zip((down, right), small.shape[-2:], strict=True))
+        return small[..., top : top + self.side, left : left + self.side], statistics[0]
 
 
 @torch.no_grad()

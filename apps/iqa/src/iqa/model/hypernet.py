@@ -7,7 +7,7 @@ instead of a grouped convolution or a module built per batch; its input may leav
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -98,14 +98,21 @@ class HyperNet(nn.Module):
         return layers
 
 
-def target_forward(vector: Tensor, layers: Sequence[Layer], dropout: float = 0.0, training: bool = False) -> Tensor:
-    """Run each image's own target network, with sigmoids between the layers and dropout after all but the last two.
+def target_forward(
+    vector: Tensor,
+    layers: Sequence[Layer],
+    dropout: float = 0.0,
+    training: bool = False,
+    activation: Callable[[Tensor], Tensor] = torch.sigmoid,
+) -> Tensor:
+    """Run each image's own target network, an activation between its layers and dropout after all but the last two.
 
     Args:
-        vector: [B, 224].
+        vector: [B, width of the first layer's input].
         layers: as HyperNet gives them.
         dropout: probability in training.
         training: whether dropout is active.
+        activation: between the layers; HyperIQA has sigmoids.
 
     Returns:
         Scores [B].
@@ -114,7 +121,7 @@ def target_forward(vector: Tensor, layers: Sequence[Layer], dropout: float = 0.0
     for i, (weight, bias) in enumerate(layers):
         x = torch.baddbmm(bias[..., None], weight, x)
         if i + 1 < len(layers):
-            x = x.sigmoid()
+            x = activation(x)
         if i + 2 < len(layers):
             x = F.dropout(x, dropout, training)
     return x[:, 0, 0]

@@ -6,7 +6,7 @@ statistics that hand-made measures use may be a second input, and the backbone t
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from iqa.features.spatial import SceneStatistics
 from iqa.model.ensemble import STATISTICS_WIDTH, StatisticsBranch
-from iqa.model.hypernet import GRID, TARGET, HyperNet, LocalDistortion, StageAttention, target_forward
+from iqa.model.hypernet import GRID, TARGET, HyperNet, Layer, LocalDistortion, StageAttention, target_forward
+from iqa.model.pooled import POOLED_TARGET, PooledHyperNet
 from polyscale.models.backbones import create_backbone
 from polyscale.models.options import Source
 from polyscale.models.weights import Pretrained
@@ -36,6 +37,8 @@ class QualityNet(Pretrained):
         backbone: any hierarchical timm model.
         multiscale: join all four stages, else take the last alone.
         fusion: "concat", or "attention", which weighs the stages first.
+        grid: cells a side of the map that the target network is generated from: 7 as in HyperIQA, or 1, the mean of
+            every stage (see pooled.py; needs all stages by "concat", without statistics).
         statistics: take SceneStatistics as a second input.
         shrink: factor by which the backbone's input is downscaled; the statistics see the whole image.
         dropout: of the hyper-network and the target network.
@@ -46,8 +49,11 @@ class QualityNet(Pretrained):
         pretrained: source of the backbone's first weights, as in `create_backbone`.
         checkpoint_activations: recompute the backbone's activations in the backward pass.
 
+    Attributes:
+        frozen_norm: whether the backbone's BatchNorm keeps its statistics in training; False.
+
     Raises:
-        ValueError: shrink, image_size, low or high out of range.
+        ValueError: shrink, image_size, low or high out of range, or a grid that does not go with the rest.
     """
 
     shipped = Path(__file__).parents[1] / "weights"
@@ -60,6 +66,7 @@ class QualityNet(Pretrained):
         backbone: str = "swin_tiny_patch4_window7_224",
         multiscale: bool = True,
         fusion: Fusion = "concat",
+        grid: int = GRID,
         statistics: bool = False,
         shrink: int = 1,
         dropout: float = 0.3,
@@ -77,6 +84,8 @@ class QualityNet(Pretrained):
             raise ValueError(f"image_size must be {MIN_SIZE} to {MAX_SIZE}, got {image_size}")
         if not low < high:
             raise ValueError(f"low, high: {low}, {high} given, low must be below high")
+        if grid not in (1, GRID) or (grid == 1 and (statistics or not multiscale or fusion != "concat")):
+            raise ValueError(f"grid: {grid} given; it is {GRID}, or 1 with all stages, fusion concat and no statistics")
         regularised: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
         self.backbone = create_backbone(
             backbone, pretrained=pretrained, checkpoint_activations=checkpoint_activations, **regularised
@@ -85,11 +94,26 @@ class QualityNet(Pretrained):
         channels = self.backbone.channels
         self.multiscale = multiscale
         self.attention = StageAttention(channels[-1]) if multiscale and fusion == "attention" else None
+        self.statistics = StatisticsBranch(dropout) if statistics else None
+        self.frozen_norm = False
+        self.register_buffer("spread_scale", torch.ones(()))
+        if grid == 1:
+            self.pooled: PooledHyperNet | None = PooledHyperNet(sum(channels), dropout=dropout)
+            self.log_variance = nn.Linear(self.pooled.width + POOLED_TARGET[0], 1)
+            return
+        self.pooled = None
         self.hyper = HyperNet(sum(channels) if multiscale else channels[-1], dropout=dropout)
         self.local = LocalDistortion(channels, TARGET[0] - STATISTICS_WIDTH * statistics)
-        self.statistics = StatisticsBranch(dropout) if statistics else None
-        self.register_buffer("spread_scale", torch.ones(()))
         self.log_variance = nn.Linear(TARGET[1] + TARGET[0], 1)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; with `frozen_norm` the backbone's BatchNorm stays in eval mode."""
+        super().train(mode)
+        if self.frozen_norm:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def extract_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the network's inputs, which have no parameters: see the function `extract_features`."""
@@ -116,22 +140,37 @@ class QualityNet(Pretrained):
             raise ValueError(f"images: shape {tuple(images.shape)} given, [B, 3, H, W] needed")
         if statistics is None:
             images, statistics = self.extract_features(images)
-        stages = self.backbone(self.backbone.normalise(images))
+        return self.judge(self.backbone(self.backbone.normalise(images)), statistics, details)
+
+    def judge(
+        self, stages: list[Tensor], statistics: Tensor | None = None, details: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
+        """Score images by the backbone's stages [B, C_i, H_i, W_i] as `forward` does."""
+        if self.pooled is not None:
+            content, vector, layers = self.pooled(stages)
+            return self._run_target(content, vector, layers, [], details)
         content, vector = self.hyper.encode(self._join(stages)), self.local(stages)
         heads: list[Tensor] = []
         if self.statistics is not None:
+            assert statistics is not None, "a network with statistics reads them beside the stages"
             projected, shift, ensemble = self.statistics(statistics)
             content, vector = content + shift[..., None, None], torch.cat([vector, projected], 1)
             heads += ensemble.float().unbind(1)
-        layers = self.hyper(content)
-        with torch.autocast(images.device.type, enabled=False):  # a score in bf16 would have 256 steps
+        return self._run_target(content.mean((2, 3)), vector, self.hyper(content), heads, details)
+
+    def _run_target(
+        self, content: Tensor, vector: Tensor, layers: list[Layer], heads: list[Tensor], details: bool
+    ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
+        """Run the target network, whose score joins those of `heads`."""
+        activation = torch.sigmoid if self.pooled is None else F.gelu
+        with torch.autocast(content.device.type, enabled=False):  # a score in bf16 would have 256 steps
             vector, layers = vector.float(), [(weight.float(), bias.float()) for weight, bias in layers]
-            target = target_forward(vector, layers, self.dropout, self.training)
+            target = target_forward(vector, layers, self.dropout, self.training, activation)
             scores = (target + torch.stack(heads).mean(0)) / 2 if heads else target
-            heads.append(target)
+            heads = [*heads, target]
             if not details:
                 return scores
-            seen = torch.cat([content.float().mean((2, 3)), vector], 1).detach()
+            seen = torch.cat([content.float(), vector], 1).detach()
             log_variance = self.log_variance(seen)[:, 0].clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE)
             return scores, heads, log_variance
 

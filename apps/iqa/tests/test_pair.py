@@ -43,6 +43,7 @@ def test_two_versions_get_no_probability_whatever_the_spread(photo: Path, tmp_pa
     assert pair.moved == pytest.approx(
         max(change_by(predictor, file, ["mirrored"]) for file in (photo, tmp_path / "again.jpg"))
     )
+    assert pair.moved is not None
     assert pair.moved > abs(pair.difference)
     assert pair.spread is pair.probability is None
     assert not pair.exceeds

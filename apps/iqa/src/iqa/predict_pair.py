@@ -92,10 +92,10 @@ def compare_images(predictor: Predictor, first: Path, second: Path) -> ImagePair
     Raises:
         UserError: a file that cannot be read; it is named.
     """
-    predictions = list(predictor([first, second]))
+    one, other = predictor([first, second])
     if not are_alike(first, second):
-        return ImagePair(*predictions)
-    return ImagePair(*predictions, moved=max(change_by(predictor, file, INVISIBLE) for file in (first, second)))
+        return ImagePair(one, other)
+    return ImagePair(one, other, max(change_by(predictor, file, INVISIBLE) for file in (first, second)))
 
 
 def change_by(predictor: Predictor, file: Path, edits: Iterable[str]) -> float:

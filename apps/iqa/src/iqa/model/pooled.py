@@ -37,19 +37,20 @@ class PooledHyperNet(nn.Module):
         )
         self.read = nn.Linear(channels, POOLED_TARGET[0])
         pairs = list(itertools.pairwise((*POOLED_TARGET, 1)))
-        self.weights = nn.ModuleList(nn.Linear(width, i * o) for i, o in pairs)
-        self.biases = nn.ModuleList(nn.Linear(width, o) for _, o in pairs)
-        for weight, (i, _) in zip(self.weights, pairs, strict=True):  # unit variance through the target network
+        weights = [nn.Linear(width, i * o) for i, o in pairs]
+        biases = [nn.Linear(width, o) for _, o in pairs]
+        for weight, (i, _) in zip(weights, pairs, strict=True):  # unit variance through the target network
             nn.init.normal_(weight.weight, std=(i * width) ** -0.5)
             nn.init.normal_(weight.bias, std=i**-0.5)
-        nn.init.constant_(self.biases[-1].bias, 0.5)  # the middle of the range
+        nn.init.constant_(biases[-1].bias, 0.5)  # the middle of the range
+        self.weights, self.biases = nn.ModuleList(weights), nn.ModuleList(biases)
 
     def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Layer]]:
         """Map stages [B, C_i, H_i, W_i] to content [B, width], the target network's input [B, 64] and its layers."""
         means = self.standardise(torch.cat([stage.mean((2, 3)) for stage in stages], 1))
         content = self.encode(self.thin(means))
         layers = [
-            (weight(content).unflatten(1, (bias.out_features, -1)), bias(content))
-            for weight, bias in zip(self.weights, self.biases, strict=True)
+            (weight(content).unflatten(1, (width, -1)), bias(content))
+            for weight, bias, width in zip(self.weights, self.biases, (*POOLED_TARGET[1:], 1), strict=True)
         ]
         return content, self.read(self.thin(means)), layers

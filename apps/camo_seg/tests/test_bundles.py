@@ -9,7 +9,7 @@ from PIL import Image
 
 from camo_seg.data import open_split
 from camo_seg.data.formats.bundles import LAYOUTS
-from camo_seg.data.open import LAYOUT_NAMES, list_folder, names_of_test_sets
+from camo_seg.data.listing import LAYOUT_NAMES, list_folder, names_of_test_sets
 from polyscale.errors import UserError
 
 CAM = "COD10K-CAM-1-Aquatic-1-BatFish-{}"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from camo_seg.cli import app
 from camo_seg.data import describe, open_split
-from camo_seg.data.open import list_folder
+from camo_seg.data.listing import list_folder
 from polyscale.errors import UserError
 
 RNG = np.random.default_rng(0)

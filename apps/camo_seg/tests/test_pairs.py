@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from camo_seg.data import describe, open_split
-from camo_seg.data.open import list_folder
+from camo_seg.data.listing import list_folder
 from polyscale.errors import UserError
 
 SIDE = 12

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from camo_seg.config import Config, DataSettings
 from camo_seg.data import CamoSet, open_split
-from camo_seg.data.dataset import Augment
-from camo_seg.data.open import SYNTHETIC, list_folder
+from camo_seg.data.dataset import Augment, Recompose
+from camo_seg.data.listing import SYNTHETIC, list_files
 from camo_seg.model.network import CamoSegmenter
 from polyscale.data.splits import record_splits
 from polyscale.models.tensors import load_tensors
@@ -51,6 +51,7 @@ def build_set(
         test_set=None if data.test_set == "all" else data.test_set,
         counts=(data.train_images, SYNTHETIC_EVAL, SYNTHETIC_EVAL),
         augment=_augment(data) if augment else None,
+        recompose=_recompose(data) if augment else None,
         cache=data.cache,
     )
 
@@ -59,7 +60,7 @@ def record_run(data: DataSettings, out: Path) -> None:
     """Write the splits of a new run to split.json in its folder, so that files which are added later move nothing."""
     if data.path == SYNTHETIC:
         return
-    listing = list_folder(
+    listing = list_files(
         data.path,
         layout=data.layout,
         masks=data.masks,
@@ -81,4 +82,15 @@ def _augment(data: DataSettings) -> Augment:
         brightness=c,
         contrast=c,
         saturation=c,
+        hue=data.hue,
+        grey=data.grey,
+        degrade=data.degrade,
     )
+
+
+def _recompose(data: DataSettings) -> Recompose | None:
+    if not (data.paste or data.empty):
+        return None
+    from camo_seg.data.compose import Compose
+
+    return Compose(paste=data.paste, empty=data.empty)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from polyscale.models.options import WeightSource
 from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TrainSettings
 
@@ -11,11 +12,28 @@ Layout = Literal["auto", "pairs", "cod10k", "camo", "nc4k", "chameleon", "bundle
 MOST_VALIDATION = 0.8  # val_fraction stays below it: where a test split is drawn too, something is left to learn from
 
 
+class MixtureMember(Settings):
+    """One data set of several, as a YAML file names them."""
+
+    path: str
+    """Folder of the data set, relative to the file; synthetic is the embedded, generated one."""
+    share: float | None = Field(None, gt=0)
+    """How much of each epoch it gives, relative to the others; none in any set: every image once an epoch."""
+    only: dict[str, tuple[str, ...]] = Field({})
+    """Keep the images whose column of the set's meta.csv or split.csv holds one of these values: {kind: [cat, fox]}."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+    """The splits to use of it."""
+    layout: Layout = "auto"
+    """Layout of its folder."""
+    mask_rule: str = "auto"
+    """How its masks are read."""
+
+
 class DataSettings(Settings):
     """Which images to learn from and how to vary them."""
 
     path: DiskPath = "synthetic"
-    """Folder of a data set; synthetic is the embedded, generated one."""
+    """Folder of a data set, or a YAML file that names several; synthetic is the embedded, generated one."""
     layout: Layout = "auto"
     """Layout of that folder; auto tells it from the folder's names, test puts every image in the test split."""
     masks: OptionalDiskPath = None
@@ -38,6 +56,16 @@ class DataSettings(Settings):
     """Largest share of the area that a random crop takes away."""
     colour: float = Field(0.2, ge=0, le=1)
     """Strength of the brightness, contrast and saturation changes."""
+    hue: float = Field(0.0, ge=0, le=0.5)
+    """Largest turn of the hue, as a share of the colour circle, in a quarter of the images."""
+    grey: float = Field(0.0, ge=0, le=1)
+    """Share of the training images that lose their colours."""
+    degrade: float = Field(0.0, ge=0, le=1)
+    """Share of the training images that are blurred, made coarse, noisy or saved as JPEG."""
+    paste: float = Field(0.0, ge=0, le=1)
+    """Share of the training images into which the object of another one is pasted."""
+    empty: float = Field(0.0, ge=0, le=1)
+    """Share of the training images that are cut down to a part without an object, where there is one."""
     cache: bool = True
     """Keep the resized training images in memory."""
 
@@ -47,8 +75,8 @@ class ModelSettings(Settings):
 
     backbone: str = "pvt_v2_b0"
     """Any hierarchical timm model: pvt_v2_b0 ... pvt_v2_b5, convnext_*, resnet*, swin_*, mobilenetv4_*, ..."""
-    pretrained: bool = False
-    """Start from timm's weights, fetched from the hub."""
+    pretrained: WeightSource = "none"
+    """ImageNet weights: timm's from the hub, or a package's (polyscale[imagenet]; tf_efficientnet_lite0 to 2)."""
     weights: OptionalDiskPath = None
     """Start from a trained model of the same settings: a run's folder, a hub id, or a shipped name (nano)."""
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
@@ -117,10 +145,33 @@ PRESETS = {
             "train": {"epochs": 4, "batch_size": 8, "lr": 2e-3, "ema": 0.99},
         },
     ),
+    "photo": Preset(
+        about="EfficientNet-Lite0, 320 px, one scale, packaged ImageNet weights, for photographs; 2 h on one CPU core.",
+        values={
+            "data": {
+                "zoom": 0.6,
+                "colour": 0.3,
+                "hue": 0.1,
+                "grey": 0.05,
+                "degrade": 0.3,
+                "paste": 0.25,
+                "empty": 0.04,
+            },
+            "model": {
+                "backbone": "tf_efficientnet_lite0",
+                "pretrained": "package",
+                "scales": [1.0],
+                "width": 48,
+                "image_size": 320,
+            },
+            "optim": {"backbone_lr": 0.3},
+            "train": {"epochs": 6, "batch_size": 8, "lr": 1e-3, "ema": 0.995},
+        },
+    ),
     "small": Preset(
         about="PVT-v2-B0, 256 px; timm weights from the hub; one 8 GB GPU.",
         values={
-            "model": {"backbone": "pvt_v2_b0", "pretrained": True, "image_size": 256},
+            "model": {"backbone": "pvt_v2_b0", "pretrained": "hub", "image_size": 256},
             "optim": {"backbone_lr": 0.1},
             "train": {"epochs": 60, "batch_size": 16, "lr": 5e-4, "workers": 4},
         },
@@ -128,7 +179,7 @@ PRESETS = {
     "base": Preset(
         about="PVT-v2-B2, 384 px; timm weights from the hub; one 24 GB GPU.",
         values={
-            "model": {"backbone": "pvt_v2_b2", "pretrained": True, "image_size": 384},
+            "model": {"backbone": "pvt_v2_b2", "pretrained": "hub", "image_size": 384},
             "loss": {"main": "structure", "ual": 1.0},
             "optim": {"backbone_lr": 0.1},
             "train": {"epochs": 150, "batch_size": 8, "lr": 1e-4, "schedule": "step", "workers": 8},

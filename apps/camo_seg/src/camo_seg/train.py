@@ -23,7 +23,7 @@ def train(config: Config, out: Path | None = None, *, resume: bool = False) -> R
     model, _ = run.prepare(net, groups, unused_parameters=config.loss.scale_epochs is not None)
     if run.is_main and not resume:
         record_run(config.data, run.out)
-    loader = run.loader(train_set)
+    loader = run.loader(train_set, order=train_set.order)
     mask_cache: MaskCache = {}
     for epoch in run.epochs():
         scales = objective.wants_scales(epoch)

@@ -6,10 +6,13 @@ transforms; rotation and crop are one resampling of our own, because v2's pad + 
 torch's global generator, so a loop that seeds it per sample repeats the sample.
 """
 
+import io
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -26,7 +29,8 @@ class CamoAugment(torch.nn.Module):
 
     flip, vertical: probabilities of mirroring. rotation: largest angle in degrees, 0 to 180. zoom: smallest share of
     the area that a crop keeps, 1 for no crop; aspect: largest change of its aspect ratio. brightness, contrast,
-    saturation (0 to 1) and hue (0 to 0.5, of the colour circle): as in v2.ColorJitter. grey, blur: probabilities.
+    saturation (0 to 1) and hue (0 to 0.5, of the colour circle): as in v2.ColorJitter. grey, blur: probabilities;
+    degrade: that of a fault (see `Degrade`).
 
     Raises ValueError naming the argument that is out of range.
     """
@@ -45,9 +49,10 @@ class CamoAugment(torch.nn.Module):
         hue: float = 0.0,
         grey: float = 0.0,
         blur: float = 0.0,
+        degrade: float = 0.0,
     ) -> None:
         super().__init__()
-        _within(0, 1, flip=flip, vertical=vertical, grey=grey, blur=blur)
+        _within(0, 1, flip=flip, vertical=vertical, grey=grey, blur=blur, degrade=degrade)
         _within(0, 1, brightness=brightness, contrast=contrast, saturation=saturation)
         _within(0, 0.5, hue=hue)
         self.flips = v2.Compose([v2.RandomHorizontalFlip(flip), v2.RandomVerticalFlip(vertical)])
@@ -61,6 +66,8 @@ class CamoAugment(torch.nn.Module):
             colours.append(v2.RandomGrayscale(grey))
         if blur:
             colours.append(v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], blur))
+        if degrade:
+            colours.append(v2.RandomApply([Degrade()], degrade))
         self.colours = torch.nn.Sequential(*colours)
 
     def forward(self, image: Tensor, mask: Tensor) -> Pair:
@@ -68,6 +75,47 @@ class CamoAugment(torch.nn.Module):
         image, mask = self.flips(tv_tensors.Image(image), tv_tensors.Mask(mask))
         image, mask = self.warp(image.as_subclass(Tensor), mask.as_subclass(Tensor))
         return self.colours(image), mask
+
+
+class Degrade(torch.nn.Module):
+    """One fault of everyday images, drawn at random: blur, motion, coarse pixels, noise or JPEG. uint8 [3, S, S]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blur = v2.GaussianBlur(9, (0.5, 2.5))
+        self.noise = v2.GaussianNoise(sigma=0.04)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Degrade an image."""
+        faults = (self.blur, _motion, _coarse, self.noise, _jpeg)
+        degraded: Tensor = faults[int(torch.randint(len(faults), ()))](image)
+        return degraded
+
+
+def _jpeg(image: Tensor) -> Tensor:
+    """Save as JPEG of quality 15 to 70."""
+    buffer = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=15 + int(torch.randint(56, ())))
+    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).contiguous()
+
+
+def _motion(image: Tensor) -> Tensor:
+    """Blur along a row or a column, over 3 to 11 pixels."""
+    length = 3 + 2 * int(torch.randint(5, ()))
+    across = bool(torch.rand(()) < 0.5)
+    weights = torch.full((3, 1, 1, length) if across else (3, 1, length, 1), 1 / length)
+    half = length // 2
+    pad = (half, half, 0, 0) if across else (0, 0, half, half)
+    blurred = F.conv2d(F.pad(image[None].float(), pad, mode="replicate"), weights, groups=3)
+    return blurred[0].round_().clamp_(0, 255).to(image.dtype)
+
+
+def _coarse(image: Tensor) -> Tensor:
+    """Shrink by 1.5 to 4 and enlarge again."""
+    size = max(8, round(image.shape[-1] / float(torch.empty(()).uniform_(1.5, 4))))
+    small = F.interpolate(image[None].float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+    large = F.interpolate(small, image.shape[-2:], mode="bilinear", align_corners=False)[0]
+    return large.round_().clamp_(0, 255).to(image.dtype)
 
 
 class RandomWarp(torch.nn.Module):

@@ -13,10 +13,13 @@ from PIL import Image
 
 from polyscale.data.cache import SampleCache
 from polyscale.errors import UserError
+from polyscale.training.loader import Order
 
 CACHE_BYTES = 2**30  # of resized uint8 images and masks: 4096 samples at 256 px, 1820 at 384 px
 
-Augment = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+Planes = tuple[torch.Tensor, torch.Tensor]
+Augment = Callable[[torch.Tensor, torch.Tensor], Planes]
+Recompose = Callable[[torch.Tensor, torch.Tensor, Callable[[], Planes]], Planes]
 
 
 class Sample(NamedTuple):
@@ -64,8 +67,10 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
     `[i]` is {"image": float32 [3, S, S] in [0, 1], "mask": float32 [1, S, S] in {0, 1}, "index": i} with S = `size`.
     `original(i)` is the Sample at its original size. `title` names data set and split, `notes` holds one-line remarks
     for the user. `augment` gets and returns uint8 [3, S, S] and [1, S, S] (mask in {0, 1}); it draws from torch's
-    global generator only. With `cache`, resized samples stay in memory up to `cache_bytes` in all, filled as they are
-    first read or at once by `preload`; worker processes inherit what was filled before they were forked.
+    global generator only, as does `recompose`, which comes first and also gets a function that returns image and mask
+    of any sample. `order` is how training draws, None for every sample once an epoch. With `cache`, resized samples
+    stay in memory up to `cache_bytes` in all, filled as they are first read or at once by `preload`; worker processes
+    inherit what was filled before they were forked.
     """
 
     def __init__(
@@ -77,10 +82,13 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
         augment: Augment | None = None,
         cache: bool = True,
         cache_bytes: int = CACHE_BYTES,
+        recompose: Recompose | None = None,
+        order: Order | None = None,
     ) -> None:
         if size < 1:
             raise UserError(f"size of the network's input must be a positive number of pixels, given {size}")
         self.source, self.size, self.title, self.augment = source, size, title, augment
+        self.recompose, self.order = recompose, order
         self.notes = list(notes or [])
         self.names = source.names
         self._cache: SampleCache[torch.Tensor] = SampleCache(cache_bytes if cache else 0)
@@ -105,10 +113,17 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
             if progress is not None:
                 progress(index + 1, count)
 
+    def _draw(self) -> Planes:
+        """Return image and mask of any sample."""
+        planes = self._cache.get(int(torch.randint(len(self), ())), self._resize)
+        return planes[:3], planes[3:]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
         planes = self._cache.get(index, self._resize)
         image, mask = planes[:3], planes[3:]
+        if self.recompose is not None:
+            image, mask = self.recompose(image, mask, self._draw)
         if self.augment is not None:
             image, mask = self.augment(image, mask)
         return {"image": image.float().div_(255), "mask": mask.float(), "index": index}

@@ -2,25 +2,21 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from camo_seg.config import MOST_VALIDATION, Layout
-from camo_seg.data.dataset import CACHE_BYTES, Augment, CamoSet, Source
-from camo_seg.data.formats.bundles import LAYOUTS, TEST_SETS, all_test
-from camo_seg.data.formats.pairs import PairSource, list_pairs
-from camo_seg.data.formats.splits import Pair, complete
+from camo_seg.data.dataset import CACHE_BYTES, Augment, CamoSet, Recompose, Source
+from camo_seg.data.formats.bundles import TEST_SETS
+from camo_seg.data.formats.pairs import PairSource
+from camo_seg.data.formats.splits import Pair
+from camo_seg.data.listing import SYNTHETIC, list_files, one_test_set
+from camo_seg.data.mixture import JoinedSource, Shares, is_mixture, read_mixture
 from camo_seg.data.synthetic.scenes import SyntheticSource
-from polyscale.data.listing import FolderPath, Listing, locate, readable, resolve_folder
-from polyscale.data.splits import apply_recorded
+from polyscale.data.listing import FolderPath, Listing
 from polyscale.errors import UserError
 
 SPLITS = ("train", "val", "test")
-LAYOUT_NAMES = get_args(Layout)
-SYNTHETIC = "synthetic"
-_HINT = f" (the embedded data set is called {SYNTHETIC})"
 
 
 def open_split(
@@ -41,6 +37,7 @@ def open_split(
     augment: Augment | None = None,
     cache: bool = True,
     cache_bytes: int = CACHE_BYTES,
+    recompose: Recompose | None = None,
 ) -> CamoSet:
     """The "train", "val" or "test" part of a data set as a CamoSet of side `size`.
 
@@ -60,8 +57,8 @@ def open_split(
         if masks is not None:
             raise UserError(f"masks: the {SYNTHETIC} set makes its own, given {masks}", exit_code=2)
         source: Source = SyntheticSource(split, counts[SPLITS.index(split)], seed, native_size)
-        return CamoSet(source, size, f"{SYNTHETIC}/{split}", [], augment, cache, cache_bytes)
-    listing = list_folder(
+        return CamoSet(source, size, f"{SYNTHETIC}/{split}", [], augment, cache, cache_bytes, recompose)
+    listing = list_files(
         path,
         layout=layout,
         masks=masks,
@@ -70,69 +67,51 @@ def open_split(
         cam_only=cam_only,
         recorded=recorded,
     )
-    if test_set is not None and split == "test":
-        listing = one_test_set(listing, test_set)
-    pairs = listing.splits.get(split)
-    if not pairs:
+    order = None
+    if is_mixture(path):
+        generated = SyntheticSource(split, counts[SPLITS.index(split)], seed, native_size)
+        joined, shares = _join(path, listing, split, mask_rule, generated)
+        source, names = joined, joined.names
+        if split == "train" and None not in shares:
+            order = Shares([len(part) for part in joined.parts.values()], shares)
+    else:
+        if test_set is not None and split == "test":
+            listing = one_test_set(listing, test_set)
+        files = PairSource(listing.splits.get(split, []), mask_rule)
+        files.check_sizes()
+        source, names = files, files.names
+    if not names:
         present = ", ".join(listing.present_splits()) or "none"
         raise UserError(f"{path}: no {split} split here; {listing.title} gives {present}{_way_out(listing)}")
-    files = PairSource(pairs, mask_rule)
-    files.check_sizes()
-    return CamoSet(files, size, f"{listing.title}/{split}", listing.notes, augment, cache, cache_bytes)
+    title = f"{listing.title}/{split}"
+    return CamoSet(source, size, title, listing.notes, augment, cache, cache_bytes, recompose, order)
 
 
-def list_folder(
-    path: FolderPath,
-    *,
-    layout: str = "auto",
-    masks: FolderPath | None = None,
-    val_fraction: float = 0.15,
-    seed: int = 0,
-    cam_only: bool = True,
-    recorded: FolderPath | None = None,
-) -> Listing[Pair]:
-    """The files of a data set folder by split, validation cut off, without opening any of them."""
-    if layout not in LAYOUT_NAMES:
-        raise UserError(f"layout must be one of {', '.join(LAYOUT_NAMES)}, given {layout}", exit_code=2)
-    if not 0 < val_fraction < MOST_VALIDATION:
-        raise UserError(f"val_fraction must lie between 0 and {MOST_VALIDATION}, given {val_fraction}", exit_code=2)
-    if masks is not None and layout not in ("auto", "pairs", "test"):
-        raise UserError(f"masks: go with layout auto, pairs or test, not with {layout}", exit_code=2)
-    root = resolve_folder(path, _HINT)
-    with readable(path):
-        if masks is not None:
-            listing = list_pairs(root, resolve_folder(masks))
-            listing = all_test(listing) if layout == "test" else listing
+def _join(
+    file: FolderPath, listing: Listing[Pair], split: str, mask_rule: str, generated: Source
+) -> tuple[JoinedSource, list[float | None]]:
+    """Return the samples of all sets of a mixture that have this split, and their shares of an epoch."""
+    sources: dict[str, Source] = {}
+    shares = []
+    for name, member in read_mixture(file).items():
+        pairs = [pair for pair in listing.splits.get(split, []) if pair.name.startswith(f"{name}/")]
+        if member.path == SYNTHETIC and split in member.splits:
+            sources[name] = generated
+        elif pairs:
+            rule = mask_rule if member.mask_rule == "auto" else member.mask_rule
+            files = PairSource([pair._replace(name=pair.name.removeprefix(f"{name}/")) for pair in pairs], rule)
+            files.check_sizes()
+            sources[name] = files
         else:
-            root, layout = locate(root, LAYOUTS, layout, "pairs")
-            listing = LAYOUTS[layout].list(root, cam_only)
-    if recorded is not None:
-        splits, notes = apply_recorded(Path(recorded), listing.splits, lambda pair: pair.name)
-        return listing.with_splits(splits, notes)
-    return complete(listing, val_fraction, seed)
+            continue
+        shares.append(member.share)
+    return JoinedSource(sources), shares
 
 
 def _way_out(listing: Listing[Pair]) -> str:
     """What to do where a folder was taken for a benchmark by its name alone."""
     known = listing.title in TEST_SETS and list(listing.splits) == ["test"]
     return f"; if it is not {listing.title}, set layout to pairs" if known else ""
-
-
-def names_of_test_sets(listing: Listing[Pair]) -> list[str]:
-    """Names of the test sets that a listing keeps apart (the standard bundle does), else none."""
-    names = [pair.name.split("/")[0] for pair in listing.splits.get("test", [])]
-    return list(dict.fromkeys(names)) if listing.title == "bundle" else []
-
-
-def one_test_set(listing: Listing[Pair], name: str) -> Listing[Pair]:
-    """The listing with only the named set as its test split, called after it."""
-    known = {found.casefold(): found for found in names_of_test_sets(listing)}
-    if name.casefold() not in known:
-        choice = ", ".join(known.values()) or f"none, {listing.title} is one set"
-        raise UserError(f"no test set {name} here; accepted: {choice}", exit_code=2)
-    prefix = f"{known[name.casefold()]}/"
-    chosen = [pair for pair in listing.splits["test"] if pair.name.startswith(prefix)]
-    return Listing(f"{listing.title}/{prefix[:-1]}", {"test": chosen}, listing.notes)
 
 
 def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[dict[str, Any]]:
@@ -144,7 +123,7 @@ def describe(path: FolderPath, *, at_most: int = 200, **settings: Any) -> list[d
     if os.fspath(path) == SYNTHETIC:
         return [_row(split, open_split(path, split, **settings), at_most) for split in SPLITS]
     known = ("layout", "masks", "val_fraction", "seed", "cam_only", "recorded")
-    listing = list_folder(path, **{key: settings[key] for key in known if key in settings})
+    listing = list_files(path, **{key: settings[key] for key in known if key in settings})
     rule = settings.get("mask_rule", "auto")
     rows = []
     for split in listing.present_splits():

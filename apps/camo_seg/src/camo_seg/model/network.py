@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from polyscale.blocks import MultiScaleInputProcessor
 from polyscale.models.backbones import create_backbone
+from polyscale.models.options import Source
 from polyscale.models.weights import Pretrained
 
 Fusion = Literal["hierarchical", "absi"]
@@ -45,7 +46,7 @@ class CamoSegmenter(Pretrained):
         width: int = 64,
         image_size: int = 384,
         scale_heads: bool = True,
-        pretrained: bool = False,
+        pretrained: Source | bool = False,
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()

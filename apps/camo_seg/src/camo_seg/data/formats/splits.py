@@ -1,6 +1,7 @@
 """Which sample belongs to which split: read from a CSV file, or split off by `polyscale.data.splits`."""
 
 import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,24 @@ def split_by_table(table: Path, pairs: list[Pair], notes: list[str]) -> dict[str
     if left:
         notes.append(f"{table}: {len(left)} images are not listed and are left out, first {next(iter(left))}")
     return splits
+
+
+def named_by_table(table: Path, pairs: list[Pair], only: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the names of the pairs whose columns hold one of the values that `only` gives for each.
+
+    Raises:
+        UserError: The file has no such column, or no row holds such a value.
+    """
+    rows = read_csv(table)
+    name_column, keys = column(table, rows, "name", "file", "filename", "image", "path"), _aliases(pairs)
+    for key, values in only.items():
+        found = {row[column(table, rows, key.casefold())] for row in rows}
+        missing = [value for value in values if value not in found]
+        if missing:
+            raise UserError(f"{table}: no {key} is {missing[0]}; it has {', '.join(sorted(found)[:10])}")
+    chosen = [row for row in rows if all(row[key.casefold()] in values for key, values in only.items())]
+    names = [unicodedata.normalize("NFC", row[name_column].replace("\\", "/")) for row in chosen]
+    return {found for name in names if (found := keys.get(name, keys.get(Path(name).name)))}
 
 
 def _aliases(pairs: list[Pair]) -> dict[str, str | None]:

@@ -120,3 +120,11 @@ def test_mistakes_are_one_line(mixture: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         _open(mixture, "train")
     assert "\n" not in str(caught.value)
+
+
+def test_one_set_of_several_can_be_scored(mixture: Path) -> None:
+    both = _open(mixture, "test")
+    assert {name: len(part) for name, part in both.parts.items()} == {"rest": 10}
+    assert _open(mixture, "test", test_set="REST").names == both.names
+    with pytest.raises(UserError, match="no test set b here; accepted: rest"):
+        _open(mixture, "test", test_set="b")

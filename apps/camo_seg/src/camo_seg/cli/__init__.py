@@ -1,5 +1,6 @@
 """The command camo-seg: one file per command; torch is imported inside them, so that --help is instant."""
 
+from camo_seg.cli.compare import compare
 from camo_seg.cli.data import data
 from camo_seg.cli.evaluate import evaluate
 from camo_seg.cli.info import info
@@ -11,6 +12,7 @@ from polyscale.commands import application, config_command, run
 app = application("camo-seg", "Find camouflaged objects in images: train, evaluate, predict.")
 app.command()(train)
 app.command(name="eval")(evaluate)
+app.command()(compare)
 app.command()(predict)
 app.command()(data)
 app.command()(info)

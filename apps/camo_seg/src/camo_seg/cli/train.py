@@ -12,7 +12,7 @@ from polyscale.settings import SPLIT_FILE, begin_run, configured, to_yaml
 def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: AsJson = False) -> None:
     """Train a model, score it on the test split, and write weights, overlays and report.html."""
     from camo_seg.build import build_set
-    from camo_seg.evaluation.assess import assess, write_report
+    from camo_seg.evaluation.assess import assess, maps_of, write_report
     from camo_seg.model import CamoSegmenter
     from camo_seg.train import train as train_run
     from polyscale.commands.bodies import finish_training
@@ -32,7 +32,14 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
         "camo-seg",
         run,
         result,
-        lambda: write_report(result, run.out, best, test_set, config=to_yaml(config), journal=run.out / "log.jsonl"),
+        lambda: write_report(
+            result,
+            run.out,
+            maps_of(best, test_set),
+            test_set,
+            config=to_yaml(config),
+            journal=run.out / "log.jsonl",
+        ),
         as_json=as_json,
     )
 

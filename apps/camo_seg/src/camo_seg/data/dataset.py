@@ -3,7 +3,7 @@
 A source knows how to read sample i at its original size; CamoSet resizes, caches, augments and makes tensors.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -68,9 +68,10 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
     `original(i)` is the Sample at its original size. `title` names data set and split, `notes` holds one-line remarks
     for the user. `augment` gets and returns uint8 [3, S, S] and [1, S, S] (mask in {0, 1}); it draws from torch's
     global generator only, as does `recompose`, which comes first and also gets a function that returns image and mask
-    of any sample. `order` is how training draws, None for every sample once an epoch. With `cache`, resized samples
-    stay in memory up to `cache_bytes` in all, filled as they are first read or at once by `preload`; worker processes
-    inherit what was filled before they were forked.
+    of any sample. `order` is how training draws, None for every sample once an epoch. `parts` are the
+    indices of each set where there are several. With `cache`, resized samples stay in memory up to `cache_bytes` in
+    all, filled as they are first read or at once by `preload`; worker processes inherit what was filled before they
+    were forked.
     """
 
     def __init__(
@@ -84,11 +85,12 @@ class CamoSet(torch.utils.data.Dataset[dict[str, Any]]):
         cache_bytes: int = CACHE_BYTES,
         recompose: Recompose | None = None,
         order: Order | None = None,
+        parts: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         if size < 1:
             raise UserError(f"size of the network's input must be a positive number of pixels, given {size}")
         self.source, self.size, self.title, self.augment = source, size, title, augment
-        self.recompose, self.order = recompose, order
+        self.recompose, self.order, self.parts = recompose, order, dict(parts or {})
         self.notes = list(notes or [])
         self.names = source.names
         self._cache: SampleCache[torch.Tensor] = SampleCache(cache_bytes if cache else 0)

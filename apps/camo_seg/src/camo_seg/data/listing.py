@@ -86,7 +86,7 @@ def list_files(path: FolderPath, *, recorded: FolderPath | None = None, **settin
         # a record says itself what is in which split, whatever would be drawn today
         for split in found if recorded is None else listing.present_splits():
             splits.setdefault(split, []).extend(p._replace(name=f"{name}/{p.name}") for p in listing.splits[split])
-    listing = Listing(Path(path).stem, splits, notes)
+    listing = Listing(Path(path).name, splits, notes)
     if recorded is None:
         return listing
     recorded_splits, new = apply_recorded(Path(recorded), splits, lambda pair: pair.name)
@@ -94,9 +94,9 @@ def list_files(path: FolderPath, *, recorded: FolderPath | None = None, **settin
 
 
 def names_of_test_sets(listing: Listing[Pair]) -> list[str]:
-    """Names of the test sets that a listing keeps apart (the standard bundle does), else none."""
+    """Names of the test sets that a listing keeps apart (the standard bundle and a file of sets do), else none."""
     names = [pair.name.split("/")[0] for pair in listing.splits.get("test", [])]
-    return list(dict.fromkeys(names)) if listing.title == "bundle" else []
+    return list(dict.fromkeys(names)) if listing.title == "bundle" or is_mixture(listing.title) else []
 
 
 def one_test_set(listing: Listing[Pair], name: str) -> Listing[Pair]:

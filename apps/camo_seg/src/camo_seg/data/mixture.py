@@ -14,6 +14,7 @@ import numpy as np
 
 from camo_seg.config import MixtureMember
 from camo_seg.data.dataset import Sample, Source
+from polyscale.data.listing import FolderPath
 from polyscale.errors import UserError
 from polyscale.settings import read_yaml, resolve
 from polyscale.training.loader import Key, sample_seed
@@ -21,12 +22,12 @@ from polyscale.training.loader import Key, sample_seed
 SUFFIXES = (".yaml", ".yml")
 
 
-def is_mixture(path: str | Path) -> bool:
+def is_mixture(path: FolderPath) -> bool:
     """Return whether a data set is named by a YAML file."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def read_mixture(file: str | Path) -> dict[str, MixtureMember]:
+def read_mixture(file: FolderPath) -> dict[str, MixtureMember]:
     """Read the sets that a YAML file names, with their paths made absolute.
 
     Raises:
@@ -55,28 +56,16 @@ def read_mixture(file: str | Path) -> dict[str, MixtureMember]:
 
 
 class JoinedSource:
-    """The samples of several sources, one source after another; names start with the name of their set.
-
-    Attributes:
-        names: of the samples.
-        parts: the indices of each set.
-    """
+    """The samples of several sources, one source after another; names start with the name of their set."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
-        self.sources = dict(sources)
         self.names = [f"{part}/{name}" for part, source in sources.items() for name in source.names]
-        self.parts: dict[str, range] = {}
-        start = 0
-        for part, source in sources.items():
-            self.parts[part] = range(start, start + len(source.names))
-            start += len(source.names)
+        self._places = [(source, index) for source in sources.values() for index in range(len(source.names))]
 
     def read(self, index: int) -> Sample:
         """Read sample `index` at its original size."""
-        for part, indices in self.parts.items():
-            if index in indices:
-                return self.sources[part].read(index - indices.start)
-        raise IndexError(index)
+        source, place = self._places[index]
+        return source.read(place)
 
 
 class Shares:

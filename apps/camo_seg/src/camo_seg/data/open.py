@@ -10,7 +10,7 @@ from camo_seg.data.dataset import CACHE_BYTES, Augment, CamoSet, Recompose, Sour
 from camo_seg.data.formats.bundles import TEST_SETS
 from camo_seg.data.formats.pairs import PairSource
 from camo_seg.data.formats.splits import Pair
-from camo_seg.data.listing import SYNTHETIC, list_files, one_test_set
+from camo_seg.data.listing import SYNTHETIC, list_files, names_of_test_sets, one_test_set
 from camo_seg.data.mixture import JoinedSource, Shares, is_mixture, read_mixture
 from camo_seg.data.synthetic.scenes import SyntheticSource
 from polyscale.data.listing import FolderPath, Listing
@@ -41,11 +41,12 @@ def open_split(
 ) -> CamoSet:
     """The "train", "val" or "test" part of a data set as a CamoSet of side `size`.
 
-    `path` is "synthetic" (then `counts` scenes per split, drawn with `seed` at `native_size`) or a folder: any
-    folder pair, COD10K-v3, CAMO, CHAMELEON, NC4K or the standard bundle, detected by their folders or named by
-    `layout`; layout "test" puts every image in the test split. `masks` names the mask folder where `path` is a plain
-    folder of images (layouts auto, pairs and test). `val_fraction` of train is cut off for validation where the set
-    has none, always alike for one `seed`. `test_set` picks one test set of a bundle by name; None takes all of them.
+    `path` is "synthetic" (then `counts` scenes per split, drawn with `seed` at `native_size`), a YAML file that names
+    several sets (see data/mixture.py) or a folder: any folder pair, COD10K-v3, CAMO, CHAMELEON, NC4K or the standard
+    bundle, detected by their folders or named by `layout`; layout "test" puts every image in the test split. `masks`
+    names the mask folder where `path` is a plain folder of images (layouts auto, pairs and test). `val_fraction` of
+    train is cut off for validation where the set has none, always alike for one `seed`. `test_set` picks one test set
+    of several by name; None takes all of them.
     `mask_rule` is the rule of `polyscale.data.masks.read_mask`. `recorded` is the split.json of a run: its splits are
     used, and images that are new since then belong to none of them.
 
@@ -53,10 +54,11 @@ def open_split(
     """
     if split not in SPLITS:
         raise UserError(f"split must be one of {', '.join(SPLITS)}, given {split}", exit_code=2)
+    number = SPLITS.index(split)
     if os.fspath(path) == SYNTHETIC:
         if masks is not None:
             raise UserError(f"masks: the {SYNTHETIC} set makes its own, given {masks}", exit_code=2)
-        source: Source = SyntheticSource(split, counts[SPLITS.index(split)], seed, native_size)
+        source: Source = SyntheticSource(split, counts[number], seed, native_size)
         return CamoSet(source, size, f"{SYNTHETIC}/{split}", [], augment, cache, cache_bytes, recompose)
     listing = list_files(
         path,
@@ -67,45 +69,58 @@ def open_split(
         cam_only=cam_only,
         recorded=recorded,
     )
-    order = None
+    if test_set is not None and split == "test":
+        listing = one_test_set(listing, test_set)
+    pairs, order = listing.splits.get(split, []), None
     if is_mixture(path):
-        generated = SyntheticSource(split, counts[SPLITS.index(split)], seed, native_size)
-        joined, shares = _join(path, listing, split, mask_rule, generated)
-        source, names = joined, joined.names
-        if split == "train" and None not in shares:
-            order = Shares([len(part) for part in joined.parts.values()], shares)
+        generated = None if test_set and split == "test" else SyntheticSource(split, counts[number], seed, native_size)
+        source, order = _join(path, pairs, split, mask_rule, generated)
     else:
-        if test_set is not None and split == "test":
-            listing = one_test_set(listing, test_set)
-        files = PairSource(listing.splits.get(split, []), mask_rule)
-        files.check_sizes()
-        source, names = files, files.names
-    if not names:
+        source = _files(pairs, mask_rule)
+    if not source.names:
         present = ", ".join(listing.present_splits()) or "none"
         raise UserError(f"{path}: no {split} split here; {listing.title} gives {present}{_way_out(listing)}")
+    parts = _parts(source.names) if is_mixture(path) or (split == "test" and names_of_test_sets(listing)) else None
     title = f"{listing.title}/{split}"
-    return CamoSet(source, size, title, listing.notes, augment, cache, cache_bytes, recompose, order)
+    return CamoSet(source, size, title, listing.notes, augment, cache, cache_bytes, recompose, order, parts)
 
 
 def _join(
-    file: FolderPath, listing: Listing[Pair], split: str, mask_rule: str, generated: Source
-) -> tuple[JoinedSource, list[float | None]]:
-    """Return the samples of all sets of a mixture that have this split, and their shares of an epoch."""
+    file: FolderPath, pairs: list[Pair], split: str, mask_rule: str, generated: Source | None
+) -> tuple[JoinedSource, Shares | None]:
+    """Return the samples of the sets that a YAML file names, and the order of training where it gives shares."""
     sources: dict[str, Source] = {}
     shares = []
     for name, member in read_mixture(file).items():
-        pairs = [pair for pair in listing.splits.get(split, []) if pair.name.startswith(f"{name}/")]
-        if member.path == SYNTHETIC and split in member.splits:
+        own = [pair._replace(name=pair.name.removeprefix(f"{name}/")) for pair in pairs if _first(pair.name) == name]
+        if own:
+            sources[name] = _files(own, mask_rule if member.mask_rule == "auto" else member.mask_rule)
+        elif member.path == SYNTHETIC and split in member.splits and generated is not None:
             sources[name] = generated
-        elif pairs:
-            rule = mask_rule if member.mask_rule == "auto" else member.mask_rule
-            files = PairSource([pair._replace(name=pair.name.removeprefix(f"{name}/")) for pair in pairs], rule)
-            files.check_sizes()
-            sources[name] = files
         else:
             continue
         shares.append(member.share)
-    return JoinedSource(sources), shares
+    known = [share for share in shares if share is not None]
+    counts = [len(source.names) for source in sources.values()]
+    return JoinedSource(sources), Shares(counts, known) if split == "train" and known else None
+
+
+def _files(pairs: list[Pair], mask_rule: str) -> PairSource:
+    files = PairSource(pairs, mask_rule)
+    files.check_sizes()
+    return files
+
+
+def _first(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _parts(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the indices of each set, whose name each sample's begins with."""
+    parts: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        parts.setdefault(_first(name), []).append(index)
+    return parts
 
 
 def _way_out(listing: Listing[Pair]) -> str:

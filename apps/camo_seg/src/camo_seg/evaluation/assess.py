@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
 from torch import nn
 
 from camo_seg.data import CamoSet
-from camo_seg.evaluation.evaluate import Scores, evaluate, evaluate_baselines
+from camo_seg.evaluation.evaluate import ProbabilityMap, Scores, evaluate, evaluate_baselines, score_maps
 from camo_seg.evaluation.metrics import LOWER_IS_BETTER
+from camo_seg.evaluation.tables import write_tables
 from camo_seg.predict import probability_maps
 from polyscale.commands import progress
 from polyscale.data.images import resize_map, save_png
@@ -52,15 +54,52 @@ def assess(
         with progress("baselines", total=len(dataset), transient=True) as bar:
             others = evaluate_baselines(dataset, accelerator=accelerator, progress=bar.reach)
         comparison = compare_scores(scores, others)
+    return assessment(comparison, dataset, provenance("polyscale-camo-seg", weights, watch, run=run))
+
+
+def assess_maps(
+    maps: Iterable[tuple[int, ProbabilityMap]], dataset: CamoSet, source: str | Path, *, baselines: bool = True
+) -> Assessment[Scores]:
+    """Score maps that any other model made of `dataset`, read from the folder `source`, as `assess` does."""
+    watch = Stopwatch()
+    with progress("evaluating", total=len(dataset), transient=True) as bar:
+        scores = score_maps(advancing(maps, bar.advance), dataset)
+    comparison: Comparison[Scores] = Comparison("", METRIC, {"model": scores})
+    if baselines:
+        with progress("baselines", total=len(dataset), transient=True) as bar:
+            comparison = compare_scores(scores, evaluate_baselines(dataset, progress=bar.reach))
+    return assessment(comparison, dataset, provenance("polyscale-camo-seg", source, watch))
+
+
+def assessment(comparison: Comparison[Scores], dataset: CamoSet, about: Mapping[str, Any]) -> Assessment[Scores]:
+    """Put a comparison into tables, with a row for each set of `dataset` where it holds several."""
+    sets = [
+        {"": name, "images": len(indices), **shown_metrics(comparison.scores["model"].part(indices))}
+        for name, indices in dataset.parts.items()
+    ]
     return Assessment(
         dataset.title,
-        (comparison,),
+        (replace(comparison, subsets=sets),),
         SHOWN,
         CAPTION,
         LOWER_IS_BETTER,
-        provenance("polyscale-camo-seg", weights, watch, run=run),
+        about,
         tuple(dataset.notes),
     )
+
+
+def shown_metrics(scores: Scores) -> dict[str, float]:
+    """The metrics of the tables, as far as they are defined."""
+    return {name: scores.summary[name] for name in SHOWN if name in scores.summary}
+
+
+def advancing(
+    maps: Iterable[tuple[int, ProbabilityMap]], advance: Callable[[], object]
+) -> Iterator[tuple[int, ProbabilityMap]]:
+    """Pass `maps` on and count them."""
+    for found in maps:
+        yield found
+        advance()
 
 
 def compare_scores(model: Scores, baselines: dict[str, Scores], metric: str = METRIC) -> Comparison[Scores]:
@@ -84,18 +123,21 @@ def compare_scores(model: Scores, baselines: dict[str, Scores], metric: str = ME
 def write_report(
     result: Assessment[Scores],
     folder: Path,
-    model: nn.Module,
+    maps: Callable[[int], ProbabilityMap],
     dataset: CamoSet,
     *,
     config: str = "",
     journal: Path | None = None,
 ) -> Path:
-    """Write report.html and overlays/ (the worst, median and best images) into `folder`; returns the report's path."""
+    """Write report.html, tables and overlays/ (the worst, median and best images) into `folder`.
+
+    `maps(index)` is the probability map of an image, of any size (see `maps_of`). Returns the path of the report.
+    """
     report = result.report("camo-seg")
     if journal:
         report.history(read_journal(journal), ("wF", "S", "MAE"))
     heading = ""
-    for example in examples(model, dataset, result.scores):
+    for example in examples(maps, dataset, result.scores):
         name = f"{example.kind}_{example.name.replace('/', '_')}.png"
         titles = ["image", "truth", "prediction", f"weighted F {example.score:.2f}"]
         save_png(folder / "overlays" / name, panel(example.images, titles))
@@ -105,7 +147,14 @@ def write_report(
         heading = example.kind
     if config:
         report.details("Settings", config)
+    write_tables(folder, result.subset_rows() or result.rows(), LOWER_IS_BETTER)
     return report.save(folder / "report.html")
+
+
+def maps_of(model: nn.Module, dataset: CamoSet) -> Callable[[int], ProbabilityMap]:
+    """The map that `model` gives of an image of `dataset`, by its index."""
+    device = next(model.parameters()).device
+    return lambda index: probability_maps(model, dataset[index]["image"][None], device, "fp32")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +167,11 @@ class Example:
     images: list[np.ndarray]
 
 
-def examples(model: nn.Module, dataset: CamoSet, scores: Scores) -> Iterator[Example]:
+def examples(maps: Callable[[int], ProbabilityMap], dataset: CamoSet, scores: Scores) -> Iterator[Example]:
     """Yield the worst, median and best images by weighted F."""
-    device = next(model.parameters()).device
     for kind, indices in scores.examples(EXAMPLES).items():
         for index in indices:
-            probability = probability_maps(model, dataset[index]["image"][None], device, "fp32")[0]
             image, mask = dataset.original(index)
-            drawn = resize_map(probability, image.shape[:2])
+            drawn = resize_map(maps(index), image.shape[:2])
             images = [image, mask, drawn, overlay(image, drawn)]
             yield Example(kind, dataset.names[index], float(scores.column("wF")[index]), images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -73,6 +73,11 @@ class Scores:
         middle = max((len(ranked) - count) // 2, 0)
         return {"worst": ranked[:count], "median": ranked[middle : middle + count], "best": ranked[::-1][:count]}
 
+    def part(self, indices: Sequence[int]) -> Scores:
+        """The scores of some of the images."""
+        rows = self.rows[list(indices)]
+        return Scores(rows, tuple(self.names[i] for i in indices), metrics.summarise(rows))
+
     def per_sample(self) -> list[dict[str, Any]]:
         """One dict per image: name and metrics.COLUMNS, without those that were not computed."""
         return [
@@ -121,6 +126,11 @@ def evaluate(
     with closing(maps):  # an error must not leave the model in eval mode
         rows = {index: _score(dataset, index, probability, fast, mask_cache) for index, probability in maps}
     return _gather(rows, dataset, accelerator)
+
+
+def score_maps(maps: Iterable[tuple[int, ProbabilityMap]], dataset: Evaluable) -> Scores:
+    """Score maps of any origin, one for each image of `dataset`: (index, float [h, w] in [0, 1] of any size)."""
+    return _gather({index: _score(dataset, index, found, False, None) for index, found in maps}, dataset, None)
 
 
 def predict_maps(

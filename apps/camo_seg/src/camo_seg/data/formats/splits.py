@@ -61,10 +61,10 @@ def named_by_table(table: Path, pairs: list[Pair], only: Mapping[str, Sequence[s
     rows = read_csv(table)
     name_column, keys = column(table, rows, "name", "file", "filename", "image", "path"), _aliases(pairs)
     for key, values in only.items():
-        found = {row[column(table, rows, key.casefold())] for row in rows}
-        missing = [value for value in values if value not in found]
+        present = {row[column(table, rows, key.casefold())] for row in rows}
+        missing = [value for value in values if value not in present]
         if missing:
-            raise UserError(f"{table}: no {key} is {missing[0]}; it has {', '.join(sorted(found)[:10])}")
+            raise UserError(f"{table}: no {key} is {missing[0]}; it has {', '.join(sorted(present)[:10])}")
     chosen = [row for row in rows if all(row[key.casefold()] in values for key, values in only.items())]
     names = [unicodedata.normalize("NFC", row[name_column].replace("\\", "/")) for row in chosen]
     return {found for name in names if (found := keys.get(name, keys.get(Path(name).name)))}

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camo_seg.data import network_image
+from camo_seg.outputs import Cutout, bounding_box, segmentation_of
 from polyscale.data.images import (
     MAX_ASPECT,
     PREDICTION_PIXELS,
@@ -36,6 +37,7 @@ MIN_SIZE = 32
 MAX_JPEG_SIDE = 65_500  # pixels, libjpeg's limit
 
 FILE_ENDINGS = ("_probability.png", "_mask.png", "_overlay.jpg")
+CUTOUT_ENDING = "_cutout.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,7 @@ class Prediction:
         image: uint8 [H, W, 3], upright.
         threshold: probability from which a pixel belongs to the mask.
         source: the file, None for anything else.
+        segmentation: how `to_dict` gives the mask: "none", or as COCO's "rle" or "polygons".
     """
 
     name: str
@@ -55,6 +58,7 @@ class Prediction:
     image: NDArray[np.uint8] = field(repr=False)
     threshold: float = 0.5
     source: Path | None = None
+    segmentation: str = "none"
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -66,16 +70,17 @@ class Prediction:
         """The mask's share of the image, in [0, 1]."""
         return float(self.mask.mean())
 
-    def save(self, folder: str | Path, overlay: bool = True) -> list[Path]:
+    def save(self, folder: str | Path, overlay: bool = True, cutout: Cutout | None = None) -> list[Path]:
         """Write NAME_probability.png (8 bit), NAME_mask.png (0/255) and NAME_overlay.jpg; returns their paths.
 
-        Earlier results are replaced. An image with a side above MAX_JPEG_SIDE gets no overlay.
+        Earlier results are replaced. An image with a side above MAX_JPEG_SIDE gets no overlay. With `cutout`,
+        NAME_cutout.png is written too.
 
         Raises:
             UserError: a file cannot be written, or is the image itself.
         """
         overlay = overlay and max(self.image.shape) <= MAX_JPEG_SIDE
-        paths = output_files(folder, self.name, overlay)
+        paths = output_files(folder, self.name, overlay, cutout is not None)
         if self.source is not None and self.source.resolve() in [path.resolve() for path in paths]:
             raise UserError(f"{self.source}: would be overwritten by its own result; choose another output folder")
         save_png(paths[0], self.probability)
@@ -85,12 +90,15 @@ class Prediction:
             drawn = draw_overlay(self.image, self.probability, threshold=self.threshold)
             Image.fromarray(drawn).save(buffer, "JPEG", quality=92)
             replace_file(paths[2], buffer.getvalue())
+        if cutout is not None:
+            save_png(paths[-1], cutout.draw(self.image, self.probability, self.threshold))
         return paths
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON and CSV can hold: name, file, size, threshold, area, highest probability and the mask's box.
 
-        `box` is [left, top, right, bottom] in pixels, right and bottom exclusive, or None for an empty mask.
+        `box` is [left, top, right, bottom] in pixels, right and bottom exclusive, or None for an empty mask. Where
+        `segmentation` is not "none", the mask is there too, under COCO's key.
         """
         height, width = self.probability.shape
         return {
@@ -101,13 +109,14 @@ class Prediction:
             "threshold": self.threshold,
             "area": self.area,
             "max_probability": float(self.probability.max()),
-            "box": _box(self.mask),
-        }
+            "box": bounding_box(self.mask),
+        } | ({"segmentation": segmentation_of(self.mask, self.segmentation)} if self.segmentation != "none" else {})
 
 
-def output_files(folder: str | Path, name: str, overlay: bool = True) -> list[Path]:
+def output_files(folder: str | Path, name: str, overlay: bool = True, cutout: bool = False) -> list[Path]:
     """The paths that `Prediction.save` writes for a prediction of this name."""
-    return [Path(folder) / f"{name}{ending}" for ending in (FILE_ENDINGS if overlay else FILE_ENDINGS[:2])]
+    endings = [*(FILE_ENDINGS if overlay else FILE_ENDINGS[:2]), *([CUTOUT_ENDING] if cutout else [])]
+    return [Path(folder) / f"{name}{ending}" for ending in endings]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +135,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
         precision: see polyscale.inference.precision.
         size: the side S; the model's own `input_size` by default.
         threshold: probability from which a pixel belongs to the mask.
+        segmentation: how the results' `to_dict` gives the mask: "none", "rle" or "polygons".
 
     Raises:
         UserError: a model that cannot be loaded, a device or precision that is not there, a bad size or threshold.
@@ -140,7 +150,11 @@ class Predictor(BasePredictor[_Item, Prediction]):
         precision: str = "auto",
         size: int | None = None,
         threshold: float = 0.5,
+        segmentation: str = "none",
     ) -> None:
+        if segmentation not in ("none", "rle", "polygons"):
+            raise UserError(f"segmentation is {segmentation}; none, rle or polygons are accepted", exit_code=2)
+        self.segmentation = segmentation
         if not 0 < threshold < 1:
             raise UserError(f"threshold is {threshold}; a number between 0 and 1 is needed", exit_code=2)
         self.device = resolve_device(device)
@@ -164,7 +178,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
         if not np.isfinite(output).all():
             raise UserError(f"{path or name}: the model's output is not finite (NaN or infinite)")
         probability = resize_map(output, item.image.shape[:2])
-        return Prediction(name, probability, item.image, self.threshold, path)
+        return Prediction(name, probability, item.image, self.threshold, path, self.segmentation)
 
 
 @torch.inference_mode()
@@ -187,10 +201,3 @@ def _size(model: nn.Module, size: int | None) -> int:
     if not isinstance(size, int) or size < MIN_SIZE:
         raise UserError(f"size is {size}; the network's input needs at least {MIN_SIZE} pixels", exit_code=2)
     return size
-
-
-def _box(mask: NDArray[np.bool_]) -> list[int] | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return None
-    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]

@@ -1,11 +1,11 @@
 """`camo-seg predict`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from polyscale.commands import note
+from polyscale.commands import check_targets, csv_writer, note, print_json, progress
 from polyscale.commands.types import (
     BatchSize,
     Csv,
@@ -20,6 +20,12 @@ from polyscale.commands.types import (
     Workers,
 )
 from polyscale.data.naming import plural
+from polyscale.errors import UserError
+
+if TYPE_CHECKING:
+    from camo_seg.outputs import Cutout
+    from camo_seg.predict import Predictor
+    from polyscale.commands.bodies import PredictOptions
 
 
 def predict(
@@ -28,6 +34,14 @@ def predict(
     out: PredictionsOut = Path("predictions"),
     threshold: Annotated[float, typer.Option(help="Probability from which a pixel belongs to the mask.")] = 0.5,
     overlay: Annotated[bool, typer.Option(help="Write the overlay next to map and mask.")] = True,
+    cutout: Annotated[bool, typer.Option("--cutout", help="Write the object alone, on transparency.")] = False,
+    background: Annotated[
+        str | None, typer.Option(metavar="COLOUR", help="Write the object on this colour: white, #ff8800, ...")
+    ] = None,
+    crop: Annotated[bool, typer.Option("--crop", help="Write the object alone and nothing beside it.")] = False,
+    segmentation: Annotated[
+        Literal["none", "rle", "polygons"], typer.Option(help="Put the mask into JSON and CSV as COCO does.")
+    ] = "none",
     csv: Csv = None,
     as_json: JsonLines = False,
     sort: Annotated[Literal["none", "name", "area"], typer.Option(help="Order of CSV and JSON.")] = "none",
@@ -38,25 +52,80 @@ def predict(
     batch_size: BatchSize = 4,
     workers: Workers = 2,
 ) -> None:
-    """Write each image's probability map, mask and overlay at its own size, or print JSON lines."""
+    """Write each image's probability map, mask and overlay at its own size, or print JSON lines.
+
+    Videos (mp4, mov, mkv, webm, ...) give videos of the mask and the overlay, and one JSON line or CSV row a frame.
+    """
+    from camo_seg.outputs import Cutout, parse_colour
     from camo_seg.predict import Prediction, Predictor, output_files
+    from camo_seg.video import SUFFIXES
     from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
+    wanted = cutout or crop or background is not None
+    cut = Cutout(None if background is None else parse_colour(background), crop) if wanted else None
+    videos = [Path(name) for name in inputs if Path(name).suffix.lower() in SUFFIXES and Path(name).is_file()]
+    if videos:
+        if len(videos) < len(inputs) or sort != "none":
+            raise UserError(f"{videos[0]}: a video: give videos alone, and no --sort", exit_code=2)
+        predictor = Predictor(model, device, precision, threshold=threshold, segmentation=segmentation)
+        _predict_videos(predictor, videos, out, options, overlay, cut)
+        return
     files, refused = list_inputs(inputs, options)
-    predictor = Predictor(model, device, precision, threshold=threshold)
+    predictor = Predictor(model, device, precision, threshold=threshold, segmentation=segmentation)
 
     def save(result: Prediction) -> None:
-        result.save(out, overlay)
+        result.save(out, overlay, cut)
 
     outputs: Outputs[Prediction] = Outputs(
         save=None if as_json else save,
-        files=lambda name: output_files(out, name, overlay),
+        files=lambda name: output_files(out, name, overlay, wanted),
         sort_keys={"area": lambda result: -result.area},
     )
     outcome = predict_images(predictor, files, options, outputs)
     if outcome.kept and not as_json:
         written = f"{len(outcome.kept)} of {plural(len(files), 'image')}"
-        note(f"made {out}: {written} (_probability.png, _mask.png, _overlay.jpg)")
+        endings = ", ".join(path.name for path in output_files(out, "", overlay, wanted))
+        note(f"made {out}: {written} ({endings})")
     if outcome.failed or refused:
         raise typer.Exit(1)
+
+
+def _predict_videos(
+    predictor: "Predictor",
+    videos: list[Path],
+    out: Path,
+    options: "PredictOptions",
+    overlay: bool,
+    cut: "Cutout | None",
+) -> None:
+    from contextlib import ExitStack
+
+    from camo_seg.video import output_videos, predict_video
+
+    made = {video: [] if options.as_json else output_videos(out, video, overlay, cut is not None) for video in videos}
+    targets = [path for paths in made.values() for path in paths]
+    if len(set(targets)) < len(targets):
+        raise UserError(f"{videos[0]}: two videos of one name; give them one by one with --out", exit_code=2)
+    check_targets([*targets, *([Path(options.csv)] if options.csv not in (None, "-") else [])], videos)
+    with ExitStack() as stack:
+        write = None if options.csv is None else stack.enter_context(csv_writer(options.csv))
+        for video in videos:
+            bar = stack.enter_context(progress(video.name, transient=True))
+            results = predict_video(
+                predictor,
+                video,
+                None if options.as_json else out,
+                overlay=overlay,
+                cutout=cut,
+                batch_size=options.batch_size,
+                limit=options.limit,
+            )
+            for result in results:
+                bar.advance()
+                if options.as_json:
+                    print_json(result.to_dict())
+                if write is not None:
+                    write(result.to_dict())
+            if made[video]:
+                note(f"made {', '.join(str(path) for path in made[video])}")

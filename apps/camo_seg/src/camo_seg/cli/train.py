@@ -48,13 +48,14 @@ def _check_splits(config: Config, resume: Path | None) -> None:
     """Open what is needed after the first epoch, while a missing split or a mask that cannot be used costs nothing."""
     from camo_seg.build import build_set
     from camo_seg.data.formats.pairs import PairSource
+    from camo_seg.data.mixture import JoinedSource
 
     recorded = resume / SPLIT_FILE if resume is not None and (resume / SPLIT_FILE).is_file() else None
     train_set, *others = (
         build_set(config.data, split, config.model.image_size, recorded=recorded) for split in ("train", "val", "test")
     )
     for dataset in others:
-        if isinstance(dataset.source, PairSource):
+        if isinstance(dataset.source, PairSource | JoinedSource):
             dataset.source.check_masks()
     for line in train_set.notes:  # of the listing: those of every split
         note(line)

@@ -14,6 +14,7 @@ import numpy as np
 
 from camo_seg.config import MixtureMember
 from camo_seg.data.dataset import Sample, Source
+from camo_seg.data.formats.pairs import PairSource
 from polyscale.data.listing import FolderPath
 from polyscale.errors import UserError
 from polyscale.settings import read_yaml, resolve
@@ -60,7 +61,13 @@ class JoinedSource:
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self.names = [f"{part}/{name}" for part, source in sources.items() for name in source.names]
+        self._files = [source for source in sources.values() if isinstance(source, PairSource)]
         self._places = [(source, index) for source in sources.values() for index in range(len(source.names))]
+
+    def check_masks(self) -> None:
+        """Read every mask that is a file. Raises UserError naming the first that is none."""
+        for source in self._files:
+            source.check_masks()
 
     def read(self, index: int) -> Sample:
         """Read sample `index` at its original size."""

@@ -1,5 +1,6 @@
 """Several data sets as one: what the file says, in which shares training draws, and which lines name a mistake."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from camo_seg.data.listing import list_files
 from camo_seg.data.mixture import Shares
 from polyscale.data.splits import record_splits
 from polyscale.errors import UserError
+from polyscale.testing.command import call, one_line
 
 
 def _folder(root: Path, count: int, value: int, kinds: str = "") -> None:
@@ -128,3 +130,28 @@ def test_one_set_of_several_can_be_scored(mixture: Path) -> None:
     assert _open(mixture, "test", test_set="REST").names == both.names
     with pytest.raises(UserError, match="no test set b here; accepted: rest"):
         _open(mixture, "test", test_set="b")
+
+
+def test_a_training_on_several_sets_with_every_augmentation_scores_each(mixture: Path, tmp_path: Path) -> None:
+    tiny = (
+        *("--model.backbone", "test_resnet", "--model.width", "8", "--model.image_size", "32", "--model.scales", "1"),
+        *("--data.hue", "0.1", "--data.grey", "0.2", "--data.degrade", "0.5", "--data.paste", "0.5"),
+        *("--data.empty", "0.2", "--data.train_images", "3", "--train.batch_size", "4", "--train.epochs", "1"),
+    )
+    run = tmp_path / "run"
+    result = call("camo-seg", "train", "--data.path", mixture, "--out", run, "--json", *tiny)
+    assert result.returncode == 0, result.stderr
+    assert [row[""] for row in json.loads(result.stdout)["subsets"]] == ["rest"]
+    assert (run / "table.tex").is_file()
+    recorded = json.loads((run / "split.json").read_text())
+    assert len(recorded["train"]) == 24
+    again = call("camo-seg", "eval", run, "--json", "--no-baselines")
+    assert json.loads(again.stdout)["model"]["wF"] == pytest.approx(json.loads(result.stdout)["model"]["wF"])
+
+
+def test_a_mask_that_cannot_be_read_is_named_before_the_training(mixture: Path, tmp_path: Path) -> None:
+    mask = mixture.parent / "a/masks/p2.png"  # kind z, of the test split
+    mask.write_bytes(mask.read_bytes()[:50])
+    result = call("camo-seg", "train", "--data.path", mixture, "--out", tmp_path / "run")
+    one_line(result, 1, "p2.png")
+    assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ from camo_seg.outputs import Cutout
 from camo_seg.predict import Prediction, Predictor
 from polyscale.errors import UserError
 from polyscale.report import overlay as draw_overlay
-
-if TYPE_CHECKING:
-    import av
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
 INSTALL = 'pip install "polyscale-camo-seg[video]"'
@@ -132,7 +129,7 @@ class _Source:
     def __init__(self, path: Path) -> None:
         self.path, av = path, _pyav()
         try:
-            self.container: av.container.InputContainer = av.open(str(path))
+            self.container = av.open(str(path))
         except (av.FFmpegError, OSError) as error:
             raise UserError(f"{path}: cannot be read as a video: {_reason(error)}") from error
         if not self.container.streams.video:

@@ -1,5 +1,6 @@
 """The segmenter: any image size, per-scale predictions on request, cost against one scale, saving and loading."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from camo_seg.cli.info import cost_rows
 from camo_seg.config import Config
 from camo_seg.model.network import CamoSegmenter
 from polyscale.errors import UserError
+from polyscale.testing.command import call, one_line
 
 TINY = {"backbone": "test_resnet", "width": 8, "image_size": 64}
 
@@ -78,3 +80,9 @@ def test_cost_of_pvt_v2_b2_is_the_published_one() -> None:
     assert row["parameters_M"] == pytest.approx(24.85, rel=0.01)
     assert row["multiply_adds_G"] == pytest.approx(10.46, rel=0.03)
     assert row["x parameters"] == 1.0
+
+
+def test_info_shows_the_card_of_a_model() -> None:
+    assert "# camo-seg nano" in call("camo-seg", "info", "nano").stdout
+    assert "metrics" in json.loads(call("camo-seg", "info", "nano", "--json").stdout)
+    one_line(call("camo-seg", "info", "runs/none"), 1, "runs/none")

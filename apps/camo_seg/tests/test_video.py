@@ -8,7 +8,7 @@ import pytest
 
 from camo_seg.outputs import Cutout
 from camo_seg.predict import Predictor
-from camo_seg.video import predict_video
+from camo_seg.predict_video import predict_video
 from polyscale.errors import UserError
 from polyscale.testing.command import call, one_line
 

@@ -1,10 +1,13 @@
-"""`camo-seg info`: what a configuration costs."""
+"""`camo-seg info`: what a configuration costs, and what is known about a model."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from camo_seg.config import PRESETS, Config
 from polyscale.commands import print_json, table
 from polyscale.commands.types import AsJson
+from polyscale.errors import UserError
 from polyscale.settings import configured
 
 if TYPE_CHECKING:
@@ -12,14 +15,35 @@ if TYPE_CHECKING:
 
 
 @configured(Config, PRESETS, "nano", sections=("model", "loss.scale_loss"))
-def info(config: Config, as_json: AsJson = False) -> None:
-    """Show parameters and multiply-adds of the network with one input scale and with all."""
+def info(
+    config: Config,
+    model: Annotated[str | None, typer.Argument(help="Show the card of this model: nano, a run, a hub id.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show parameters and multiply-adds of the network with one input scale and with all, or the card of a model."""
+    if model is not None:
+        _show_card(model, as_json)
+        return
     rows = cost_rows(config)
     if as_json:
         print_json(rows)
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
     table(rows, title=f"{config.model.backbone} at {config.model.image_size} px, batch 1", digits=3)
+
+
+def _show_card(model: str, as_json: bool) -> None:
+    from camo_seg.model import CamoSegmenter
+    from polyscale.models.card import CARD
+    from polyscale.models.weights import find
+
+    if as_json:
+        print_json(CamoSegmenter.about(model))
+        return
+    card = find(model, shipped=CamoSegmenter.shipped) / CARD
+    if not card.is_file():
+        raise UserError(f"{card}: this model has no card")
+    typer.echo(card.read_text(encoding="utf-8"))
 
 
 def cost_rows(config: Config) -> list[dict[str, Any]]:

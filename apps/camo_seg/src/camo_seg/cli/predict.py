@@ -58,7 +58,7 @@ def predict(
     """
     from camo_seg.outputs import Cutout, parse_colour
     from camo_seg.predict import Prediction, Predictor, output_files
-    from camo_seg.video import SUFFIXES
+    from camo_seg.predict_video import SUFFIXES
     from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
@@ -101,7 +101,7 @@ def _predict_videos(
 ) -> None:
     from contextlib import ExitStack
 
-    from camo_seg.video import output_videos, predict_video
+    from camo_seg.predict_video import output_videos, predict_video
 
     made = {video: [] if options.as_json else output_videos(out, video, overlay, cut is not None) for video in videos}
     targets = [path for paths in made.values() for path in paths]

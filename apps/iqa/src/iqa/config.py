@@ -70,7 +70,7 @@ class ModelSettings(Settings):
     """How the stages are joined: side by side, or weighed by attention first."""
     grid: Literal[7, 1] = 7
     """Cells a side of the map that the judging network is written from; 1 takes the mean of every stage, so that an
-    image that is mirrored or cut keeps its score (needs multiscale, concat and no statistics)."""
+    image that is mirrored or cut keeps its score (for fusion concat without statistics)."""
     statistics: bool = False
     """Take in natural scene statistics of the whole image beside the backbone."""
     shrink: int = Field(1, ge=1, le=8)
@@ -83,6 +83,12 @@ class ModelSettings(Settings):
     """Stochastic depth of the backbone."""
     checkpoint_activations: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    @model_validator(mode="after")
+    def _one_cell_goes_alone(self) -> "ModelSettings":
+        if self.grid == 1 and (self.statistics or self.fusion != "concat"):
+            raise ValueError("grid: 1 goes with fusion concat and without statistics")
+        return self
 
 
 class LossSettings(Settings):

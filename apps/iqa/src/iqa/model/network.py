@@ -38,7 +38,7 @@ class QualityNet(Pretrained):
         multiscale: join all four stages, else take the last alone.
         fusion: "concat", or "attention", which weighs the stages first.
         grid: cells a side of the map that the target network is generated from: 7 as in HyperIQA, or 1, the mean of
-            every stage (see pooled.py; needs all stages by "concat", without statistics).
+            every stage (see pooled.py; for fusion "concat" without statistics).
         statistics: take SceneStatistics as a second input.
         shrink: factor by which the backbone's input is downscaled; the statistics see the whole image.
         dropout: of the hyper-network and the target network.
@@ -84,8 +84,8 @@ class QualityNet(Pretrained):
             raise ValueError(f"image_size must be {MIN_SIZE} to {MAX_SIZE}, got {image_size}")
         if not low < high:
             raise ValueError(f"low, high: {low}, {high} given, low must be below high")
-        if grid not in (1, GRID) or (grid == 1 and (statistics or not multiscale or fusion != "concat")):
-            raise ValueError(f"grid: {grid} given; it is {GRID}, or 1 with all stages, fusion concat and no statistics")
+        if grid not in (1, GRID) or (grid == 1 and (statistics or fusion != "concat")):
+            raise ValueError(f"grid: {grid} given; it is {GRID}, or 1 with fusion concat and without statistics")
         regularised: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
         self.backbone = create_backbone(
             backbone, pretrained=pretrained, checkpoint_activations=checkpoint_activations, **regularised
@@ -98,7 +98,9 @@ class QualityNet(Pretrained):
         self.frozen_norm = False
         self.register_buffer("spread_scale", torch.ones(()))
         if grid == 1:
-            self.pooled: PooledHyperNet | None = PooledHyperNet(sum(channels), dropout=dropout)
+            self.pooled: PooledHyperNet | None = PooledHyperNet(
+                sum(channels) if multiscale else channels[-1], dropout=dropout
+            )
             self.log_variance = nn.Linear(self.pooled.width + POOLED_TARGET[0], 1)
             return
         self.pooled = None
@@ -147,7 +149,7 @@ class QualityNet(Pretrained):
     ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
         """Score images by the backbone's stages [B, C_i, H_i, W_i] as `forward` does."""
         if self.pooled is not None:
-            content, vector, layers = self.pooled(stages)
+            content, vector, layers = self.pooled(stages if self.multiscale else stages[-1:])
             return self._run_target(content, vector, layers, [], details)
         content, vector = self.hyper.encode(self._join(stages)), self.local(stages)
         heads: list[Tensor] = []

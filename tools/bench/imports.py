@@ -1,4 +1,4 @@
-"""What importing polyscale costs beside torch: `python tools/bench/imports.py [--rounds N]`.
+"""What importing polyscale costs next to torch: `python tools/bench/imports.py [--rounds N]`.
 
 Each import is a fresh Python process; a round runs all, in turning order, after one round that fills the caches.
 Processor time, which other work hardly moves; the median, and the ratio to `import torch` (middle half of the rounds).

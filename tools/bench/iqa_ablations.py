@@ -1,6 +1,6 @@
 """Ablations at nano size: `python tools/bench/iqa_ablations.py seed|backbones|crops DATA [--set KEY=VALUE ...]`.
 
-seed: the seed's, one thing changed at a time (four stages or the last alone, concat or attention, L1 or L1 with
+seed: HyperIQA-Swin's, one thing changed at a time (four stages or the last alone, concat or attention, L1 or L1 with
 ranking); the test split is scored once a run. backbones: a small convolutional network and a small Swin without
 pretraining, for equally many epochs; scored on validation, with the time that a training step takes. crops: one
 network, trained on crops, scores the test split as the mean of 20 and 25 random crops of the size that it was trained
@@ -57,7 +57,7 @@ VARIANTS = {
         "Swin of 32 channels, depths 2, 2, 4, 2": {"model.backbone": "swin_nano"},
     },
 }
-WHOLE_PICTURES = "trained on whole images, one pass"
+WHOLE_IMAGES = "trained on whole images, one pass"
 CROPS = {"trained on crops, 20 crops": 20, "trained on crops, 25 crops": 25, "trained on crops, one pass": 0}
 
 
@@ -104,7 +104,7 @@ def by_crops(_: str, given: dict[str, str], data: TrainingData, seeds: range) ->
     test = build_set(config.data, "test", config.model.image_size)
     side = (config.data.crop or 0) * config.model.shrink
     whole = config.model.image_size // config.model.shrink  # smaller images are mirrored up to it
-    results: dict[str, list[float]] = {name: [] for name in (*CROPS, WHOLE_PICTURES)}
+    results: dict[str, list[float]] = {name: [] for name in (*CROPS, WHOLE_IMAGES)}
 
     def score(name: str, seed: int, model: QualityNet, ways: Crops) -> None:
         results[name].append(float(evaluate(model, test, crops=ways).summary["SRCC"]))
@@ -115,7 +115,7 @@ def by_crops(_: str, given: dict[str, str], data: TrainingData, seeds: range) ->
         for name, count in CROPS.items():
             score(name, seed, model, Crops("random", count, side, seed) if count else WHOLE)
         data.train.crop = whole
-        score(WHOLE_PICTURES, seed, train_one(configuration({**given, "data.crop": str(whole)}, seed), data), WHOLE)
+        score(WHOLE_IMAGES, seed, train_one(configuration({**given, "data.crop": str(whole)}, seed), data), WHOLE)
         data.train.crop = config.data.crop
     return table(results, "test", {"of": {name: f"{side} px" for name, count in CROPS.items() if count}})
 

@@ -46,9 +46,9 @@ def _found(predictor: Predictor, file: Path, kinds: list[str], level: int, index
     before = predictor.map(photo)
     results = []
     for kind in kinds:
-        picture: NDArray[np.uint8] = photo.copy()
-        picture[spoilt] = distort(photo, kind, level, np.random.default_rng(index))[spoilt]
-        after = predictor.map(picture)
+        image: NDArray[np.uint8] = photo.copy()
+        image[spoilt] = distort(photo, kind, level, np.random.default_rng(index))[spoilt]
+        after = predictor.map(image)
         loss = before - after
         results.append((loss[spoilt].mean() > loss[other].mean(), after[spoilt].mean() < after[other].mean()))
     return results

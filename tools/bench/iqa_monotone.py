@@ -61,8 +61,8 @@ def _scores(predictor: Predictor, file: Path, kinds: list[str], crop: int | None
     rows = []
     for kind in kinds:
         key = [seed, *file.name.encode(), *kind.encode()]
-        pictures = [distort(photo, kind, level, np.random.default_rng(key)) for level in LEVELS[1:]]
-        rows.append([untouched, *(prediction.score for prediction in predictor(pictures))])
+        versions = [distort(photo, kind, level, np.random.default_rng(key)) for level in LEVELS[1:]]
+        rows.append([untouched, *(prediction.score for prediction in predictor(versions))])
     return np.array(rows)
 
 

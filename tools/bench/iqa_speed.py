@@ -1,8 +1,7 @@
 """Speed and memory of scoring: `python tools/bench/iqa_speed.py [speed|compiled|folder|memory ...] [--rounds N]`.
 
-speed: Swin-T with the seed's heads on one 384 x 512 image: one pass over all of it against 20 and 25 crops of 224 one
-by one (the seed's and HyperIQA's protocol), and the same pass in bf16; interleaved,
-random weights.
+speed: Swin-T with HyperIQA-Swin's heads on one 384 x 512 image: one pass over all of it against 20 and 25 crops of
+224 one by one (the protocol of HyperIQA and HyperIQA-Swin), and the same pass in bf16; interleaved, random weights.
 compiled: the pass in bf16 as torch.compile makes it with frozen weights (a minute of compiling; needs a C++ compiler),
 against the same pass as it is and 20 crops.
 folder: `Predictor.stream` on a folder of 384 x 512 JPEGs against the bare backbone on ready tensors, images a second.
@@ -118,7 +117,7 @@ def folder(rounds: int, count: int = 24, batch_size: int = 8) -> list[str]:
     model = QualityNet().eval()
     predictor = Predictor(model)
     with tempfile.TemporaryDirectory() as name:
-        files = pictures(Path(name), count)
+        files = images(Path(name), count)
         batch = torch.rand(batch_size, 3, HEIGHT, WIDTH)
         ways: dict[str, Callable[[], object]] = {
             "bare backbone, tensors": lambda: [model.backbone(batch) for _ in range(count // batch_size)],
@@ -132,7 +131,7 @@ def folder(rounds: int, count: int = 24, batch_size: int = 8) -> list[str]:
     return [*lines, "", f"Share of the bare backbone's throughput: {spread(share, 2)}."]
 
 
-def pictures(place: Path, count: int) -> list[Path]:
+def images(place: Path, count: int) -> list[Path]:
     """Smooth random JPEGs of about the size of photographs."""
     rng = np.random.default_rng(0)
     files = []

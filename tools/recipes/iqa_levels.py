@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 YARDSTICK = np.array([3.5, 7.5, 15.0, 28.0, 50.0])  # of 255
 NOISE = np.geomspace(0.5, 150, 16)
-PICTURES, SIDE, STEPS = 8, 256, 12
+PHOTOS, SIDE, STEPS = 8, 256, 12
 BOUNDS = {  # what a kind's strength can be and still mean that kind
     "gaussian_blur": (0.35, 8), "lens_blur": (0.6, 13), "motion_blur": (1, 40), "pixelate": (1.05, 12),
     "jitter": (0.16, 4), "displaced_patches": (0.012, 0.5), "colour_blocks": (0.006, 0.4),
@@ -40,14 +40,14 @@ BOUNDS = {  # what a kind's strength can be and still mean that kind
 def main() -> None:
     """Prints the entries of LEVELS, the noise that each level looks like, and REACH."""
     files = list_images(sys.argv[1])
-    pictures = [_middle(read_image(p)) for p in files[:: max(1, len(files) // PICTURES)][:PICTURES]]
-    yardstick = np.array([_similarity(pictures, "white_noise", s) for s in NOISE])
+    photos = [_middle(read_image(p)) for p in files[:: max(1, len(files) // PHOTOS)][:PHOTOS]]
+    yardstick = np.array([_similarity(photos, "white_noise", s) for s in NOISE])
     for kind in sys.argv[2:] or BOUNDS:
         low, high = BOUNDS[kind]
         strengths = np.geomspace(low, high, STEPS)
         if kind in ("jpeg", "webp"):  # even steps of the quality's logarithm
             strengths = 100 - np.geomspace(100 - low, max(100 - high, 1), STEPS)
-        seen = np.maximum.accumulate([_visible(_similarity(pictures, kind, s), yardstick) for s in strengths])
+        seen = np.maximum.accumulate([_visible(_similarity(photos, kind, s), yardstick) for s in strengths])
         targets, reach = np.log(YARDSTICK), seen[-1]
         if reach < targets[-1]:
             targets = np.linspace(max(targets[0], seen[0]), reach, 5)
@@ -63,13 +63,13 @@ def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
 
 
-def _similarity(pictures: list[NDArray[np.uint8]], kind: str, strength: float) -> Array:
+def _similarity(photos: list[NDArray[np.uint8]], kind: str, strength: float) -> Array:
     """Mean MDSI, VSI and HaarPSI of the images under a distortion, all falling with it."""
     import piq  # type: ignore[import-not-found]
 
     function = DISTORTIONS[kind]
-    distorted = [function(p, float(strength), np.random.default_rng(i)) for i, p in enumerate(pictures)]
-    x, y = (torch.from_numpy(np.stack(v)).permute(0, 3, 1, 2).float() / 255 for v in (distorted, pictures))
+    distorted = [function(p, float(strength), np.random.default_rng(i)) for i, p in enumerate(photos)]
+    x, y = (torch.from_numpy(np.stack(v)).permute(0, 3, 1, 2).float() / 255 for v in (distorted, photos))
     return np.array([-float(piq.mdsi(x, y)), float(piq.vsi(x, y)), float(piq.haarpsi(x, y))])
 
 

@@ -65,7 +65,7 @@ def main() -> None:
     training.add_argument("data", help="the clone of BIQ2021")
     training.add_argument("runs", type=Path, help="folder for the runs, one folder a seed")
     training.add_argument("--seeds", type=int, default=3)
-    training.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings beside SETTINGS")
+    training.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one of SETTINGS")
     commands.add_parser("ship", help="write weights/nano").add_argument("run", type=Path)
     options = parser.parse_args()
     if options.command == "ship":

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from camo_seg.cli import app
 from camo_seg.data import describe, open_split
 from camo_seg.data.listing import list_folder
 from polyscale.errors import UserError
+from polyscale.testing import command
 
 RNG = np.random.default_rng(0)
 SHARED = Path(os.environ.get("POLYSCALE_SHARED") or Path(__file__).parents[3] / ".." / "shared" / "data")
@@ -154,9 +153,9 @@ TINY = ["--model.backbone", "test_resnet", "--model.image_size", "32", "--model.
 
 
 def call(*arguments: object) -> str:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
+    done = command.call("camo-seg", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
 def test_a_drawn_split_does_not_move_when_files_are_added(tmp_path: Path) -> None:

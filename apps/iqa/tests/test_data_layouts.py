@@ -18,14 +18,14 @@ from iqa.data.formats.xlsx import read_xlsx
 from polyscale.errors import UserError
 
 
-def picture(path: Path, seed: int = 0) -> None:
+def write_image(path: Path, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (18, 24, 3), np.uint8)).save(path)
 
 
-def pictures(folder: Path, names: Any) -> None:
+def write_images(folder: Path, names: Any) -> None:
     for seed, name in enumerate(names):
-        picture(folder / name, seed)
+        write_image(folder / name, seed)
 
 
 def table(path: Path, header: str, rows: Any) -> None:
@@ -56,7 +56,7 @@ def koniq_sets(root: Path, mos: tuple[float, ...] = (77.38, 68.73, 78.63, 77.24)
 
 def test_koniq_official_split_and_scale(tmp_path: Path) -> None:
     koniq_sets(tmp_path)
-    pictures(tmp_path / "512x384", KONIQ_NAMES)
+    write_images(tmp_path / "512x384", KONIQ_NAMES)
     assert sizes(tmp_path) == {"train": 2, "test": 1, "val": 1}
     assert scores(tmp_path, "test") == {"10007357496.jpg": 68.73}
     part = open_split(tmp_path, "val", size=32)
@@ -68,7 +68,7 @@ def test_koniq_the_other_table_has_mos_of_1_to_5_beside_zscore(tmp_path: Path) -
     rows = [[n, 0, 0, 25, 73, 7, 105, 3.8, 0.5, z] for n, z in zip(KONIQ_NAMES, (77.4, 68.7, 78.6, 77.2), strict=True)]
     other = tmp_path / "koniq10k_scores_and_distributions.csv"
     table(other, f"{KONIQ_HEADER},MOS_zscore", rows)
-    pictures(tmp_path / "1024x768", KONIQ_NAMES)
+    write_images(tmp_path / "1024x768", KONIQ_NAMES)
     listing = list_folder(tmp_path)
     assert {entry.name: entry.score for entry in listing.entries()}["10004473376.jpg"] == 77.4
     assert "the official split is in koniq10k_distributions_sets.csv, which is not here" in " ".join(listing.notes)
@@ -81,8 +81,8 @@ def test_koniq_the_other_table_has_mos_of_1_to_5_beside_zscore(tmp_path: Path) -
 
 def test_koniq_folder_of_images_can_be_chosen(tmp_path: Path) -> None:
     koniq_sets(tmp_path)
-    pictures(tmp_path / "512x384", KONIQ_NAMES)
-    pictures(tmp_path / "1024x768", KONIQ_NAMES)
+    write_images(tmp_path / "512x384", KONIQ_NAMES)
+    write_images(tmp_path / "1024x768", KONIQ_NAMES)
     assert any("images of 512x384 are taken" in note for note in list_folder(tmp_path).notes)
     chosen = list_folder(tmp_path, images=tmp_path / "1024x768")
     assert {entry.image.parent.name for entry in chosen.entries()} == {"1024x768"}
@@ -152,7 +152,7 @@ def test_spaq_without_official_split(tmp_path: Path, form: str) -> None:
     else:
         forked = [[f"Dataset/TestImage_512/{row[0][:-4]}.png", row[1]] for row in rows]
         table(tmp_path / "spaq_all_attributes.csv", "dist_name,mos", forked)
-    pictures(tmp_path / "TestImage", SPAQ_NAMES)
+    write_images(tmp_path / "TestImage", SPAQ_NAMES)
     assert sizes(tmp_path) == {"train": 13, "test": 4, "val": 3}
     assert sizes(tmp_path, split="all") == {"all": 20}
     assert scores(tmp_path, "all")[SPAQ_NAMES[4] if form != "fork" else "00005.png"] == 44.0
@@ -175,7 +175,7 @@ def kept_whole(root: Path, **settings: Any) -> Any:
 def test_kadid_is_cut_by_reference_and_its_dmos_stays(tmp_path: Path) -> None:
     names = [f"I{ref:02d}_{kind:02d}_{level:02d}.png" for ref in range(1, 11) for kind in (1, 25) for level in (1, 5)]
     table(tmp_path / "dmos.csv", "dist_img,ref_img,dmos,var", [[n, f"{n[:3]}.png", 4.57, 0.5] for n in names])
-    pictures(tmp_path / "images", names)
+    write_images(tmp_path / "images", names)
     listing = kept_whole(tmp_path)
     assert (listing.low, listing.high, len(listing.entries())) == (1, 5, 40)
     assert {entry.score for entry in listing.entries()} == {4.57}
@@ -186,14 +186,16 @@ def test_tid2013_whatever_the_capitals(tmp_path: Path) -> None:
     names = [f"I{ref:02d}_{kind:02d}_{level}.bmp" for ref in range(1, 11) for kind in (8, 24) for level in (1, 2)]
     lines = [f"{5.5 + i / 100:.5f} {name}" for i, name in enumerate(names)]
     (tmp_path / "mos_with_names.txt").write_text("\n".join(lines) + "\n")
-    pictures(tmp_path / "distorted_images", [name.lower() if i % 2 else name.upper() for i, name in enumerate(names)])
+    write_images(
+        tmp_path / "distorted_images", [name.lower() if i % 2 else name.upper() for i, name in enumerate(names)]
+    )
     listing = kept_whole(tmp_path)
     assert len(listing.entries()) == 40
     first = next(entry for entry in listing.entries() if entry.name == names[1])
     assert (first.score, first.subset, first.reference) == (5.51, "gaussian blur", "I01")
     assert first.image.name == names[1].lower()
     (tmp_path / "mos_with_names.txt").write_text("5.5 I01_99_1.bmp\n")
-    picture(tmp_path / "distorted_images" / "I01_99_1.bmp")
+    write_image(tmp_path / "distorted_images" / "I01_99_1.bmp")
     with pytest.raises(UserError, match="not called REFERENCE_DISTORTION_LEVEL"):
         list_folder(tmp_path)
 
@@ -208,12 +210,12 @@ def test_csiq_dmos_is_inverted(tmp_path: Path, form: str) -> None:
     names = [f"{ref}.{file}.{level}.png" for ref, file, _, level in rated]
     if form == "label":
         (tmp_path / "csiq_label.txt").write_text("".join(f"{name} 0.061\n" for name in names))
-        pictures(tmp_path / "dst_imgs_all", names)
+        write_images(tmp_path / "dst_imgs_all", names)
     else:
         header = ["image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"]
         rows = [[1600 if r == "1600" else r, 1, word, level, 0.05, 0.061] for r, _, word, level in rated]
         workbook(tmp_path / "csiq.DMOS.xlsx", [header, *rows], "all_by_image", (4, "D"))
-        pictures(tmp_path / "dst_imgs", [f"{name.split('.')[1].lower()}/{name}" for name in names])
+        write_images(tmp_path / "dst_imgs", [f"{name.split('.')[1].lower()}/{name}" for name in names])
     listing = kept_whole(tmp_path)
     assert len(listing.entries()) == 40
     assert {round(entry.score, 6) for entry in listing.entries()} == {0.939}
@@ -223,8 +225,8 @@ def test_csiq_dmos_is_inverted(tmp_path: Path, form: str) -> None:
 
 
 def test_names_are_found_below_a_folder_as_people_have_it(tmp_path: Path) -> None:
-    pictures(tmp_path / "images" / "one", ["a.png", unicodedata.normalize("NFD", "\u00e9.png")])
-    pictures(tmp_path / "images" / ".thumbnails", ["a.png"])
+    write_images(tmp_path / "images" / "one", ["a.png", unicodedata.normalize("NFD", "\u00e9.png")])
+    write_images(tmp_path / "images" / ".thumbnails", ["a.png"])
     (tmp_path / "images" / "one" / "loop").symlink_to(tmp_path / "images", target_is_directory=True)
     names = ["A.png", "\u00e9.png"]
     found = find_below(tmp_path / "images", names, tmp_path / "table.csv")
@@ -247,7 +249,7 @@ def test_live_drops_the_copies_of_references_and_turns_dmos(tmp_path: Path) -> N
     dmos = np.where(copies, 0, np.linspace(-2.6, 111.8, count)[None])
     savemat(tmp_path / "dmos_realigned.mat", {"dmos_new": dmos, "orgs": copies})
     savemat(tmp_path / "refnames_all.mat", {"refnames_all": cells([f"ref{i % 6}.bmp" for i in range(count)])})
-    pictures(tmp_path / "fastfading", [f"img{number}.bmp" for number in range(115, 175)])
+    write_images(tmp_path / "fastfading", [f"img{number}.bmp" for number in range(115, 175)])
     listing = kept_whole(tmp_path)
     entries = sorted(listing.entries(), key=lambda entry: entry.score)
     assert len(entries) == 60
@@ -265,7 +267,7 @@ def test_live_challenge_without_its_seven_practice_images(tmp_path: Path) -> Non
     column[:, 0] = names
     savemat(_made(tmp_path / "Data" / "AllImages_release.mat"), {"AllImages_release": column})
     savemat(tmp_path / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.linspace(3.4, 92.4, len(names))[None]})
-    pictures(tmp_path / "Images", names[7:])
+    write_images(tmp_path / "Images", names[7:])
     assert sizes(tmp_path) == {"train": 13, "test": 4, "val": 3}
     every = scores(tmp_path, "all")
     assert list(every) == names[7:]
@@ -286,7 +288,7 @@ def _made(path: Path) -> Path:
 def test_flive_split_from_its_three_label_files(tmp_path: Path) -> None:
     names = [f"voc_emotic_ava/p{i}.jpg" for i in range(7)]
     table(tmp_path / "labels_image.csv", "name,mos", [[n, 70 + i] for i, n in enumerate(names)])
-    pictures(tmp_path / "database", names)
+    write_images(tmp_path / "database", names)
     assert "results will not compare" in " ".join(list_folder(tmp_path).notes)
     padded = [[n, valid] for n, valid in zip(names[:4], (False, False, False, True), strict=True)]
     table(tmp_path / "labels=640_padded.csv", "name_image,is_valid", padded)
@@ -302,7 +304,7 @@ def test_agiqa_keeps_prompts_together(tmp_path: Path) -> None:
     header = "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align"
     rows = [[n, f"a cat, number {i // 2}", "", "", "", 1.5, 0.3, 2, 0.1] for i, n in enumerate(names)]
     table(tmp_path / "data.csv", header, rows)
-    pictures(tmp_path / "AGIQA-3K", names)
+    write_images(tmp_path / "AGIQA-3K", names)
     listing = kept_whole(tmp_path)
     assert (listing.low, listing.high, listing.title) == (0, 5, "AGIQA-3K")
     assert {entry.subset for entry in listing.entries()} == {"AttnGAN", "midjourney"}
@@ -317,7 +319,7 @@ def biq2021(root: Path, copies: tuple[()] = ()) -> None:
         root / "Train (Images and MOS).csv", "Image Name,MOS,,", [[n, i / 30, "", ""] for i, n in enumerate(BIQ_TRAIN)]
     )
     table(root / "Test (Images and MOS).csv", "Image Name,MOS", [[f"ss03 (9{i}).jpg", 0.5] for i in range(3)])
-    pictures(root / "Images", [*BIQ_TRAIN, *(f"ss03 (9{i}).jpg" for i in range(3))])
+    write_images(root / "Images", [*BIQ_TRAIN, *(f"ss03 (9{i}).jpg" for i in range(3))])
     for source, target in copies:
         Image.open(root / "Images" / BIQ_TRAIN[source]).save(root / "Images" / BIQ_TRAIN[target], quality=90)
 
@@ -348,7 +350,7 @@ def test_biq2021_validation_takes_near_duplicates_along(tmp_path: Path) -> None:
 
 def test_the_only_folder_of_an_unzipped_archive_is_looked_into(tmp_path: Path) -> None:
     koniq_sets(tmp_path / "koniq10k")
-    pictures(tmp_path / "koniq10k" / "512x384", KONIQ_NAMES)
+    write_images(tmp_path / "koniq10k" / "512x384", KONIQ_NAMES)
     assert open_split(tmp_path, "test", size=32).title == "KonIQ-10k/test"
     assert open_split(tmp_path, "test", size=32, layout="koniq").title == "KonIQ-10k/test"
 
@@ -356,7 +358,7 @@ def test_the_only_folder_of_an_unzipped_archive_is_looked_into(tmp_path: Path) -
 def test_missing_images_are_named_and_counted(tmp_path: Path) -> None:
     names = [f"I01_01_{i:02d}.png" for i in range(1, 16)]
     table(tmp_path / "dmos.csv", "dist_img,ref_img,dmos,var", [[n, "I01.png", 3, 1] for n in names])
-    pictures(tmp_path / "images", names[:2])
+    write_images(tmp_path / "images", names[:2])
     with pytest.raises(
         UserError, match=r"dmos.csv: 13 of 15 images are not in .*images: I01_01_03.png, .* and 3 more$"
     ):

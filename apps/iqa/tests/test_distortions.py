@@ -27,11 +27,11 @@ def change(one: Any, other: Any) -> Any:
 def test_every_level_is_stronger_than_the_one_before(kind: str, scenes: list[np.ndarray]) -> None:
     """On each scene by itself for kinds that change every pixel, on the mean for those that draw places."""
     changes = []
-    for i, picture in enumerate(scenes):
-        before = picture.copy()
-        levels = [distort(picture, kind, level, np.random.default_rng([3, i])) for level in range(1, 6)]
-        assert np.array_equal(picture, before)
-        changes.append([change(picture, level) for level in levels])
+    for i, image in enumerate(scenes):
+        before = image.copy()
+        levels = [distort(image, kind, level, np.random.default_rng([3, i])) for level in range(1, 6)]
+        assert np.array_equal(image, before)
+        changes.append([change(image, level) for level in levels])
     mean = np.mean(changes, 0)
     assert mean[0] > 0
     assert (np.diff(mean) > 0).all(), mean
@@ -42,10 +42,10 @@ def test_every_level_is_stronger_than_the_one_before(kind: str, scenes: list[np.
 @pytest.mark.parametrize("kind", DISTORTIONS)
 def test_any_size_keeps_its_shape_and_the_seed_decides(kind: str) -> None:
     for shape in ((1, 1), (2, 3), (7, 300), (300, 7), (33, 65)):
-        picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
         for level in (1, 5):
-            first, again = (distort(picture, kind, level, np.random.default_rng(5)) for _ in range(2))
-            assert first.shape == picture.shape
+            first, again = (distort(image, kind, level, np.random.default_rng(5)) for _ in range(2))
+            assert first.shape == image.shape
             assert first.dtype == np.uint8
             assert np.array_equal(first, again)
 
@@ -53,9 +53,9 @@ def test_any_size_keeps_its_shape_and_the_seed_decides(kind: str) -> None:
 @pytest.mark.parametrize("kind", DISTORTIONS)
 def test_grey_black_and_white_images_and_views_are_taken(kind: str) -> None:
     ramp = np.repeat(np.linspace(0, 255, 48).astype(np.uint8)[None, :, None], 40, 0)
-    for picture in (np.repeat(ramp, 3, 2), np.zeros((40, 48, 3), np.uint8), np.full((40, 48, 3), 255, np.uint8)):
-        picture.flags.writeable = False
-        assert distort(picture[::-1, ::2], kind, 3, np.random.default_rng(0)).shape == (40, 24, 3)
+    for image in (np.repeat(ramp, 3, 2), np.zeros((40, 48, 3), np.uint8), np.full((40, 48, 3), 255, np.uint8)):
+        image.flags.writeable = False
+        assert distort(image[::-1, ::2], kind, 3, np.random.default_rng(0)).shape == (40, 24, 3)
 
 
 def test_levels_differ_in_strength_alone() -> None:
@@ -77,28 +77,28 @@ def test_there_are_the_25_kinds_of_kadid_and_the_chains_of_a_camera() -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    picture, rng = np.zeros((8, 8, 3), np.uint8), np.random.default_rng(0)
+    image, rng = np.zeros((8, 8, 3), np.uint8), np.random.default_rng(0)
     with pytest.raises(UserError, match=r"no distortion 'haze'.*gaussian_blur"):
-        distort(picture, "haze", 1, rng)
+        distort(image, "haze", 1, rng)
     for level in (0, 6):
         with pytest.raises(UserError, match="levels 1 to 5"):
-            distort(picture, "jpeg", level, rng)
-    for wrong in (picture[..., :1], picture[..., 0], picture.astype(np.float32)):
+            distort(image, "jpeg", level, rng)
+    for wrong in (image[..., :1], image[..., 0], image.astype(np.float32)):
         with pytest.raises(ValueError, match="expected uint8"):
             distort(wrong, "jpeg", 1, rng)
 
 
 def test_blurs_keep_the_mean_and_match_scipy() -> None:
-    picture = np.random.default_rng(1).random((40, 56, 3)).astype(np.float32)
+    image = np.random.default_rng(1).random((40, 56, 3)).astype(np.float32)
     kernel = disc(3.4)
     assert kernel.sum() == pytest.approx(1, abs=1e-5)
-    expected = ndimage.convolve(picture, kernel[..., None], mode="reflect")
-    assert np.abs(convolved(picture, [kernel])[0] - expected).max() < 1e-5
+    expected = ndimage.convolve(image, kernel[..., None], mode="reflect")
+    assert np.abs(convolved(image, [kernel])[0] - expected).max() < 1e-5
     path = path_kernel(np.stack([np.zeros(50), np.linspace(0, 6, 50)], 1))
     assert path.sum() == pytest.approx(1, abs=1e-5)
     assert np.count_nonzero(path > 1e-3) in range(6, 10)
-    small = ndimage.convolve(picture, path[..., None], mode="reflect")
-    both = convolved(picture, [kernel, path])
+    small = ndimage.convolve(image, path[..., None], mode="reflect")
+    both = convolved(image, [kernel, path])
     assert np.abs(both[0] - expected).max() < 1e-5
     assert np.abs(both[1] - small).max() < 1e-5
 
@@ -109,5 +109,5 @@ def test_linear_light_and_back_changes_nothing() -> None:
 
 
 def test_a_side_beyond_the_codecs_goes_in_pieces() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (2, 17000, 3), np.uint8)
-    assert distort(picture, "webp", 1, np.random.default_rng(0)).shape == picture.shape
+    image = np.random.default_rng(0).integers(0, 256, (2, 17000, 3), np.uint8)
+    assert distort(image, "webp", 1, np.random.default_rng(0)).shape == image.shape

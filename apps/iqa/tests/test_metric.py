@@ -43,8 +43,8 @@ def noise(*shape: object) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
-def tensor(picture: Any) -> Any:
-    return torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
+def tensor(array: Any) -> Any:
+    return torch.tensor(array).permute(2, 0, 1)[None].float() / 255
 
 
 def test_what_pyiqa_users_ask_of_a_metric(metric: QualityMetric) -> None:
@@ -55,14 +55,14 @@ def test_what_pyiqa_users_ask_of_a_metric(metric: QualityMetric) -> None:
 
 
 def test_path_pil_and_tensor_agree_with_the_predictor(metric: QualityMetric, folder: Path, tmp_path: Path) -> None:
-    for picture in (noise(40, 60), noise(90, 40)):  # the second is shrunk by the file's way or the tensor's
-        Image.fromarray(picture).save(tmp_path / "a.png")
-        expected = Predictor(folder, device="cpu")(picture).score
+    for array in (noise(40, 60), noise(90, 40)):  # the second is shrunk by the file's way or the tensor's
+        Image.fromarray(array).save(tmp_path / "a.png")
+        expected = Predictor(folder, device="cpu")(array).score
         assert 1 < expected < 5
-        for source in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(picture), tensor(picture)):
+        for source in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), tensor(array)):
             scores = metric(source)
             assert scores.shape == (1, 1)
-            assert float(scores) == pytest.approx(expected, abs=1e-5 if picture.shape[0] == 40 else 0.01)
+            assert float(scores) == pytest.approx(expected, abs=1e-5 if array.shape[0] == 40 else 0.01)
 
 
 def test_a_batch_is_its_images_one_by_one(metric: QualityMetric) -> None:

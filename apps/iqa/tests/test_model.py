@@ -1,4 +1,4 @@
-"""The quality network: the seed's numbers reproduced, any size in one pass, one score per image in any batch."""
+"""The quality network: HyperIQA-Swin's numbers reproduced, any size in one pass, one score per image in any batch."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from iqa.model.pooled import PooledHyperNet
 from polyscale.errors import UserError
 
 SWIN_T = 27_517_818
-SPREAD = TARGET[0] + TARGET[1] + 1  # the variance head, which the seed has not
+SPREAD = TARGET[0] + TARGET[1] + 1  # the variance head, which HyperIQA-Swin does not have
 
 
 def tiny(**changes: object) -> QualityNet:
@@ -24,14 +24,14 @@ def tiny(**changes: object) -> QualityNet:
     ("arguments", "parameters"),
     [({"multiscale": False}, 28_979_523), ({}, 29_323_587), ({"fusion": "attention"}, 29_521_479)],
 )
-def test_parameter_counts_of_the_seed(arguments: dict[str, object], parameters: int) -> None:
+def test_parameter_counts_are_those_of_the_ancestor(arguments: dict[str, object], parameters: int) -> None:
     with torch.device("meta"):
         model = QualityNet(**arguments)  # type: ignore[arg-type]
     assert sum(p.numel() for p in model.backbone.parameters()) == SWIN_T
     assert sum(p.numel() for p in model.parameters()) - SPREAD == parameters
 
 
-def test_adaptive_pools_are_the_seeds_fixed_ones_at_224() -> None:
+def test_adaptive_pools_are_the_ancestors_fixed_ones_at_224() -> None:
     torch.manual_seed(0)
     local = LocalDistortion((96, 192, 384, 768), 224)
     stages = [torch.rand(2, c, s, s) for c, s in ((96, 56), (192, 28), (384, 14), (768, 7))]

@@ -89,18 +89,18 @@ def test_known_answer_and_what_a_result_says(predictor: Predictor, tmp_path: Pat
 
 
 def test_every_kind_of_source_gives_the_same(predictor: Predictor, tmp_path: Path) -> None:
-    picture = noise(0, 20, 30)
+    array = noise(0, 20, 30)
     sources = [
-        save(tmp_path / "a.png", picture),
+        save(tmp_path / "a.png", array),
         str(tmp_path / "a.png"),
         (tmp_path / "a.png").read_bytes(),
-        Image.fromarray(picture),
-        picture,
-        picture / 255,
-        torch.from_numpy(picture).permute(2, 0, 1),
+        Image.fromarray(array),
+        array,
+        array / 255,
+        torch.from_numpy(array).permute(2, 0, 1),
     ]
     scores = [result.score for result in predictor(sources)]
-    assert scores == [pytest.approx(10 * picture.mean() / 255, abs=1e-5)] * 7
+    assert scores == [pytest.approx(10 * array.mean() / 255, abs=1e-5)] * 7
     assert predictor([]) == []
 
 
@@ -297,10 +297,10 @@ def test_bad_options(options: dict[str, Any], says: str) -> None:
 def test_a_saved_model_and_one_in_training_mode_score_alike(tmp_path: Path) -> None:
     network = tiny().train()
     network.save_pretrained(tmp_path)
-    picture = noise(3, 40, 50)
-    result = Predictor(tmp_path, device="cpu")(picture)
+    array = noise(3, 40, 50)
+    result = Predictor(tmp_path, device="cpu")(array)
     assert isinstance(result, Prediction)
-    assert Predictor(network, device="cpu")(picture).score == result.score
+    assert Predictor(network, device="cpu")(array).score == result.score
 
 
 PEAK = """

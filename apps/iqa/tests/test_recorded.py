@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from iqa.cli import app
 from iqa.data.duplicates import are_alike
 from iqa.data.open import list_folder
 from iqa.data.training import RankedLevels
+from polyscale.testing import command
 
 TINY = [
     "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
@@ -31,8 +30,8 @@ def scored(root: Path, count: int, first: int = 0) -> None:
 
 
 def call(*arguments: object) -> None:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exit_code == 0, (done.output, done.exception)
+    done = command.call("iqa", *arguments)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_drawn_split_does_not_move_when_files_are_added(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ def scenes() -> list[np.ndarray]:
     return [scene(np.random.default_rng([2, i]), 128, 128) for i in range(24)]
 
 
-def grey(picture: Any) -> Any:
-    return picture @ np.array([0.299, 0.587, 0.114])
+def grey(image: Any) -> Any:
+    return image @ np.array([0.299, 0.587, 0.114])
 
 
 def test_a_sample_depends_on_seed_split_index_and_side_alone() -> None:
@@ -77,9 +77,9 @@ def test_wrong_sizes_are_refused() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (7, 300), (200, 33), (64, 64)])
 def test_scenes_of_any_size(shape: tuple[int, ...]) -> None:
     for i in range(2 * len(WORLDS)):
-        picture = scene(np.random.default_rng(i), *shape)
-        assert picture.shape == (*shape, 3)
-        assert picture.dtype == np.uint8
+        image = scene(np.random.default_rng(i), *shape)
+        assert image.shape == (*shape, 3)
+        assert image.dtype == np.uint8
 
 
 def test_scenes_have_the_statistics_of_photographs(scenes: list[np.ndarray]) -> None:
@@ -91,8 +91,8 @@ def test_scenes_have_the_statistics_of_photographs(scenes: list[np.ndarray]) -> 
     window = np.hanning(128)[:, None] * np.hanning(128)
     radius = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128))
     band = (radius > 1 / 32) & (radius < 1 / 3)
-    for picture in scenes:
-        plane = grey(picture)
+    for image in scenes:
+        plane = grey(image)
         power = np.abs(np.fft.fft2((plane - plane.mean()) * window)) ** 2
         slopes.append(np.polyfit(np.log(radius[band]), np.log(power[band] + 1), 1)[0])
         mean = ndimage.gaussian_filter(plane, 7 / 6)
@@ -105,12 +105,12 @@ def test_scenes_have_the_statistics_of_photographs(scenes: list[np.ndarray]) -> 
     assert 0.2 < np.median(variances) < 0.6
     assert -1 < np.median(excess) < 1
     assert 80 < np.median(means) < 160
-    assert min(picture.std() for picture in scenes) > 15
-    assert max((picture > 250).mean() for picture in scenes) < 0.35
+    assert min(image.std() for image in scenes) > 15
+    assert max((image > 250).mean() for image in scenes) < 0.35
 
 
 def test_scenes_differ(scenes: list[np.ndarray]) -> None:
-    small = np.array([picture[::16, ::16].ravel() for picture in scenes], float)
+    small = np.array([image[::16, ::16].ravel() for image in scenes], float)
     distance = np.abs(small[:, None] - small[None]).mean(-1)
     assert distance[~np.eye(len(small), dtype=bool)].min() > 10
 

@@ -101,7 +101,7 @@ class LossSettings(Settings):
     norm_in_norm: float = Field(0.0, ge=0)
     """Weight of the norm-in-norm loss: linearity within a batch (1 - PLCC in another form)."""
     ranking: float = Field(0.0, ge=0)
-    """Weight of the pairwise ranking loss within a batch (the seed's --ranking_loss_alpha)."""
+    """Weight of the pairwise ranking loss within a batch (HyperIQA-Swin's --ranking_loss_alpha)."""
     ranked_levels: float = Field(1.0, ge=0)
     """Weight of the order within data.ranked_levels: every level has to score loss.margin lower than the one before."""
     margin: float | None = Field(None, gt=0)
@@ -117,7 +117,7 @@ class OptimSettings(Settings):
     """What the optimizer does beyond the section train."""
 
     backbone_lr: float = Field(1.0, gt=0, le=1)
-    """Learning rate of the backbone as a share of train.lr; 0.1 suits a pretrained one (the seed's lr_ratio 10)."""
+    """Learning rate of the backbone as a share of train.lr; 0.1 suits a pretrained one (HyperIQA-Swin: lr_ratio 10)."""
     frozen_norm: bool = False
     """Keep the statistics of the backbone's BatchNorm; suits pretrained weights and small batches."""
 

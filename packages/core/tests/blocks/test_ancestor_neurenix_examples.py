@@ -132,8 +132,8 @@ def test_image_segmentation_with_unet(tmp_path: Path) -> None:
     optimizer = Adam(model.parameters(), lr=0.01)  # adapted: 0.001 in Neurenix, with many more steps
 
     # Assume we have a DataLoader for segmentation data
-    pictures = torch.rand(16, 3, 16, 16)
-    train_dataset = TensorDataset(pictures, (pictures.mean(1, keepdim=True) > 0.5).float())
+    samples = torch.rand(16, 3, 16, 16)
+    train_dataset = TensorDataset(samples, (samples.mean(1, keepdim=True) > 0.5).float())
     train_loader = DataLoader(train_dataset, batch_size=8, shuffle=True, generator=torch.Generator().manual_seed(0))
 
     # Training loop
@@ -163,7 +163,7 @@ def test_image_segmentation_with_unet(tmp_path: Path) -> None:
     # Save the trained model
     model.save_pretrained(tmp_path / "unet_segmentation_model")
     loaded = Segmenter.from_pretrained(tmp_path / "unet_segmentation_model")
-    assert torch.equal(loaded(pictures), model.eval()(pictures))
+    assert torch.equal(loaded(samples), model.eval()(samples))
 
 
 def feature_extraction() -> tuple[list[nn.Module], Callable[[Tensor], Tensor]]:

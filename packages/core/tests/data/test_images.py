@@ -76,10 +76,10 @@ def test_grey_palette_and_frames(kind: str) -> None:
     elif kind == "1x1":
         source, expected = encode(Image.fromarray(RGB[:1, :1]), "PNG"), RGB[:1, :1]
     else:
-        pictures = [Image.fromarray(picture).quantize(64) for picture in (RGB, 255 - RGB)]
-        expected = np.array(pictures[0].convert("RGB"))
-        frames = {"save_all": True, "append_images": pictures[1:]} if kind == "animated" else {}
-        source = encode(pictures[0], "PNG" if kind == "P" else "GIF", **frames)
+        frames_of_two = [Image.fromarray(pil_image).quantize(64) for pil_image in (RGB, 255 - RGB)]
+        expected = np.array(frames_of_two[0].convert("RGB"))
+        frames = {"save_all": True, "append_images": frames_of_two[1:]} if kind == "animated" else {}
+        source = encode(frames_of_two[0], "PNG" if kind == "P" else "GIF", **frames)
     np.testing.assert_array_equal(read_image(source), expected)
 
 
@@ -175,10 +175,10 @@ def test_float_files() -> None:
 
 
 def test_cmyk_and_adobe_inverted() -> None:
-    picture = Image.fromarray(SMOOTH).convert("CMYK")
-    plain = read_image(encode(picture, "TIFF"))
+    pil_image = Image.fromarray(SMOOTH).convert("CMYK")
+    plain = read_image(encode(pil_image, "TIFF"))
     np.testing.assert_array_equal(plain, SMOOTH)  # full key and no under-colour removal: exact
-    assert np.abs(read_image(encode(picture, "JPEG", quality=98)).astype(int) - SMOOTH).max() <= 8  # Adobe marker
+    assert np.abs(read_image(encode(pil_image, "JPEG", quality=98)).astype(int) - SMOOTH).max() <= 8  # Adobe marker
 
 
 def test_arrays_and_tensors() -> None:

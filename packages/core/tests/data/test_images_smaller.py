@@ -19,12 +19,12 @@ ENOUGH = 4 * 64 * 64
 def photo() -> Image.Image:
     """Shapes with sharp edges over noise of every scale: what a resize can get wrong."""
     rng = np.random.default_rng(0)
-    picture = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    array = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     for scale in (1, 4, 16, 64):
         noise = rng.normal(0, 20, (HEIGHT // scale + 1, WIDTH // scale + 1, 3)) + 30
-        picture += np.kron(noise, np.ones((scale, scale, 1)))[:HEIGHT, :WIDTH]
-    picture[100:250, 200:330] = 230, 40, 60
-    return Image.fromarray(picture.clip(0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.7))
+        array += np.kron(noise, np.ones((scale, scale, 1)))[:HEIGHT, :WIDTH]
+    array[100:250, 200:330] = 230, 40, 60
+    return Image.fromarray(array.clip(0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.7))
 
 
 PHOTO = photo()

@@ -30,7 +30,7 @@ def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "channels"), SEED_TABLE.items())
-def test_pvt_channels_of_the_seed(name: str, channels: list[int]) -> None:
+def test_pvt_channels_are_those_of_the_ancestors(name: str, channels: list[int]) -> None:
     with torch.device("meta"):
         backbone = create_backbone(name, **shallow(name))
         levels = backbone(torch.empty(1, 3, 352, 352))

@@ -79,8 +79,8 @@ def test_panel_lays_out_rows_with_titles_above() -> None:
     top = sheet.shape[0] // 2
     caption = round(12 * 1.7)
     assert sheet.shape[0] == 2 * (100 + caption + 10) + 10
-    picture = is_colour(sheet, (200, 0, 0))
-    rows, columns = np.where(picture)
+    coloured = is_colour(sheet, (200, 0, 0))
+    rows, columns = np.where(coloured)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10 + caption, 109 + caption, 10, 209)
     assert (sheet[10 : 10 + caption, 10:60] < 120).any()  # the title's ink
     assert is_colour(sheet, (128, 128, 128)).sum() == 50 * 100  # 0.5 in grey, second row

@@ -162,12 +162,12 @@ def test_images_come_back_smaller_but_whole() -> None:
     report.images([(photo, "one")], columns=1)
     page = Page(report.html())
     found = [attrs for tag, attrs in page.tags if tag == "img"]
-    pictures = [Image.open(io.BytesIO(base64.b64decode(str(a["src"]).split(",")[1]))) for a in found]
-    assert [(str(p.width), str(p.height)) for p in pictures] == [(a["width"], a["height"]) for a in found]
-    assert [p.size for p in pictures] == [(640, 320), (60, 50), (60, 50), (1280, 640)]
-    assert np.abs(np.asarray(pictures[0]).astype(int)[160, [100, 600]] - [[0, 0, 0], [200, 40, 90]]).max() <= 4
-    np.testing.assert_array_equal(np.asarray(pictures[1]), mask * 255)
-    np.testing.assert_array_equal(np.asarray(pictures[2]), mask * 128)
+    decoded = [Image.open(io.BytesIO(base64.b64decode(str(a["src"]).split(",")[1]))) for a in found]
+    assert [(str(p.width), str(p.height)) for p in decoded] == [(a["width"], a["height"]) for a in found]
+    assert [p.size for p in decoded] == [(640, 320), (60, 50), (60, 50), (1280, 640)]
+    assert np.abs(np.asarray(decoded[0]).astype(int)[160, [100, 600]] - [[0, 0, 0], [200, 40, 90]]).max() <= 4
+    np.testing.assert_array_equal(np.asarray(decoded[1]), mask * 255)
+    np.testing.assert_array_equal(np.asarray(decoded[2]), mask * 128)
     assert [a["alt"] for a in found] == ["three", "", "", "one"]
     for bad in (photo / 255, np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)):
         with pytest.raises(ValueError, match="images must be uint8"):

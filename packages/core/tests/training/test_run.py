@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from polyscale.errors import UserError
 from polyscale.testing.ranks import run_ranks
-from polyscale.training import Run, TrainSettings, checkpoint, param_groups
+from polyscale.training import Run, TrainSettings, checkpoint, param_groups, read_journal
 from polyscale.training.folder import RunFolder
 from polyscale.training.launch import create_accelerator
 from polyscale.training.lock import lock_folder
@@ -205,7 +205,7 @@ def test_a_folder_holds_one_run_at_a_time(tmp_path: Path, holder: Callable[..., 
         ("accumulate=1", "train.accumulate: 1 does not fit"),
         ("batch_size=4", "train.batch_size: 4 does not fit"),
         ("seed=1", "train.seed: 1 does not fit"),
-        ("epochs=4", "train.epochs: 4 does not fit"),
+        ("epochs=2", "train.epochs: 2 does not fit"),
         ("steps_per_epoch=2", "train.steps_per_epoch: 2 does not fit the run, which was trained with None"),
         ("count=22", "22 samples do not fit the run, which was trained with 23; restore the data set"),
     ],
@@ -225,6 +225,18 @@ def test_what_no_result_depends_on_may_change(tmp_path: Path) -> None:
     assert tiny(out, "max_steps=2").returncode == 0
     result = tiny(out, "resume=1", "workers=1", "keep=1", "save_minutes=9")
     assert result.returncode == 0, result.stderr
+
+
+@needs_fork
+def test_a_finished_run_may_train_longer(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert tiny(out, "epochs=2").returncode == 0
+    result = tiny(out, "resume=1", "epochs=3")
+    assert result.returncode == 0, result.stderr
+    assert "training for 3 epochs, not 2" in result.stderr
+    log = read_journal(out / "log.jsonl")
+    assert [record["epoch"] for record in log if record["kind"] == "validation"] == [0, 1, 2]
+    assert [record["step"] for record in log if record["kind"] == "training"] == list(range(1, 13))
 
 
 def resume_alone(out: Path) -> None:

@@ -170,11 +170,11 @@ def save_png(path: str | Path, array: np.ndarray) -> Path:
     bool becomes 0/255, float 8 bit. The file appears whole or not at all; missing parent folders are made.
     """
     if array.ndim == 2 and array.dtype == np.uint16:
-        picture = Image.fromarray(array)
+        pil_image = Image.fromarray(array)
     else:
-        picture = Image.fromarray(_array_to_8bit(array, "array"))
+        pil_image = Image.fromarray(_array_to_8bit(array, "array"))
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    pil_image.save(buffer, format="PNG")
     return replace_file(path, buffer.getvalue())
 
 
@@ -289,4 +289,5 @@ def _array_to_8bit(values: np.ndarray, name: str) -> np.ndarray:
         return to_8bit(values, name)
     if not (values.min() >= 0 and values.max() <= 1):
         raise ImageError(f"{name}: float pixels must lie in [0, 1], given {values.min():g} to {values.max():g}")
-    return np.rint(values * 255).astype(np.uint8)
+    scaled = values * 255
+    return np.rint(scaled, out=scaled).astype(np.uint8)

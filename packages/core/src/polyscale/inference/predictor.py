@@ -6,10 +6,8 @@ here. Nothing in this file needs torch, so that a model in another runtime can b
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -25,7 +23,7 @@ from polyscale.data.naming import names_as_they_come, unique_names
 from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
 
-LARGE_PIXELS = 1 << 25  # larger images are decoded one at a time, however many threads there are
+LARGE_PIXELS = 1 << 25  # larger images are not read ahead: one at a time is in memory
 OPEN_BATCHES = 8  # batches that may be open at once while images of equal size are gathered
 
 
@@ -59,6 +57,8 @@ class Failure:
 class _Entry(Generic[ItemT]):
     name: str
     path: Path | None
+    source: ImageSource
+    large: bool = False
     item: ItemT | None = None
     output: Any = None
     failure: Failure | None = None
@@ -116,7 +116,8 @@ class Predictor(ABC, Generic[ItemT, ResultT]):
         """Yield a result for each image in order; one that cannot be predicted gives a Failure, and the rest goes on.
 
         Images that have the same size for the network go through it together. At most (OPEN_BATCHES + 1) batches and
-        `workers` more images wait in memory. Names are the stems of the files, made different by suffix or folder.
+        `workers` more images wait in memory, of those above LARGE_PIXELS only one. Names are the stems of the files,
+        made different by suffix or folder.
 
         Args:
             sources: images as `__call__` takes them. A generator is read as far as it is needed; its images are named
@@ -132,24 +133,17 @@ class Predictor(ABC, Generic[ItemT, ResultT]):
     def _stream(
         self, sources: Iterable[ImageSource], batch_size: int, workers: int
     ) -> Generator[ResultT | Failure, None, None]:
-        one_large = threading.Lock()
-
-        def load(named: tuple[str, ImageSource]) -> _Entry[ItemT]:
-            name, source = named
-            entry: _Entry[ItemT] = _Entry(name, _path(source))
-            try:
-                height, width = image_size(source)
-                with one_large if height * width > LARGE_PIXELS else contextlib.nullcontext():
-                    entry.item = self.read(source)
-            except UserError as error:
-                entry.failure = Failure(name, str(error), entry.path)
-            return entry
-
         queue: deque[_Entry[ItemT]] = deque()
         groups: dict[tuple[int, ...], list[_Entry[ItemT]]] = {}
-        for entry in prefetch(load, _named(sources), workers=workers, ahead=batch_size + workers):
+        for entry in prefetch(self._load, _named(sources), workers=workers, ahead=batch_size + workers):
             queue.append(entry)
-            if entry.item is not None:
+            if entry.large:
+                while groups:
+                    self._infer(groups.popitem()[1])
+                yield from self._finished(queue)
+                self._read(entry)
+                self._infer([entry] if entry.item is not None else [])
+            elif entry.item is not None:
                 shape = entry.item.pixels.shape
                 groups.setdefault(shape, []).append(entry)
                 if len(groups[shape]) == batch_size:
@@ -162,7 +156,28 @@ class Predictor(ABC, Generic[ItemT, ResultT]):
             self._infer(group)
         yield from self._finished(queue)
 
+    def _load(self, named: tuple[str, ImageSource]) -> _Entry[ItemT]:
+        name, source = named
+        entry: _Entry[ItemT] = _Entry(name, _path(source), source)
+        try:
+            height, width = image_size(source)
+            entry.large = height * width > LARGE_PIXELS
+        except UserError as error:
+            entry.failure = Failure(name, str(error), entry.path)
+        else:
+            if not entry.large:
+                self._read(entry)
+        return entry
+
+    def _read(self, entry: _Entry[ItemT]) -> None:
+        try:
+            entry.item = self.read(entry.source)
+        except UserError as error:
+            entry.failure = Failure(entry.name, str(error), entry.path)
+
     def _infer(self, group: Sequence[_Entry[ItemT]]) -> None:
+        if not group:
+            return
         items = [entry.item for entry in group if entry.item is not None]
         outputs = self.infer(np.stack([item.pixels for item in items]))
         for entry, output in zip(group, outputs, strict=True):

@@ -107,7 +107,7 @@ class Report:
         """A horizontal bar per name, from zero."""
         self._add("chart", bar_chart(values, title=title, xlabel=xlabel))
 
-    def images(self, pictures: Sequence[tuple[np.ndarray, str]], title: str = "", columns: int = 3) -> None:
+    def images(self, captioned: Sequence[tuple[np.ndarray, str]], title: str = "", columns: int = 3) -> None:
         """(array, caption) pairs in a grid of at most `columns`, fewer on a narrow screen.
 
         Arrays are uint8 [H, W, 3], or [H, W] as bool, uint8 or float in [0, 1]. They are shrunk to what the grid can
@@ -115,7 +115,7 @@ class Report:
         Raises ValueError for other arrays.
         """
         wide = _PIXELS_WIDE.get(columns, 640)
-        figures = "".join(_picture(array, caption, wide) for array, caption in pictures)
+        figures = "".join(_figure(array, caption, wide) for array, caption in captioned)
         heading = f"<h3>{escape(title)}</h3>" if title else ""
         look = "images one" if columns == 1 else "images" if columns < 4 else "images many"
         grid = f'<div class="{look}" style="--columns:{int(columns)}">{figures}</div>'
@@ -212,7 +212,7 @@ def _cell(value: Any, decimals: int, least: int = 1) -> str:
     return escape(value)
 
 
-def _picture(array: np.ndarray, caption: str, wide: int) -> str:
+def _figure(array: np.ndarray, caption: str, wide: int) -> str:
     array = np.asarray(array)
     if array.ndim == 2 and array.dtype != np.uint8:
         array = np.rint(np.clip(array.astype(np.float32), 0, 1) * 255).astype(np.uint8)

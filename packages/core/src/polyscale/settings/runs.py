@@ -1,12 +1,13 @@
 """The settings of a run, as its folder records them."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from polyscale.errors import UserError
-from polyscale.settings.tree import Preset, Settings, Tree, resolve
+from polyscale.settings.tree import Preset, Settings, Tree, leaves, resolve
 from polyscale.settings.writing import to_yaml
 
 Section = TypeVar("Section", bound=Settings)
@@ -49,7 +50,7 @@ def begin_run(
     Args:
         config: The settings that were given.
         out: The folder that was given; None lets `Run` make a new runs/DATE-TIME.
-        resume: The folder of a run to go on with, by its own settings.
+        resume: The folder of a run to go on with, by its own settings; only train.epochs may be given next to it.
         presets: The app's presets.
         default_preset: Its default one.
 
@@ -58,12 +59,13 @@ def begin_run(
     """
     if resume is None:
         return config, out
-    if config != resolve(type(config), presets=presets, default_preset=default_preset) or out not in (None, resume):
+    changed = _differences(config, resolve(type(config), presets=presets, default_preset=default_preset))
+    if not changed.keys() <= {"train.epochs"} or out not in (None, resume):
         wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
-        raise UserError(wrong, exit_code=2)
+        raise UserError(f"{wrong} (only --train.epochs may be given, to train longer)", exit_code=2)
     if not (resume / "config.yaml").is_file():
         raise UserError(f"{resume}: no run to resume (no config.yaml)")
-    return resolve(type(config), file=resume / "config.yaml", presets=presets), resume
+    return resolve(type(config), file=resume / "config.yaml", overrides=changed, presets=presets), resume
 
 
 def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, Any]) -> Tree:
@@ -83,6 +85,13 @@ def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, A
         own: Any = resolve(tree, file=file)
         file = file if _is_same(own.data.path, data["path"]) else None
     return resolve(tree, file=file, overrides=overrides)
+
+
+def _differences(config: Settings, other: Settings) -> dict[str, Any]:
+    """Return the values of `config` that are not those of `other`, by their dotted keys."""
+    keys = [key for key, _ in leaves(type(config))]
+    values = {key: [functools.reduce(getattr, key.split("."), tree) for tree in (config, other)] for key in keys}
+    return {key: mine for key, (mine, theirs) in values.items() if mine != theirs}
 
 
 def _is_run(folder: Path) -> bool:

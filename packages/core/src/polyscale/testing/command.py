@@ -43,11 +43,16 @@ def call(name: str, *arguments: object, stdin: str | bytes | None = None) -> Res
 
     Raises:
         Exception: what the command does not turn into an exit code.
+        AssertionError: it tried to open a connection.
     """
     from accelerate.state import AcceleratorState
 
+    from polyscale.testing.network import no_connections
+
     AcceleratorState._reset_state(True)  # each command is a process of its own and settles its precision
-    result = CliRunner().invoke(application(name), [str(a) for a in arguments], input=stdin, env={"COLUMNS": "100"})
+    words = [str(argument) for argument in arguments]
+    with no_connections():
+        result = CliRunner().invoke(application(name), words, input=stdin, env={"COLUMNS": "100"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Result(result.exit_code, result.stdout, result.stderr)

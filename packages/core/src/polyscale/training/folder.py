@@ -11,6 +11,7 @@ import yaml
 from accelerate import Accelerator
 
 from polyscale import __version__
+from polyscale.data.images import replace_file
 from polyscale.errors import UserError
 from polyscale.terminal import note
 from polyscale.training import checkpoint
@@ -87,8 +88,9 @@ class RunFolder:
         lock_folder(path)
         if not resume:
             self._refuse_used()  # again: another run may have begun since
-            if record:
-                (path / "config.yaml").write_text(record, encoding="utf-8")
+        config = path / "config.yaml"
+        if record and not (config.is_file() and config.read_text(encoding="utf-8") == record):  # or it trains longer
+            replace_file(config, record.encode())
         return path
 
     def save(self, step: int, write: Callable[[Path], None], keep: int) -> None:
@@ -151,13 +153,17 @@ def check_fit(state: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> N
     """Refuse to resume with other settings or processes than the run was trained with.
 
     Raises:
-        UserError: One line that names the first difference. Paths may differ: a data set can have moved.
+        UserError: One line that names the first difference. Paths may differ: a data set can have moved; and a run
+            may train for more epochs than it was to.
     """
     if state["processes"] != now["processes"]:
         raise UserError(f"{path}: trained by {state['processes']} processes, not {now['processes']}; start as many")
     for key, before in state["settings"].items():
         value = now["settings"].get(key, before)
         moved = any(isinstance(v, str) and Path(v).is_absolute() for v in (before, value))
+        if key == "train.epochs" and value > before:
+            note(f"training for {value} epochs, not {before}: the learning rate follows the longer schedule from here")
+            continue
         if value != before and key not in FREE and not moved:
             advice = f"set it back in {path / 'config.yaml'}, or start a new run"
             raise UserError(f"{key}: {value} does not fit the run, which was trained with {before}; {advice}")

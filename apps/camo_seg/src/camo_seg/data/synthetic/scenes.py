@@ -46,22 +46,22 @@ class SyntheticSource:
 def synthetic_sample(index: int, split: str = "train", seed: int = 0, size: int = 256) -> Sample:
     """Scene `index` of a split, image uint8 [size, size, 3] and mask bool; the three splits never share a seed."""
     rng = np.random.default_rng([seed, SPLITS[split], index])
-    grounds, picture, second = _ground(rng, size)
+    grounds, canvas, second = _ground(rng, size)
     shade = _shade(rng, size)
     for channel in range(3):  # twice as fast as one product with shade[..., None]
-        picture[..., channel] *= shade
-    _leaves(rng, picture)
+        canvas[..., channel] *= shade
+    _leaves(rng, canvas)
     mask = np.zeros((size, size), bool)
     count = int(rng.choice([1, 2, 3], p=[0.84, 0.12, 0.04]))
     area = SMALLEST * (LARGEST / SMALLEST) ** (rng.random() ** 0.6)
     for _ in range(count):
-        _animal(rng, picture, mask, grounds, second, max(area / count, SMALLEST))
-    picture *= _light(rng, size)
-    picture *= 1 / LIGHT_STEPS
-    grain = np.frombuffer(rng.bytes(picture.size), np.uint8).astype(np.float32).reshape(picture.shape)
+        _animal(rng, canvas, mask, grounds, second, max(area / count, SMALLEST))
+    canvas *= _light(rng, size)
+    canvas *= 1 / LIGHT_STEPS
+    grain = np.frombuffer(rng.bytes(canvas.size), np.uint8).astype(np.float32).reshape(canvas.shape)
     grain *= rng.uniform(0.01, 0.05)
-    picture += grain
-    return Sample(np.clip(picture, 0, 255, out=picture).astype(np.uint8), mask)
+    canvas += grain
+    return Sample(np.clip(canvas, 0, 255, out=canvas).astype(np.uint8), mask)
 
 
 def _ground(rng: Rng, size: int) -> tuple[list[Image.Image], Field, Field]:
@@ -80,10 +80,10 @@ def _ground(rng: Rng, size: int) -> tuple[list[Image.Image], Field, Field]:
     focus = rng.uniform(0.6, 2.2) * size / 256 if rng.random() < 0.9 else 0.0
     sharp = [Image.fromarray(texture) for texture in textures]
     soft = [np.asarray(image.filter(ImageFilter.BoxBlur(focus)) if focus else image, np.float32) for image in sharp]
-    picture = soft[0]
+    canvas = soft[0]
     if len(soft) > 1:
-        picture = picture + (soft[1] - picture) * second[..., None]
-    return sharp, picture, second
+        canvas = canvas + (soft[1] - canvas) * second[..., None]
+    return sharp, canvas, second
 
 
 def _place(rng: Rng, shape: tuple[int, ...], size: int, margin: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
@@ -121,9 +121,9 @@ def _shade(rng: Rng, size: int) -> Field:
     return shade
 
 
-def _leaves(rng: Rng, picture: Field) -> None:
+def _leaves(rng: Rng, canvas: Field) -> None:
     """Flat leaves of one shape in colours that occur in the image, drawn into it."""
-    size = len(picture)
+    size = len(canvas)
     count = rng.integers(0, 4)
     if count == 0:
         return
@@ -131,15 +131,15 @@ def _leaves(rng: Rng, picture: Field) -> None:
     for turn in rng.integers(0, 4, count):
         alpha = np.rot90(leaf, turn)
         at, part = _place(rng, alpha.shape, size, 2)
-        tone = picture[rng.integers(size), rng.integers(size)] * np.float32(rng.uniform(0.7, 1.3))
-        picture[at] += 0.85 * alpha[part][..., None] * (tone - picture[at])
+        tone = canvas[rng.integers(size), rng.integers(size)] * np.float32(rng.uniform(0.7, 1.3))
+        canvas[at] += 0.85 * alpha[part][..., None] * (tone - canvas[at])
 
 
 def _animal(
-    rng: Rng, picture: Field, mask: NDArray[np.bool_], grounds: list[Image.Image], second: Field, area: float
+    rng: Rng, canvas: Field, mask: NDArray[np.bool_], grounds: list[Image.Image], second: Field, area: float
 ) -> None:
     """Draw one animal into image and mask, in place."""
-    size = len(picture)
+    size = len(canvas)
     margin = max(6, int(0.06 * size))
     distance = silhouette(rng, KINDS[rng.integers(len(KINDS))], area, size, margin)
     at, part = _place(rng, distance.shape, size, margin)
@@ -147,7 +147,7 @@ def _animal(
     deepest = max(1.0, -float(distance.min()))
     own = int(second[at][distance < 0].mean() > 0.5)
     skin = _patch(rng, grounds[own], size, distance.shape)
-    around = picture[at]
+    around = canvas[at]
     _match(rng, skin, around, distance, margin)
     tone = skin[..., 1]
     spread = min(1.6, 0.25 * deepest) * rng.uniform(0.2, 1) / (float(tone[::4, ::4].std()) + 1)

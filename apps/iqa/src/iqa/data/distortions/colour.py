@@ -39,10 +39,10 @@ def colour_shift(image: Bytes, strength: float, rng: Rng) -> Bytes:
 
 def colour_quantise(image: Bytes, strength: float, rng: Rng) -> Bytes:
     """The best 2 ** (8 - strength) or so colours of the image, dithered."""
-    picture = Image.fromarray(image)
+    rgb = Image.fromarray(image)
     colours = max(2, round(2 ** (8 - strength)))
-    palette = picture.reduce(max(1, min(picture.size) // 128)).quantize(colours, Image.Quantize.MEDIANCUT)
-    return np.asarray(picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB"))
+    palette = rgb.reduce(max(1, min(rgb.size) // 128)).quantize(colours, Image.Quantize.MEDIANCUT)
+    return np.asarray(rgb.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB"))
 
 
 def desaturate(image: Bytes, strength: float, rng: Rng) -> Bytes:

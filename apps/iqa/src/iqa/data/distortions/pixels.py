@@ -25,10 +25,10 @@ _ROOTS = np.linspace(0, 1, 4096) ** 2
 _BYTES = np.rint(255 * linear_to_srgb(_ROOTS)).astype(np.uint8)
 
 
-def to_bytes(picture: Field) -> Bytes:
+def to_bytes(field: Field) -> Bytes:
     """Values in units of 0 to 255, rounded and clipped; the array is used up."""
-    picture += 0.5
-    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+    field += 0.5
+    return np.clip(field, 0, 255, out=field).astype(np.uint8)
 
 
 def from_linear(light: Field) -> Bytes:
@@ -55,11 +55,11 @@ def luma(image: Bytes) -> Bytes:
     return np.asarray(Image.fromarray(image).convert("L"))
 
 
-def convolved(picture: Field, kernels: Sequence[Field]) -> list[Field]:
+def convolved(field: Field, kernels: Sequence[Field]) -> list[Field]:
     """The image [H, W, 3] through each kernel [k, k] (odd sides), mirrored beyond its borders: float32 [H, W, 3]."""
-    height, width = picture.shape[:2]
+    height, width = field.shape[:2]
     margin = max(kernel.shape[0] for kernel in kernels) // 2
-    planes = np.pad(picture.transpose(2, 0, 1), ((0, 0), (margin, margin), (margin, margin)), "symmetric")
+    planes = np.pad(field.transpose(2, 0, 1), ((0, 0), (margin, margin), (margin, margin)), "symmetric")
     shape = tuple(fft.next_fast_len(n + margin, real=True) for n in planes.shape[1:])
     spectrum = fft.rfft2(planes, shape)
     results = []

@@ -36,12 +36,12 @@ def scene(rng: Rng, height: int, width: int) -> NDArray[np.uint8]:
 
 def _drawn(things: World, height: int, width: int) -> NDArray[np.int32]:
     """The number of the shape that is seen at every point, int32 [SUPER height, SUPER width]; 0 is the background."""
-    picture = Image.new("I", (SUPER * width, SUPER * height), 0)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("I", (SUPER * width, SUPER * height), 0)
+    draw = ImageDraw.Draw(image)
     scale = SUPER * min(height, width)
     for number, outline in enumerate(things.outlines, 1):
         draw.polygon((outline * scale).ravel().tolist(), number)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def _looked_up(things: World, numbers: NDArray[np.int32]) -> tuple[Field, Field, Field]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import polyscale
 from polyscale import blocks
@@ -106,9 +107,10 @@ def test_every_documented_choice_is_accepted_and_others_are_not(name: str, argum
 
 
 @pytest.mark.parametrize("name", NEURENIX)
-def test_arguments_are_plain_enough_for_a_config_file(name: str) -> None:
-    block = getattr(polyscale, name)(**fitting(name))
-    again = getattr(polyscale, name)(**fitting(name))
+def test_arguments_survive_a_config_file(name: str) -> None:
+    defaults = {key: value for key, value in NEURENIX[name][0].items() if value is not REQUIRED}
+    read = yaml.safe_load(yaml.safe_dump(defaults | fitting(name)))
+    block, again = getattr(polyscale, name)(**fitting(name)), getattr(polyscale, name)(**read)
     again.load_state_dict(block.state_dict())
 
 

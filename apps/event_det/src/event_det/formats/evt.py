@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
+from event_det.compiled import compiled
 from event_det.formats.checks import INCOMPLETE, UNKNOWN, UNTIMED, Block, Drop
 from event_det.formats.events import BLOCK, Events, Sensor
 from event_det.formats.headers import read_header
@@ -94,8 +95,35 @@ def evt_header(name: str, version: str, sensor: Sensor, extra: str = "") -> byte
     return "".join(f"% {line}\n" for line in lines).encode()
 
 
-def bit_positions() -> Any:
-    """Return the table from a 12-bit word with one bit set to the position of that bit."""
-    table = np.zeros(4097, np.int64)
-    table[1 << np.arange(13)] = np.arange(13)
-    return table
+BITS = np.zeros(4097, np.int64)
+"""The position of the bit that is set, by the word."""
+BITS[1 << np.arange(13)] = np.arange(13)
+
+
+@compiled
+def spread(
+    bits: Any,
+    base: Any,
+    row: Any,
+    time: Any,
+    polarity: Any,
+    n: int,
+    t: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    p: NDArray[Any],
+) -> int:
+    """Write an event for each of up to 12 bits from place n on, in column `base` plus the bit; return the end."""
+    while bits:
+        t[n], x[n], y[n], p[n] = time, base + BITS[bits & -bits], row, polarity
+        bits &= bits - 1
+        n += 1
+    return n
+
+
+@compiled
+def miss(state: NDArray[Any], count_at: int, word_at: int, word: int, events: int) -> None:
+    """Count events or words that are dropped, and keep the first such word."""
+    if state[count_at] == 0:
+        state[word_at] = word
+    state[count_at] += events

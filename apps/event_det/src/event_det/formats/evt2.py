@@ -21,15 +21,15 @@ from event_det.formats.evt import (
     UNTIMED_COUNT,
     UNTIMED_WORD,
     EvtReader,
-    bit_positions,
     evt_header,
+    miss,
+    spread,
 )
 from event_det.formats.writing import check_range, check_times, open_output
 
 TIME_HIGH, TRIGGER, OTHER, CONTINUED = 0x8, 0xA, 0xE, 0xF
 HIGH_BITS = 28
 PERIOD = 1 << 34
-BITS = bit_positions()
 
 
 @compiled
@@ -43,13 +43,6 @@ def _advance(high: Any, state: NDArray[Any]) -> None:
         elif step > half:
             state[EPOCH] -= PERIOD
     state[HIGH] = high
-
-
-@compiled
-def _miss(state: NDArray[Any], count_at: int, word_at: int, word: int, events: int) -> None:
-    if state[count_at] == 0:
-        state[word_at] = word
-    state[count_at] += events
 
 
 @compiled
@@ -75,12 +68,12 @@ def _decode_evt2(
                 p[n] = kind
                 n += 1
             else:
-                _miss(state, UNTIMED_COUNT, UNTIMED_WORD, i, 1)
+                miss(state, UNTIMED_COUNT, UNTIMED_WORD, i, 1)
         elif kind == TIME_HIGH:
             _advance(word & 0xFFFFFFF, state)
             timed, base = True, state[EPOCH] + (state[HIGH] << 6)
         elif kind not in (TRIGGER, OTHER, CONTINUED):
-            _miss(state, UNKNOWN_COUNT, UNKNOWN_WORD, i, 1)
+            miss(state, UNKNOWN_COUNT, UNKNOWN_WORD, i, 1)
         i += 1
     return n, i
 
@@ -105,19 +98,15 @@ def _decode_evt21(
             time, column, row = base | ((word >> 22) & 0x3F), (word >> 11) & 0x7FF, word & 0x7FF
             first = n
             for shift in (0, 12, 24):
-                part = (mask >> shift) & 0xFFF
-                while part:
-                    t[n], x[n], y[n], p[n] = time, column + shift + BITS[part & -part], row, kind
-                    part &= part - 1
-                    n += 1
+                n = spread((mask >> shift) & 0xFFF, column + shift, row, time, kind, n, t, x, y, p)
             if not timed:
-                _miss(state, UNTIMED_COUNT, UNTIMED_WORD, i, n - first)
+                miss(state, UNTIMED_COUNT, UNTIMED_WORD, i, n - first)
                 n = first
         elif kind == TIME_HIGH:
             _advance(word & 0xFFFFFFF, state)
             timed, base = True, state[EPOCH] + (state[HIGH] << 6)
         elif kind not in (TRIGGER, OTHER, CONTINUED):
-            _miss(state, UNKNOWN_COUNT, UNKNOWN_WORD, i, 1)
+            miss(state, UNKNOWN_COUNT, UNKNOWN_WORD, i, 1)
         i += 1
     return n, i
 

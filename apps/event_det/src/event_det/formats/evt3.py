@@ -26,8 +26,9 @@ from event_det.formats.evt import (
     UNTIMED_COUNT,
     UNTIMED_WORD,
     EvtReader,
-    bit_positions,
     evt_header,
+    miss,
+    spread,
 )
 from event_det.formats.writing import check_range, check_times, open_output
 
@@ -35,7 +36,6 @@ ADDR_Y, OTHER_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, CONTINUED_4, TI
 TRIGGER, OTHER, CONTINUED_12 = 0xA, 0xE, 0xF
 PERIOD = 1 << 24
 LONGEST_PAUSE = 1 << 36
-BITS = bit_positions()
 
 
 @compiled
@@ -60,9 +60,7 @@ def _decode(
                 t[n], x[n], y[n], p[n] = time, value & 0x7FF, row, value >> 11
                 n += 1
             else:
-                if state[UNTIMED_COUNT] == 0:
-                    state[UNTIMED_WORD] = i
-                state[UNTIMED_COUNT] += 1
+                miss(state, UNTIMED_COUNT, UNTIMED_WORD, i, 1)
         elif kind == ADDR_Y:
             row = value & 0x7FF
         elif kind == TIME_LOW:
@@ -70,17 +68,11 @@ def _decode(
             time = epoch + (high << 12) + low
         elif kind in (VECT_12, VECT_8):
             bits = value if kind == VECT_12 else value & 0xFF
+            end = spread(bits, base, row, time, polarity, n, t, x, y, p)
             if high >= 0 and row >= 0 and base >= 0:
-                while bits:
-                    t[n], x[n], y[n], p[n] = time, base + BITS[bits & -bits], row, polarity
-                    bits &= bits - 1
-                    n += 1
-            else:
-                if state[UNTIMED_COUNT] == 0 and bits:
-                    state[UNTIMED_WORD] = i
-                while bits:
-                    state[UNTIMED_COUNT] += 1
-                    bits &= bits - 1
+                n = end
+            else:  # what was written is overwritten
+                miss(state, UNTIMED_COUNT, UNTIMED_WORD, i, end - n)
             if base >= 0:
                 base += 12 if kind == VECT_12 else 8
         elif kind == VECT_BASE_X:
@@ -94,9 +86,7 @@ def _decode(
         elif kind == OTHER_Y:
             row = -1  # the row of an event of another kind
         elif kind not in (CONTINUED_4, TRIGGER, OTHER, CONTINUED_12):
-            if state[UNKNOWN_COUNT] == 0:
-                state[UNKNOWN_WORD] = i
-            state[UNKNOWN_COUNT] += 1
+            miss(state, UNKNOWN_COUNT, UNKNOWN_WORD, i, 1)
         i += 1
     state[EPOCH], state[HIGH], state[LOW] = epoch, high, low
     state[ROW], state[BASE], state[POLARITY] = row, base, polarity

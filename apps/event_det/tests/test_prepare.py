@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from event_recordings import DATA, SENSOR, make_events, write
+from PIL import Image
 
 from event_det import Events, Recording, stacked_histogram
 from event_det.config import Config
@@ -205,6 +206,37 @@ def test_commands_refuse_in_one_line(tmp_path: Path) -> None:
     done = call("event-det", "data", "prepare", tmp_path, tmp_path / "o", "--dataset", "gen1")
     one_line(done, 1, "found no recording with boxes next to it")
     one_line(call("event-det", "data", "check", tmp_path), 1, "holds none of the folders train, val and test")
+
+
+def test_images_of_on_minus_off_become_recordings(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for name, numbers in (("D1_frame", range(3, 13)), ("D2_frame", (1, 2, 4))):
+        for number in numbers:
+            split = ("train", "valid", "test")[number % 3]
+            for kind in ("images", "labels"):
+                (raw / kind / split).mkdir(parents=True, exist_ok=True)
+            grey = np.full((40, 60), 120, np.uint8)
+            grey[10:20, 5:9], grey[10:20, 9:12], grey[0, :5] = 200, 60, 122
+            Image.fromarray(grey).save(raw / f"images/{split}/{name}_{number:05d}.png")
+            (raw / f"labels/{split}/{name}_{number:05d}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+    done = call("event-det", "data", "prepare", raw, tmp_path / "out", "--classes", "person", "--half")
+    assert done.returncode == 0, done.stderr
+    config = Config.model_validate({"data": {"path": str(tmp_path / "out")}, "representation": {"bins": 1}})
+    splits = {name: open_split(config, name) for name in ("train", "val", "test")}
+    assert {name: split.recordings for name, split in splits.items()} == {
+        "train": ["D1_frame_train"], "val": ["D1_frame_val"], "test": ["D2_frame"]
+    }  # fmt: skip
+    assert [len(split) for split in splits.values()] == [8, 2, 4]
+    test = splits["test"]
+    assert (test.channels, test.size, test.labelled()) == (2, (20, 30), [0, 1, 3])
+    labels = test.labels(0)
+    assert labels is not None
+    assert labels.boxes.tolist() == [[12, 6, 18, 14]]
+    off, on = test.frames(0, 1)[0]
+    assert set(on[5:10, 2:4].ravel()) == {6}
+    assert set(off[5:10, 4:6].ravel()) == {4}
+    assert np.count_nonzero(on) + np.count_nonzero(off) == 5 * 2 + 5 * 2
+    assert not test.frames(2, 3).any()
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the recordings at hand are not there")

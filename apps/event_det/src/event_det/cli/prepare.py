@@ -1,7 +1,7 @@
 """`event-det data prepare` and `event-det data check`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,6 +9,11 @@ from polyscale.commands import note, print_json, progress, table
 from polyscale.commands.types import AsJson, DataArgument
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from event_det.data.prepare import Outcome
 
 DatasetName = Literal["gen1", "gen4", "gen4-7", "etram", "dsec"]
 GRIDS: dict[str, int | str | None] = {"gen1": 250_000, "gen4": "median", "gen4-7": "median"}
@@ -35,6 +40,9 @@ def prepare(
         Literal["dense", "sparse"],
         typer.Option(help="dense is what RVT reads; sparse holds the cells that are not zero, which load faster."),
     ] = "dense",
+    half: Annotated[
+        bool, typer.Option("--half", help="Your own data at half the size, as RVT does with 1 Mpx.")
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Recordings at a time.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -42,11 +50,13 @@ def prepare(
 
     RAW holds folders train, val and test with NAME_td.dat, NAME_td.h5, NAME.raw or any other format, and next to each
     NAME_bbox.npy (Prophesee's), NAME_bbox.csv (t,x,y,w,h,class; a row with t alone is a frame without a box), NAME.xml
-    (Pascal VOC) or NAME.txt (YOLO). PEDRo's and DSEC's own folders are read too.
+    (Pascal VOC) or NAME.txt (YOLO). PEDRo's and DSEC's own folders are read too, and folders images and labels with an
+    image of ON minus OFF for each window and YOLO boxes (then with one bin).
     """
     if (dataset is None) == (classes is None):
         raise UserError("give either --dataset or --classes", exit_code=2)
     from event_det.data.boxes import STANDARDS, Standard
+    from event_det.data.frames import find_frame_recordings, has_frames, prepare_frames
     from event_det.data.open import DESCRIPTION, write_description
     from event_det.data.prepare import Preparation, compression_options, prepare_all
     from event_det.data.raw import find_recordings
@@ -54,15 +64,21 @@ def prepare(
     names = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
     if dataset is None and not names:
         raise UserError("--classes: names at least one class", exit_code=2)
-    standard = STANDARDS[dataset] if dataset else Standard(raw.resolve().name, names, (0, 0))
+    standard = STANDARDS[dataset] if dataset else Standard(raw.resolve().name, names, (0, 0), half)
     compression_options(compression)
-    recordings = [each for each in find_recordings(raw) if each.name not in standard.ignored]
     how = Preparation(standard, GRIDS.get(dataset or ""), window * 1000, bins, cutoff, compression, storage == "sparse")
+    work: Iterator[Outcome]
+    if dataset is None and has_frames(raw):
+        images = find_frame_recordings(raw)
+        total, work = len(images), (prepare_frames(each, out, how) for each in images)
+    else:
+        recordings = [each for each in find_recordings(raw) if each.name not in standard.ignored]
+        total, work = len(recordings), prepare_all(recordings, out, how, jobs)
     out.mkdir(parents=True, exist_ok=True)
     write_description(out / DESCRIPTION, standard)
     outcomes = []
-    with progress("preparing", total=len(recordings)) as bar:
-        for outcome in prepare_all(recordings, out, how, jobs):
+    with progress("preparing", total=total) as bar:
+        for outcome in work:
             outcomes.append(outcome)
             bar.advance()
             for text in (outcome.error, outcome.warning and f"{outcome.name}: {outcome.warning}"):

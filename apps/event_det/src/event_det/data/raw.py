@@ -124,7 +124,14 @@ def read_boxes(path: Path, classes: tuple[str, ...], recording: Recording) -> Fo
         first, last = int(events.t[0]) if number == 0 else first, int(events.t[-1])
     if recording.sensor is None:
         recording.sensor = _voc_size(path) if kind == ".xml" else None
-    rows = _read_voc(path, classes) if kind == ".xml" else _read_yolo(path, classes, recording)
+    if kind == ".xml":
+        rows = _read_voc(path, classes)
+    elif recording.sensor is None:
+        raise UserError(
+            f"{recording.path}: states no sensor size, which YOLO boxes need; give xml, or convert it first"
+        )
+    else:
+        rows = read_yolo(path, classes, recording.sensor)
     rows["t"] = last
     return FoundBoxes(rows, np.array([last]), first)
 
@@ -195,12 +202,9 @@ def _read_voc(path: Path, classes: tuple[str, ...]) -> NDArray[Any]:
     return np.array(rows, BOX_DTYPE) if rows else np.zeros(0, BOX_DTYPE)
 
 
-def _read_yolo(path: Path, classes: tuple[str, ...], recording: Recording) -> NDArray[Any]:
-    if recording.sensor is None:
-        raise UserError(
-            f"{recording.path}: states no sensor size, which YOLO boxes need; use the xml, or convert it first"
-        )
-    width, height = recording.sensor
+def read_yolo(path: Path, classes: tuple[str, ...], sensor: tuple[int, int]) -> NDArray[Any]:
+    """Read boxes of one frame in YOLO's form: rows of BOX_DTYPE in pixels, at time 0."""
+    width, height = sensor
     rows = []
     for number, line in enumerate(read_bounded(path, LARGEST_TEXT).decode("utf-8", "replace").splitlines(), start=1):
         if not line.strip():

@@ -1,0 +1,9 @@
+from .config import PRESETS as PRESETS
+from .config import Config as Config
+from .data.open import open_split as open_split
+from .model.loading import load as load
+from .model.modeling import CaptionDetModel as CaptionDetModel
+from .predict import Prediction as Prediction
+from .predict import Predictor as Predictor
+
+__version__: str

@@ -1,0 +1,75 @@
+"""`caption-det predict`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from caption_det.cli.options import Beams
+from polyscale.commands import note
+from polyscale.commands.types import (
+    BatchSize,
+    Csv,
+    Device,
+    ImageArguments,
+    JsonLines,
+    Limit,
+    ModelOption,
+    Precision,
+    PredictionsOut,
+    Recursive,
+    Workers,
+)
+from polyscale.data.naming import plural
+
+
+def predict(
+    inputs: ImageArguments,
+    model: ModelOption,
+    out: PredictionsOut = Path("predictions"),
+    threshold: Annotated[float, typer.Option(help="Lowest score of the boxes.")] = 0.3,
+    captions: Annotated[int, typer.Option(min=1, help="Captions of each image, the most likely first.")] = 1,
+    beams: Beams = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.01, help="Draw words at random at this temperature in place of a search.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Draw from the likeliest words of this probability together.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the words that are drawn.")] = 0,
+    csv: Csv = None,
+    as_json: JsonLines = False,
+    sort: Annotated[Literal["none", "name", "objects"], typer.Option(help="Order of CSV and JSON.")] = "none",
+    limit: Limit = None,
+    recursive: Recursive = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
+) -> None:
+    """Print a caption for each image and write the image with its boxes, or print JSON lines."""
+    import torch
+
+    from caption_det.predict import Decoding, Prediction, Predictor, output_files
+    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
+
+    options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
+    files, refused = list_inputs(inputs, options)
+    torch.manual_seed(seed)
+    decoding = Decoding(captions, beams, temperature, top_p)
+    predictor = Predictor(model, device, precision, decoding, threshold)
+
+    def save(result: Prediction) -> None:
+        result.save(out)
+
+    outputs: Outputs[Prediction] = Outputs(
+        save=None if as_json else save,
+        files=lambda name: output_files(out, name),
+        sort_keys={"objects": lambda result: -len(result.labels)},
+        row=lambda result: {"name": result.name, "caption": " | ".join(result.captions), "objects": len(result.labels)},
+    )
+    outcome = predict_images(predictor, files, options, outputs)
+    if outcome.kept and not as_json:
+        note(f"made {out}: {len(outcome.kept)} of {plural(len(files), 'image')} (_boxes.jpg)")
+    if outcome.failed or refused:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Metrics, the evaluation by them, trivial baselines, and the report."""

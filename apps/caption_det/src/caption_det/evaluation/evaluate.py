@@ -1,0 +1,169 @@
+"""Captions and boxes of a whole data set, over any number of processes, and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from caption_det.data.dataset import CaptionSet
+from caption_det.evaluation.box_metrics import NAMES as BOX_METRICS
+from caption_det.evaluation.box_metrics import Boxes, average_precision
+from caption_det.evaluation.caption_metrics import bleu, cider, rouge_l, tokenize
+from caption_det.evaluation.mentions import hallucinated
+from caption_det.predict import Decoding, describe
+from polyscale.evaluation import eval_mode, gather, iterate_batches
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from caption_det.model import CaptionDetModel
+    from polyscale.evaluation.shard import Progress
+
+NAN = float("nan")
+THRESHOLD = 0.01  # lowest score of the boxes that average precision sees
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a predictor says of one image: a caption (None where it gives none) and boxes as fractions of the image."""
+
+    caption: str | None
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What one predictor got on a data set.
+
+    Attributes:
+        names: of the images.
+        answers: of each image.
+        summary: metrics of the whole set; NaN where undefined.
+        columns: numbers of each image by metric.
+    """
+
+    names: tuple[str, ...] = field(repr=False)
+    answers: tuple[Answer, ...] = field(repr=False)
+    summary: dict[str, float]
+    columns: Mapping[str, NDArray[np.float64]] = field(repr=False)
+
+    def per_sample(self) -> list[dict[str, Any]]:
+        """One row per image: name, caption, its metrics, the number of boxes from .5."""
+        return [
+            {"name": name, "caption": answer.caption}
+            | {key: float(values[i]) for key, values in self.columns.items()}
+            | {"boxes": int((answer.scores >= 0.5).sum())}
+            for i, (name, answer) in enumerate(zip(self.names, self.answers, strict=True))
+        ]
+
+
+def evaluate(
+    model: CaptionDetModel,
+    dataset: CaptionSet,
+    *,
+    batch_size: int = 8,
+    accelerator: Accelerator | None = None,
+    precision: str = "auto",
+    decoding: Decoding | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Scores:
+    """Describe every image of `dataset` with `model` and score it; the same in every process of `accelerator`.
+
+    Args:
+        model: its training mode is restored.
+        dataset: images with captions, boxes or both.
+        batch_size: images per pass.
+        accelerator: each of its processes computes its share.
+        precision: see polyscale.inference.precision.
+        decoding: how captions are searched; the model's own way by default.
+        workers: threads that read images.
+        progress: called with (images done, images of this process).
+    """
+    answers: dict[int, Answer] = {}
+    batches = iterate_batches(dataset, batch_size, accelerator=accelerator, workers=workers, progress=progress)
+    with eval_mode(model):
+        for indices, samples in batches:
+            images = torch.stack([sample["image"] for sample in samples]).float() / 255
+            made = describe(model, images, decoding, precision=precision, threshold=THRESHOLD)
+            for index, (captions, boxes) in zip(indices, made, strict=False):
+                answers[index] = Answer(
+                    captions[0] if captions else None,
+                    boxes.boxes.double().numpy(),
+                    boxes.scores.double().numpy(),
+                    boxes.labels.numpy(),
+                )
+    return score(gather(answers, len(dataset), accelerator), dataset)
+
+
+def metric_of(model: CaptionDetModel, dataset: CaptionSet) -> str:
+    """Name of the metric that decides: CIDEr where captions can be scored, else AP."""
+    spoken = model.decoder is not None and all(dataset.record(i).captions for i in range(len(dataset)))
+    return "CIDEr" if spoken else "AP"
+
+
+def score(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:
+    """Score one answer per image of `dataset`."""
+    records = [dataset.record(i) for i in range(len(dataset))]
+    columns: dict[str, NDArray[np.float64]] = {}
+    summary: dict[str, float] = {"images": float(len(records))}
+    spoken = all(record.captions for record in records) and all(answer.caption is not None for answer in answers)
+    if spoken:
+        summary |= _score_captions(answers, dataset, columns)
+    if all(record.boxes is not None for record in records):
+        summary |= _score_boxes(answers, dataset)
+    return Scores(tuple(dataset.names), tuple(answers), summary, columns)
+
+
+def _score_captions(
+    answers: Sequence[Answer], dataset: CaptionSet, columns: dict[str, NDArray[np.float64]]
+) -> dict[str, float]:
+    records = [dataset.record(i) for i in range(len(dataset))]
+    references = [[tokenize(caption) for caption in record.captions] for record in records]
+    captions = [tokenize(answer.caption or "") for answer in answers]
+    columns["CIDEr"], columns["ROUGE_L"] = cider(captions, references), rouge_l(captions, references)
+    bleus = bleu(captions, references)
+    summary = {
+        "CIDEr": float(columns["CIDEr"].mean()),
+        "BLEU4": bleus[3],
+        "BLEU1": bleus[0],
+        "ROUGE_L": float(columns["ROUGE_L"].mean()),
+        "CIDEr_shuffled": float(cider([*captions[1:], *captions[:1]], references).mean()),
+        "distinct": len({answer.caption for answer in answers}) / len(answers),
+    }
+    judge = getattr(dataset.source, "judge", None)
+    if judge is not None:
+        right = np.array([judge(i, answer.caption or "") for i, answer in enumerate(answers)], np.float64)
+        unseen = np.array([dataset.source.is_held_out(i) for i in range(len(answers))])  # type: ignore[attr-defined]
+        columns["attributes"] = right
+        summary["attributes"] = _mean(right[~unseen])
+        summary["attributes_unseen"] = _mean(right[unseen])
+    if all(record.boxes is not None for record in records):
+        present = [set(record.labels.tolist()) for record in records]
+        summary["hallucinated"] = hallucinated(captions, present, dataset.categories)
+    return summary
+
+
+def _score_boxes(answers: Sequence[Answer], dataset: CaptionSet) -> dict[str, float]:
+    truth, found, sizes = [], [], []
+    for i, answer in enumerate(answers):
+        record, (height, width) = dataset.record(i), dataset.image_size(i)
+        assert record.boxes is not None
+        truth.append(Boxes(record.boxes, record.labels, crowd=record.crowd))
+        scale = np.array([width, height, width, height])
+        found.append(Boxes(answer.boxes * scale, answer.labels, answer.scores))
+        sizes.append((height, width))
+    if not any(len(boxes.xyxy) for boxes in found):
+        return dict.fromkeys(BOX_METRICS, 0.0)
+    return average_precision(found, truth, len(dataset.categories), sizes)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else NAN

@@ -6,7 +6,7 @@
     iqa train --preset photo --data.path BIQ2021 --data.val_fraction 0.1 --model.weights WORK/probe-0 --train.lr 3e-4
         --train.epochs 2 --out RUNS/0                                        fine-tunes all of the network
     iqa eval RUNS/0 --exclude biq2021_test_neardup.csv --out RUNS/0          once, when validation has chosen
-    python tools/recipes/iqa_probe.py ship BIQ2021 RUNS/0                    apps/iqa/src/iqa/weights/nano
+    python tools/recipes/iqa_probe.py ship BIQ2021 RUNS/0 --seed 0           apps/iqa/src/iqa/weights/nano
 
 `features` is resumed where it was stopped; what it has so far is what `train` uses. It passes every training photograph
 once through the backbone, and beside them photographs after edits that no viewer sees (ties) and ranked distortion
@@ -55,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.step == "ship":
-        return ship(options.work)
+        return ship(options.work, options.seed)
     overrides = {"data.path": options.data, "data.val_fraction": "0.1"}
     config = resolve(Config, presets=PRESETS, default_preset="photo", overrides=overrides)
     recorded = options.work / SPLIT_FILE
@@ -213,8 +213,8 @@ def measure(model: QualityNet, features: Features, fit: NDArray[np.intp], val: N
     }
 
 
-def ship(run: Path) -> None:
-    """Write weights/nano of iqa from a run whose test split was scored."""
+def ship(run: Path, seed: int) -> None:
+    """Write weights/nano of iqa from a run, or from a head of `train`, whose test split `iqa eval` has scored."""
     trained = QualityNet.from_pretrained(run)
     model = QualityNet(**{**trained.arguments, "pretrained": False, "low": 0.0, "high": 100.0})
     model.load_state_dict(trained.state_dict())
@@ -224,7 +224,6 @@ def ship(run: Path) -> None:
         for unit in {"RMSE", "MAE"} & set(part):  # in the units of the scores
             part[unit] *= 100 / (trained.high - trained.low)
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
-    seed = resolve(Config, file=run / "config.yaml").train.seed
     folder = ROOT / "apps/iqa/src/iqa/weights/nano"
     about = {"license": "other", "data": "BIQ2021", "seed": seed, "commit": commit, "metrics": result["model"]}
     model.save_pretrained(folder, dtype=torch.float16, about=about)

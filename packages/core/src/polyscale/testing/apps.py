@@ -179,6 +179,19 @@ class AppContract:
         run_ranks(_evaluate_as_rank, 2, self.app, trained.out, tmp_path / "two")()
         assert _metrics(tmp_path / "two") == _metrics(trained.out)
 
+    @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+    def test_two_processes_train_and_evaluate_as_one(self, trained: Trained, tmp_path: Path) -> None:
+        out = tmp_path / "two"
+        run_ranks(_call_as_rank, 2, tmp_path, (self.app, "train", "--out", out, *trained.options))()
+        texts = [(tmp_path / f"{rank}.json").read_text(encoding="utf-8") for rank in range(2)]
+        assert [json.loads(text)["errors"] for text in texts] == [[], []]
+        assert json.loads(texts[1])["stdout"] == ""  # the main process alone speaks
+        for folder in (out / "checkpoints").iterdir():
+            assert json.loads((folder / "state.json").read_text(encoding="utf-8"))["processes"] == 2
+            assert {file.name for file in folder.glob("rank-*")} == {"rank-0.safetensors", "rank-1.safetensors"}
+        one = _json(call(self.app, "eval", out, "--json"))
+        assert one["model"] == _metrics(out)["model"]
+
     @pytest.mark.parametrize("by_signal", [True, False], ids=["SIGTERM", "killed"])
     def test_stopped_in_an_epoch_and_resumed_ends_bit_equal(
         self, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_signal: bool
@@ -355,6 +368,13 @@ def _evaluate_as_rank(app: str, run: Path, out: Path, rank: int) -> None:
     result = call(app, "eval", run, "--out", out)
     assert result.returncode == 0, result.stderr
     assert (PartialState().process_index, PartialState().num_processes) == (rank, 2)
+
+
+def _call_as_rank(folder: Path, words: tuple[object, ...], rank: int) -> None:
+    result = call(*words)  # type: ignore[arg-type]
+    ended = {"stdout": result.stdout, "errors": result.errors}
+    (folder / f"{rank}.json").write_text(json.dumps(ended), encoding="utf-8")
+    assert result.returncode == 0, result.stderr
 
 
 def _json(result: Result) -> Any:

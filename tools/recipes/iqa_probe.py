@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from iqa.build import build_model, build_set, record_run
 from iqa.config import PRESETS, SEQUENCE_IMAGES, Config
 from iqa.data import QualitySet
-from iqa.data.edits import EDITS
+from iqa.data.edits import EDITS, save_again
 from iqa.data.synthetic.labels import distort_in_levels
 from iqa.model.network import QualityNet
 from iqa.objective import Objective
@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[2]
 VIEWS, SEQUENCES = 4000, 600
 CHANNELS = (24, 40, 112, 320)  # of the stages of tf_efficientnet_lite0
 BATCH, TIES, RANKED = 64, 24, 6  # photographs, pairs and sequences of a step
+QUALITIES = (98, 85, 60, 40, 22, 10)  # of JPEG; one for each of SEQUENCE_IMAGES
 EPOCHS, LR, DECAY = 30, 1e-3, 0.05
 Array = NDArray[np.float32]
 
@@ -113,8 +114,14 @@ class Features:
                 yield self.levels[i], lambda i=i: self.sequence(i)
 
     def sequence(self, number: int) -> list[NDArray[np.uint8]]:
-        """Make a ranked sequence of one of the better third of the training photographs."""
+        """Make a ranked sequence of a training photograph: every second one by JPEG, the others of the better third.
+
+        The first kind is a photograph as it is, saved at falling quality: what users do to theirs.
+        """
         rng = np.random.default_rng([0, number])
+        if number % 2:
+            image = self.image(int(rng.integers(self.train_count)))
+            return [save_again(image, quality) for quality in QUALITIES]
         return distort_in_levels(np.ascontiguousarray(self.image(int(rng.choice(self.best)))), rng, SEQUENCE_IMAGES)
 
     @torch.inference_mode()

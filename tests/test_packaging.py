@@ -1,4 +1,4 @@
-"""What is released: versions agree, wheels are complete, blocks need no more than the base dependencies."""
+"""What is released: versions agree, wheels are complete, blocks need no more than torch."""
 
 import importlib
 import re
@@ -14,8 +14,10 @@ from product import ROOT
 
 MEMBERS = [path.parent for path in sorted(ROOT.glob("*/*/pyproject.toml"))]
 PROJECTS = {folder: tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"] for folder in MEMBERS}
-# import names of the packages that only the extras of polyscale bring
-OPTIONAL = "PIL accelerate annotated_types huggingface_hub pydantic rich safetensors timm torchvision typer yaml"
+# import names of the packages that only the extras predict and train of polyscale bring
+OPTIONAL = (
+    "PIL accelerate annotated_types huggingface_hub pydantic rich safetensors timm torchvision typer yaml onnxruntime"
+)
 
 
 @pytest.fixture(scope="module", params=MEMBERS, ids=lambda folder: folder.name)
@@ -42,7 +44,10 @@ def test_apps_are_bound_to_the_core_of_their_release() -> None:
     major, minor = map(int, PROJECTS[ROOT / "packages/core"]["version"].split(".")[:2])
     for folder, project in PROJECTS.items():
         if folder.parent.name == "apps":
-            assert f"polyscale[train]>={major}.{minor},<{major}.{minor + 1}" in project["dependencies"]
+            bound = [d for d in project["dependencies"] if d.startswith("polyscale[")]
+            assert [d.partition("]")[2] for d in bound] == [f">={major}.{minor},<{major}.{minor + 1}"]
+            light = bound[0].startswith("polyscale[predict]")
+            assert not light or "polyscale[train]" in project["optional-dependencies"]["train"]
 
 
 def test_wheel_is_complete(wheel: zipfile.ZipFile) -> None:
@@ -71,7 +76,7 @@ def test_the_workspace_is_not_for_upload() -> None:
     assert project["classifiers"] == ["Private :: Do Not Upload"]
 
 
-def test_blocks_and_losses_work_with_the_base_dependencies_alone() -> None:
+def test_blocks_and_losses_work_with_the_extra_torch_alone() -> None:
     code = f"""
 import sys
 class Missing:

@@ -40,7 +40,7 @@ def main() -> None:
 
 def _found(predictor: Predictor, file: Path, kinds: list[str], level: int, index: int) -> list[tuple[bool, bool]]:
     """For each kind whether the distorted half lost more than the other, and whether it is the lower one."""
-    photo = network_image(read_image(file), predictor.model.input_size).numpy().transpose(1, 2, 0).copy()
+    photo = network_image(read_image(file), predictor.size).numpy().transpose(1, 2, 0).copy()
     middle, left = photo.shape[1] // 2, index % 2 == 0
     spoilt, other = (np.s_[:, :middle], np.s_[:, middle:]) if left else (np.s_[:, middle:], np.s_[:, :middle])
     before = predictor.map(photo)

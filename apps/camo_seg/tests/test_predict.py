@@ -304,10 +304,10 @@ def test_a_model_without_input_size_needs_one() -> None:
 
 def test_model_is_set_to_eval_and_its_training_state_unused() -> None:
     predictor = Predictor(Neighbours().train(), device="cpu", size=32)
-    assert not predictor.model.training
-    before = predictor.model.net[1].running_mean.clone()
+    assert not predictor.network.model.training
+    before = predictor.network.model.net[1].running_mean.clone()
     predictor(RED_LEFT)
-    assert torch.equal(predictor.model.net[1].running_mean, before)
+    assert torch.equal(predictor.network.model.net[1].running_mean, before)
 
 
 PEAK = """

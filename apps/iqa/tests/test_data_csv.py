@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqa.data import check, list_folder, open_split
+from iqa.data import list_folder, open_split
+from iqa.data.check import check
 from iqa.data.duplicates import difference_hash, groups_of, near_pairs
 from polyscale.errors import UserError
 

@@ -155,15 +155,6 @@ def test_attention_weighs_the_stages() -> None:
         tiny().stage_weights(torch.rand(2, 3, 64, 64))
 
 
-@torch.no_grad()
-def test_the_map_reaches_every_border() -> None:
-    model = tiny()
-    image = torch.rand(1, 3, 100, 300)
-    quality = model.quality_map(image, tile=64, step=32)
-    assert quality.shape == (1, 3, 9)
-    assert torch.allclose(quality[0, -1, -1], model.score(image[..., 36:, 236:])[0], atol=1e-5)
-
-
 def test_saved_and_loaded_scores_alike(tmp_path: object) -> None:
     model = tiny()
     model.save_pretrained(f"{tmp_path}/m")

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import nn
 
 from iqa import predict
-from iqa.data import network_image, read_network_image
+from iqa.data import network_image, read_network_image, read_network_pixels
 from iqa.model.network import QualityNet
 from iqa.predict import Prediction, Predictor, ScoreRange
-from iqa.predict_map import draw_quality
+from iqa.predict_map import draw_quality, map_quality
 from polyscale.data.images import read_image
 from polyscale.errors import UserError
 from polyscale.inference import Failure
@@ -38,9 +38,6 @@ class Brightness(nn.Module):
         self.batches.append(tuple(images.shape))
         scores = self.factor * images.mean((1, 2, 3))
         return scores, scores / 10
-
-    def quality_map(self, images: Any, tile: int) -> Any:
-        return self.factor * nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), (2, 3))[:, 0]
 
 
 GREY = np.full((20, 30, 3), 102, np.uint8)  # 0.4
@@ -196,7 +193,7 @@ def test_broken_files_stand_in_their_place(predictor: Predictor, tmp_path: Path)
 
 
 def test_output_that_is_not_finite_is_a_failure(predictor: Predictor, tmp_path: Path) -> None:
-    predictor.model.factor.data.fill_(float("nan"))
+    predictor.network.model.factor.data.fill_(float("nan"))
     path = save(tmp_path / "shot.png")
     (result,) = predictor.stream(str(path))
     assert isinstance(result, Failure)
@@ -209,19 +206,19 @@ def test_memory_is_bounded_and_large_files_are_read_one_at_a_time(
     read, at_once, most = [], 0, 0
     lock = threading.Lock()
 
-    def counting(source: Path, size: Any) -> Any:
+    def counting(source: Path, size: int) -> Any:
         nonlocal at_once, most
         with lock:
             read.append(source)
             at_once += 1
             most = max(most, at_once)
         try:
-            return read_network_image(source, size)
+            return read_network_pixels(source, size)
         finally:
             with lock:
                 at_once -= 1
 
-    monkeypatch.setattr(predict, "read_network_image", counting)
+    monkeypatch.setattr(predict, "read_network_pixels", counting)
     monkeypatch.setattr("polyscale.inference.predictor.LARGE_PIXELS", 0)
     paths = [save(tmp_path / f"{i}.png", noise(i, 2 + i, 3)) for i in range(60)]  # no two alike
     stream = predictor.stream(paths, batch_size=2, workers=3)
@@ -236,7 +233,10 @@ def test_equal_stems_get_different_names(predictor: Predictor, tmp_path: Path) -
     assert len({result.name.casefold() for result in predictor.stream(paths)}) == 3
 
 
-def test_a_map_has_the_images_own_size_and_the_scores_units(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_map_has_the_images_own_size_and_the_scores_units(tmp_path: Path) -> None:
+    model = Brightness()
+    model.input_size = 512
+    predictor = Predictor(model, device="cpu")
     left_dark = np.zeros((200, 300, 3), np.uint8)
     left_dark[:, 150:] = 255
     path = save(tmp_path / "half.png", left_dark)
@@ -249,6 +249,20 @@ def test_a_map_has_the_images_own_size_and_the_scores_units(predictor: Predictor
     assert drawn.dtype == np.uint8
     assert drawn.ndim == 3
     assert Predictor(tiny(), device="cpu").map(noise(0, 150, 40)).shape == (150, 40)
+
+
+def test_the_map_reaches_every_border() -> None:
+    pixels = noise(4, 100, 300).transpose(2, 0, 1)
+
+    def last_corner(tiles: np.ndarray) -> np.ndarray:
+        assert len(tiles) <= 16
+        return tiles[:, 0, -1, -1:].astype(np.float32)
+
+    quality = map_quality(last_corner, pixels, tile=64, step=32)
+    assert quality.shape == (3, 9)
+    assert quality[-1, -1] == pixels[0, -1, -1]
+    assert quality[0, 0] == pixels[0, 63, 63]
+    assert map_quality(last_corner, pixels, tile=400).shape == (1, 1)
 
 
 def test_a_score_has_one_colour_in_every_map() -> None:

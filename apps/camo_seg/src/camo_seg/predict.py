@@ -1,23 +1,22 @@
 """Segmentation of any image: one in, one result out, or a stream of files.
 
-The image is brought to the network's size exactly as in training (`data.network_image`), and the probability map back
-to the image's own size.
+The image is brought to the network's size exactly as in training (`data.resize`), and the probability map back to the
+image's own size. Nothing here needs torch where the model is an ONNX file.
 """
 
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
-from camo_seg.data import network_image
+from camo_seg.data.resize import network_pixels
 from camo_seg.outputs import Cutout, bounding_box, segmentation_of
 from polyscale.data.images import (
     MAX_ASPECT,
@@ -29,13 +28,18 @@ from polyscale.data.images import (
     save_png,
 )
 from polyscale.errors import UserError
-from polyscale.inference import Predictor as BasePredictor
-from polyscale.inference import autocast, resolve_device, resolve_precision
-from polyscale.report import overlay as draw_overlay
+from polyscale.inference.network import Network, find_exported, resolve_runtime
+from polyscale.inference.predictor import Predictor as BasePredictor
+from polyscale.report.drawing import overlay as draw_overlay
 
-MIN_SIZE = 32
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+MIN_SIZE, MAX_SIZE = 32, 8192  # pixels a side of the network's input
 MAX_JPEG_SIDE = 65_500  # pixels, libjpeg's limit
 
+WEIGHTS = Path(__file__).parent / "weights"
 FILE_ENDINGS = ("_probability.png", "_mask.png", "_overlay.jpg")
 CUTOUT_ENDING = "_cutout.png"
 
@@ -129,16 +133,20 @@ class Predictor(BasePredictor[_Item, Prediction]):
     """A model ready for images: `Predictor("nano")("photo.jpg").save("out")`.
 
     Args:
-        model: a folder, hub id or shipped name for CamoSegmenter.from_pretrained, or a module that maps images
-            [B, 3, S, S] in [0, 1] to logits [B, 1, S, S]; it is moved to the device and set to eval in place.
-        device: "auto" takes CUDA or MPS where there is one.
-        precision: see polyscale.inference.precision.
+        model: a folder, hub id or shipped name of a CamoSegmenter, an ONNX file of `camo-seg export`, or a module that
+            maps images [B, 3, S, S] in [0, 1] to logits [B, 1, S, S]; it is moved to the device and set to eval in
+            place.
+        device: "auto" takes CUDA or MPS where there is one; onnxruntime runs on "cpu".
+        precision: see polyscale.inference.precision; onnxruntime computes in fp32.
         size: the side S; the model's own `input_size` by default.
         threshold: probability from which a pixel belongs to the mask.
         segmentation: how the results' `to_dict` gives the mask: "none", "rle" or "polygons".
+        runtime: "torch", "onnx" (the model.onnx of a saved model, without torch) or "auto": see
+            polyscale.inference.network.resolve_runtime.
 
     Raises:
-        UserError: a model that cannot be loaded, a device or precision that is not there, a bad size or threshold.
+        UserError: a model that cannot be loaded, a device, precision or runtime that is not there, a bad size or
+            threshold.
     """
 
     batch_size = 4
@@ -151,27 +159,25 @@ class Predictor(BasePredictor[_Item, Prediction]):
         size: int | None = None,
         threshold: float = 0.5,
         segmentation: str = "none",
+        runtime: str = "auto",
     ) -> None:
         if segmentation not in ("none", "rle", "polygons"):
             raise UserError(f"segmentation is {segmentation}; none, rle or polygons are accepted", exit_code=2)
         self.segmentation = segmentation
         if not 0 < threshold < 1:
             raise UserError(f"threshold is {threshold}; a number between 0 and 1 is needed", exit_code=2)
-        self.device = resolve_device(device)
-        resolve_precision(precision, self.device)
-        network = model if isinstance(model, nn.Module) else _load(model)
-        self.size = _size(network, size)
-        self.precision, self.threshold = precision, threshold
-        self.model = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.threshold = threshold
+        self.network = _open(model, device, precision, size, runtime)
+        self.size = _checked_size(self.network.about.get("input_size") if size is None else size)
 
     def read(self, source: ImageSource) -> _Item:
         """Read an image, keep it, and squeeze a copy to the network's size."""
         image = read_image(source, max_pixels=PREDICTION_PIXELS, max_aspect=MAX_ASPECT)
-        return _Item(image, network_image(image, self.size).numpy())
+        return _Item(image, network_pixels(image, self.size))
 
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities float32 [B, S, S]."""
-        return probability_maps(self.model, torch.from_numpy(images).float() / 255, self.device, self.precision)
+        return self.network(images)["probability"].reshape(len(images), *images.shape[2:])
 
     def result(self, name: str, path: Path | None, item: _Item, output: NDArray[np.float32]) -> Prediction:
         """Bring the map to the image's own size."""
@@ -181,23 +187,26 @@ class Predictor(BasePredictor[_Item, Prediction]):
         return Prediction(name, probability, item.image, self.threshold, path, self.segmentation)
 
 
-@torch.inference_mode()
-def probability_maps(model: nn.Module, images: Tensor, device: torch.device, precision: str) -> NDArray[np.float32]:
-    """Map float32 [B, 3, H, W] in [0, 1] to probabilities float32 [B, H, W]; the sigmoid is taken in float32."""
-    images = images.to(device, memory_format=torch.channels_last)
-    with autocast(precision, device):
-        logits = model(images)
-    return logits[:, 0].float().sigmoid().cpu().numpy()
+def _open(
+    model: nn.Module | str | Path, device: str | torch.device, precision: str, size: int | None, runtime: str
+) -> Network:
+    if resolve_runtime(model, runtime, "camo-seg") == "onnx":
+        from polyscale.inference.onnx_network import OnnxNetwork
+
+        assert isinstance(model, str | os.PathLike)
+        return OnnxNetwork(find_exported(model, WEIGHTS, "camo-seg"), "camo_seg.CamoSegmenter", device, precision)
+    from camo_seg.model.network import CamoSegmenter
+    from camo_seg.model.probability import ProbabilityMaps
+    from polyscale.inference.torch_network import TorchNetwork
+
+    def load() -> ProbabilityMaps:
+        network = CamoSegmenter.from_pretrained(model) if isinstance(model, str | os.PathLike) else model
+        return ProbabilityMaps(network, _checked_size(getattr(network, "input_size", None) if size is None else size))
+
+    return TorchNetwork(load, device, precision)
 
 
-def _load(model: str | Path) -> nn.Module:
-    from camo_seg.model import CamoSegmenter
-
-    return CamoSegmenter.from_pretrained(model)
-
-
-def _size(model: nn.Module, size: int | None) -> int:
-    size = getattr(model, "input_size", None) if size is None else size
-    if not isinstance(size, int) or size < MIN_SIZE:
-        raise UserError(f"size is {size}; the network's input needs at least {MIN_SIZE} pixels", exit_code=2)
+def _checked_size(size: object) -> int:
+    if not isinstance(size, int) or not MIN_SIZE <= size <= MAX_SIZE:
+        raise UserError(f"size is {size}; the network's input needs {MIN_SIZE} to {MAX_SIZE} pixels", exit_code=2)
     return size

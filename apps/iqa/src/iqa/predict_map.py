@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,39 @@ if TYPE_CHECKING:
 
 SIDE, MIN_SIDE = 640, 120  # pixels that the longer side of the image is shown at, and the shorter at least
 MAX_SIDE = 4 * SIDE  # of the longer side of a very long image
-TILE = 128  # pixels a side of what is scored alone
+TILE, STEP, TILES = 128, 64, 16  # pixels a side of what is scored alone, pixels between two, how many at once
 GAP = 10  # pixels of white around what is drawn
+
+
+def map_quality(
+    infer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    pixels: NDArray[np.uint8],
+    tile: int = TILE,
+    step: int = STEP,
+) -> NDArray[np.float32]:
+    """Score overlapping tiles of an image, one every `step` pixels.
+
+    Args:
+        infer: maps uint8 [B, 3, h, w] to rows that begin with the score [B, ...].
+        pixels: uint8 [3, H, W].
+        tile: pixels a side of a tile; shorter sides are taken whole.
+        step: pixels between two, at most.
+
+    Returns:
+        float32 [rows, columns] in the units of the score.
+    """
+    height, width = pixels.shape[1:]
+    tile_h, tile_w = min(tile, height), min(tile, width)
+    tops, lefts = _starts(height, tile_h, step), _starts(width, tile_w, step)
+    tiles = [pixels[:, top : top + tile_h, left : left + tile_w] for top in tops for left in lefts]
+    scores = [infer(np.stack(tiles[i : i + TILES]))[:, 0] for i in range(0, len(tiles), TILES)]
+    return np.concatenate(scores).reshape(len(tops), len(lefts))
+
+
+def _starts(length: int, tile: int, step: int) -> list[int]:
+    """Starts of tiles that reach both borders, about `step` apart."""
+    count = -(-(length - tile) // step) + 1
+    return [round(i * (length - tile) / max(count - 1, 1)) for i in range(count)]
 
 
 def draw_quality(image: NDArray[np.uint8], quality: NDArray[np.float32], score_range: ScoreRange) -> NDArray[np.uint8]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iqa.data.dataset import read_network_image
 from iqa.data.duplicates import are_alike
 from iqa.data.edits import EDITS
+from iqa.data.resize import read_network_pixels
 from iqa.predict import Prediction, Predictor
 
 INVISIBLE = ("saved again", "1 px cut off", "mirrored")  # what a difference between two versions has to exceed
@@ -100,6 +100,6 @@ def compare_images(predictor: Predictor, first: Path, second: Path) -> ImagePair
 
 def change_by(predictor: Predictor, file: Path, edits: Iterable[str]) -> float:
     """Return the most that one of these EDITS, made at the network's size, moves the score of an image file."""
-    image = read_network_image(file, predictor.model.input_size).permute(1, 2, 0).numpy()
+    image = read_network_pixels(file, predictor.size).transpose(1, 2, 0)
     untouched, *edited = predictor([image, *(EDITS[name](image) for name in edits)])
     return max(abs(each.score - untouched.score) for each in edited)

@@ -3,6 +3,7 @@
 from camo_seg.cli.compare import compare
 from camo_seg.cli.data import data
 from camo_seg.cli.evaluate import evaluate
+from camo_seg.cli.export import export
 from camo_seg.cli.info import info
 from camo_seg.cli.predict import predict
 from camo_seg.cli.train import train
@@ -14,6 +15,7 @@ app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(compare)
 app.command()(predict)
+app.command()(export)
 app.command()(data)
 app.command()(info)
 config_command(app, Config, PRESETS, "nano")

@@ -34,8 +34,8 @@ def info(
 
 def _show_card(model: str, as_json: bool) -> None:
     from camo_seg.model import CamoSegmenter
+    from polyscale.models import find
     from polyscale.models.card import CARD
-    from polyscale.models.weights import find
 
     if as_json:
         print_json(CamoSegmenter.about(model))

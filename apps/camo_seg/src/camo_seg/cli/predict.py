@@ -17,6 +17,7 @@ from polyscale.commands.types import (
     Precision,
     PredictionsOut,
     Recursive,
+    Runtime,
     Workers,
 )
 from polyscale.data.naming import plural
@@ -49,6 +50,7 @@ def predict(
     recursive: Recursive = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    runtime: Runtime = "auto",
     batch_size: BatchSize = 4,
     workers: Workers = 2,
 ) -> None:
@@ -68,11 +70,11 @@ def predict(
     if videos:
         if len(videos) < len(inputs) or sort != "none":
             raise UserError(f"{videos[0]}: a video: give videos alone, and no --sort", exit_code=2)
-        predictor = Predictor(model, device, precision, threshold=threshold, segmentation=segmentation)
+        predictor = Predictor(model, device, precision, threshold=threshold, segmentation=segmentation, runtime=runtime)
         _predict_videos(predictor, videos, out, options, overlay, cut)
         return
     files, refused = list_inputs(inputs, options)
-    predictor = Predictor(model, device, precision, threshold=threshold, segmentation=segmentation)
+    predictor = Predictor(model, device, precision, threshold=threshold, segmentation=segmentation, runtime=runtime)
 
     def save(result: Prediction) -> None:
         result.save(out, overlay, cut)

@@ -1,19 +1,8 @@
 """Data sets of camo-seg: the embedded synthetic scenes, folder pairs, and the standard benchmarks by their layouts.
 
-`data.augment` is not imported here: only training needs it, and torchvision, which it takes, loads slower than torch.
+Nothing is imported before a name is first used: prediction needs `data.resize` alone, which is without torch.
 """
 
-from camo_seg.data.dataset import CamoSet, Sample, network_image, network_mask
-from camo_seg.data.open import describe, open_split
-from camo_seg.data.synthetic.scenes import SyntheticSource, synthetic_sample
+import lazy_loader
 
-__all__ = [
-    "CamoSet",
-    "Sample",
-    "SyntheticSource",
-    "describe",
-    "network_image",
-    "network_mask",
-    "open_split",
-    "synthetic_sample",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from camo_seg.data.resize import network_pixels
 from polyscale.data.cache import SampleCache
 from polyscale.errors import UserError
 from polyscale.training.loader import Order
@@ -40,10 +41,8 @@ class Source(Protocol):
 
 
 def network_image(image: NDArray[np.uint8], size: int) -> torch.Tensor:
-    """Resize uint8 [H, W, 3] to uint8 [3, size, size]: bilinear, anti-aliased, the aspect not kept, as in the field."""
-    if image.shape[:2] != (size, size):
-        image = np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    """Make a tensor of `network_pixels`: uint8 [3, size, size]."""
+    return torch.from_numpy(network_pixels(image, size))
 
 
 def network_mask(mask: NDArray[np.bool_], size: int) -> torch.Tensor:

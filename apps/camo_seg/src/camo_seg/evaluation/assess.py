@@ -15,7 +15,7 @@ from camo_seg.data import CamoSet
 from camo_seg.evaluation.evaluate import ProbabilityMap, Scores, evaluate, evaluate_baselines, score_maps
 from camo_seg.evaluation.metrics import LOWER_IS_BETTER
 from camo_seg.evaluation.tables import write_tables
-from camo_seg.predict import probability_maps
+from camo_seg.model.probability import probability_maps
 from polyscale.commands import progress
 from polyscale.data.images import resize_map, save_png
 from polyscale.errors import UserError

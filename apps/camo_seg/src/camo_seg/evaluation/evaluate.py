@@ -14,7 +14,7 @@ from torch import nn
 
 from camo_seg.evaluation import metrics
 from camo_seg.evaluation.baselines import BASELINES
-from camo_seg.predict import probability_maps
+from camo_seg.model.probability import probability_maps
 from polyscale.errors import UserError
 from polyscale.evaluation import eval_mode, gather_rows, iterate_batches, shard_batches
 from polyscale.evaluation.shard import Progress

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from polyscale.commands import note, print_json, table
-from polyscale.commands.types import AsJson, Device, ModelOption, Precision
+from polyscale.commands.types import AsJson, Device, ModelOption, Precision, Runtime
 from polyscale.errors import UserError
 
 
@@ -15,6 +15,7 @@ def compare(
     model: ModelOption = "nano",
     device: Device = "auto",
     precision: Precision = "fp32",
+    runtime: Runtime = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Score two images, and tell whether their difference means anything.
@@ -28,7 +29,7 @@ def compare(
     files = [file for path in (first, second) for file in list_inputs([path], PredictOptions())[0]]
     if len(files) != 2:
         raise UserError(f"compare takes two images; {first} and {second} are {len(files)}", exit_code=2)
-    predictor = Predictor(model, device, precision)
+    predictor = Predictor(model, device, precision, runtime)
     pair = compare_images(predictor, *files)
     if as_json:
         print_json(pair.to_dict())

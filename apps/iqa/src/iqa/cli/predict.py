@@ -17,6 +17,7 @@ from polyscale.commands.types import (
     Precision,
     PredictionsOut,
     Recursive,
+    Runtime,
     Workers,
 )
 from polyscale.data.naming import plural, unique_names
@@ -41,6 +42,7 @@ def predict(
     recursive: Recursive = False,
     device: Device = "auto",
     precision: Precision = "fp32",
+    runtime: Runtime = "auto",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
@@ -51,7 +53,7 @@ def predict(
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
-    predictor = Predictor(model, device, precision)
+    predictor = Predictor(model, device, precision, runtime)
     scale = predictor.score_range
     _check_bounds(model, scale, {"--below": below, "--above": above})
     note(f"{model}: {scale.describe()}")

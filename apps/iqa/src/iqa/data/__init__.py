@@ -1,23 +1,8 @@
-"""Data sets of iqa: the embedded synthetic images, CSV files of scores, and the benchmarks by their layouts."""
+"""Data sets of iqa: the embedded synthetic images, CSV files of scores, and the benchmarks by their layouts.
 
-from iqa.data.check import check
-from iqa.data.dataset import QualitySet, network_image, network_size, read_network_image
-from iqa.data.listing import Entry, Finding, ScoredListing
-from iqa.data.open import describe, list_folder, open_split
-from iqa.data.training import FeatureSet, RankedLevels
+Nothing is imported before a name is first used: prediction needs `data.resize` alone, which is without torch.
+"""
 
-__all__ = [
-    "Entry",
-    "FeatureSet",
-    "Finding",
-    "QualitySet",
-    "RankedLevels",
-    "ScoredListing",
-    "check",
-    "describe",
-    "list_folder",
-    "network_image",
-    "network_size",
-    "open_split",
-    "read_network_image",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

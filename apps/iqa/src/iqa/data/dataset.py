@@ -3,7 +3,6 @@
 `network_image` keeps the aspect and never enlarges; it is the one preprocessing of training, evaluation and prediction.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -11,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from iqa.data.listing import Entry
+from iqa.data.resize import network_pixels, read_network_pixels
 from polyscale.data.cache import SampleCache
 from polyscale.data.images import ImageSource, image_size, read_image
 from polyscale.errors import UserError
@@ -65,31 +64,14 @@ class FileSource:
         return read_network_image(self.entries[index].image, size)
 
 
-def network_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return (height, width) of an image for the network: equal aspect, at most `size` squared pixels, not enlarged."""
-    area = size * size
-    if height * width <= area:
-        return height, width
-    scale = math.sqrt(area / (height * width))
-    shorter = max(1, round(min(height, width) * scale))
-    longer = max(1, min(round(max(height, width) * scale), area // shorter))
-    return (shorter, longer) if height <= width else (longer, shorter)
-
-
 def network_image(image: Bytes, size: int) -> torch.Tensor:
-    """Resize uint8 [H, W, 3] to uint8 [3, h, w] of at most `size` squared pixels: bicubic, anti-aliased."""
-    height, width = network_size(image.shape[0], image.shape[1], size)
-    if (height, width) != image.shape[:2]:
-        image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-    return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
+    """Make a tensor of `network_pixels`: uint8 [3, h, w]."""
+    return torch.from_numpy(network_pixels(image, size))
 
 
 def read_network_image(source: ImageSource, size: int) -> torch.Tensor:
-    """Read any image that read_image takes as uint8 [3, h, w] for the network; large files stay cheap.
-
-    At least four times the pixels that remain are decoded, so that the anti-aliased resize decides how they look.
-    """
-    return network_image(read_image(source, min_pixels=4 * size * size), size)
+    """Make a tensor of `read_network_pixels`: uint8 [3, h, w]."""
+    return torch.from_numpy(read_network_pixels(source, size))
 
 
 def random_crop(image: torch.Tensor, side: int) -> torch.Tensor:

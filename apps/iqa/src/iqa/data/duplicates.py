@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from polyscale.data.decoding import MAX_PIXELS, name_of, opened, upright
 from polyscale.data.images import read_image
@@ -74,6 +72,9 @@ def are_alike(first: Path, second: Path) -> bool:
 
 def groups_of(hashes: NDArray[np.bool_]) -> list[int]:
     """Give each hash [N, 256] a group number: those at most NEAR bits apart, also over others in between, share it."""
+    from scipy.sparse import coo_array  # here, as `iqa compare` does without scipy
+    from scipy.sparse.csgraph import connected_components
+
     pairs = near_pairs(hashes, hashes)
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(hashes), len(hashes)))
     return [int(number) for number in connected_components(graph, directed=False)[1]]

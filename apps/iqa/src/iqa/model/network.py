@@ -203,16 +203,6 @@ class QualityNet(Pretrained):
         ratio = (np.asarray(truth, np.float64) - np.asarray(predicted)) / np.asarray(std)
         self.spread_scale *= float(np.sqrt(np.mean(ratio**2)))
 
-    @torch.no_grad()
-    def quality_map(self, images: Tensor, tile: int = 128, step: int = 64, batch_size: int = 16) -> Tensor:
-        """Score overlapping tiles of images [B, 3, H, W], one every `step` pixels: [B, h, w] in units of the MOS."""
-        height, width = images.shape[-2:]
-        tile_h, tile_w = min(tile, height), min(tile, width)
-        tops, lefts = _starts(height, tile_h, step), _starts(width, tile_w, step)
-        tiles = [images[..., top : top + tile_h, left : left + tile_w] for top in tops for left in lefts]
-        scores = [self.score(part) for part in torch.cat(tiles).split(batch_size)]
-        return torch.cat(scores).view(len(tops), len(lefts), -1).permute(2, 0, 1)
-
     def _join(self, stages: list[Tensor]) -> Tensor:
         if not self.multiscale:
             return F.adaptive_avg_pool2d(stages[-1], GRID)
@@ -254,9 +244,3 @@ def max_std(means: Tensor) -> Tensor:
     """
     means = means.clamp(SOFT_CLIP, 1 - SOFT_CLIP)
     return (means * (1 - means)).sqrt()
-
-
-def _starts(length: int, tile: int, step: int) -> list[int]:
-    """Starts of tiles that reach both borders, about `step` apart."""
-    count = -(-(length - tile) // step) + 1
-    return [round(i * (length - tile) / max(count - 1, 1)) for i in range(count)]

@@ -29,6 +29,9 @@ MEMORY_TEXTS = (
 # the surroundings of the process, not a bug: no right to write, a full or read-only disk, a file where a folder belongs
 SURROUNDINGS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
+# what the extra "train" of an application brings beyond what prediction from an ONNX file needs
+TRAINING = {"torch", "torchvision", "timm", "accelerate", "safetensors", "huggingface_hub", "scipy"}
+
 
 class _CommandGroup(TyperGroup):
     """Group of commands that ends with one line and an exit code, also under typer.testing.CliRunner."""
@@ -49,6 +52,10 @@ class _CommandGroup(TyperGroup):
             _fail(_original(error), error.exit_code)
         except typer.TyperException as error:
             _fail(_usage(error), error.exit_code)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in TRAINING:
+                raise
+            _fail(_not_installed(error, self.name or ""), 1)
         except typer.Abort:
             _fail("aborted", 1)
         except KeyboardInterrupt:
@@ -133,6 +140,10 @@ def _fail(message: str, code: int) -> NoReturn:
         err_console.print("[bold red]error:[/]", end=" ", highlight=False)
         err_console.print(printable(message).strip(), markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
+
+
+def _not_installed(error: ModuleNotFoundError, program: str) -> str:
+    return f'this command needs {error.name}, which is not installed: pip install "polyscale-{program}[train]"'
 
 
 def _original(error: UserError) -> str:

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 MODEL_HELP = "Folder of a run or model, hub id owner/name, or the name of a shipped model."
+FILE_HELP = MODEL_HELP.replace("owner/name,", "owner/name, ONNX file,")
 
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
-ModelOption = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help=FILE_HELP)]
 ImageArguments = Annotated[
     list[str],
     typer.Argument(help="Images, folders, globs or file:// URLs; - reads an image or a list of names from stdin."),
@@ -21,12 +22,21 @@ ResultsOut = Annotated[
 ]
 PredictionsOut = Annotated[Path, typer.Option("--out", "-o", help="Folder for the files that are written.")]
 
+ExportOut = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="ONNX file [default: model.onnx beside the weights, NAME.onnx of any other]."),
+]
+
 DataOption = Annotated[str | None, typer.Option("--data", "-d", help="Folder of a data set, or synthetic.")]
 DataArgument = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder of a data set, or synthetic.")]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor computes in it), fp32, bf16 or fp16.")]
+Runtime = Annotated[
+    Literal["auto", "torch", "onnx"],
+    typer.Option(help="What runs the model: torch, or onnxruntime without it; auto: torch where it is installed."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass.")]
 Workers = Annotated[int, typer.Option(min=0, help="Threads that read images ahead.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]

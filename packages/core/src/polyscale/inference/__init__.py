@@ -1,4 +1,4 @@
-"""Prediction: devices, precision and the stream of files."""
+"""Prediction: the stream of files, in torch on any device or, from ONNX files, without it."""
 
 import lazy_loader
 

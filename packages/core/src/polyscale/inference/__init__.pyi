@@ -1,7 +1,13 @@
+from .export import export_onnx as export_onnx
+from .network import Network as Network
+from .network import resolve_runtime as resolve_runtime
 from .onnx import load_onnxruntime as load_onnxruntime
 from .onnx import session as session
+from .onnx_network import OnnxNetwork as OnnxNetwork
 from .precision import autocast as autocast
 from .precision import resolve_device as resolve_device
 from .precision import resolve_precision as resolve_precision
 from .predictor import Failure as Failure
 from .predictor import Predictor as Predictor
+from .torch_network import Exportable as Exportable
+from .torch_network import TorchNetwork as TorchNetwork

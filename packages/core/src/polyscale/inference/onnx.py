@@ -42,12 +42,13 @@ def load_onnxruntime() -> Any:
     return runtime
 
 
-def session(content: bytes | Path | str, *, threads: int = 0) -> "InferenceSession":
+def session(content: bytes | Path | str, *, threads: int = 0, name: Path | str = "the model") -> "InferenceSession":
     """Make a session that runs an ONNX model on the CPU.
 
     Args:
         content: the file, or its bytes.
         threads: of one operator; 0 takes one per core.
+        name: what errors call bytes.
 
     Returns:
         The session: `session.run(None, {"image": array})`.
@@ -60,8 +61,9 @@ def session(content: bytes | Path | str, *, threads: int = 0) -> "InferenceSessi
         raise UserError(f"{content}: {'is not a file' if Path(content).exists() else 'no such file'}")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads that wait take no time
     model = content if isinstance(content, bytes) else str(content)
-    source = "the model" if isinstance(content, bytes) else content
+    source = name if isinstance(content, bytes) else content
     with foreign(source, f"an ONNX model by onnxruntime {runtime.__version__}"):
         made: InferenceSession = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return made

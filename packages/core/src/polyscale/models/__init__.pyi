@@ -2,8 +2,8 @@ from .backbones import Backbone as Backbone
 from .backbones import create_backbone as create_backbone
 from .cost import cost_row as cost_row
 from .cost import count as count
+from .sources import find as find
 from .tensors import load_tensors as load_tensors
 from .tensors import read_tensors as read_tensors
 from .tensors import write_tensors as write_tensors
 from .weights import Pretrained as Pretrained
-from .weights import find as find

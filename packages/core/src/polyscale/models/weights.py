@@ -8,8 +8,6 @@ a stranger is bounded: its config.json in bytes, what it builds by the weights t
 import inspect
 import json
 import math
-import os
-import re
 import shutil
 import tempfile
 import threading
@@ -28,12 +26,11 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from polyscale import __version__
 from polyscale.errors import UserError, first_line, foreign, read_bounded
 from polyscale.models.card import CARD, card_text, write_card
+from polyscale.models.sources import CONFIG, WEIGHTS, find, shipped_names
 from polyscale.models.tensors import load_tensors, read_tensors, write_tensors
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT = 1  # of config.json; readers refuse newer ones
 MAX_CONFIG_BYTES = 1 << 20
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 
 class Pretrained(nn.Module):
@@ -68,7 +65,7 @@ class Pretrained(nn.Module):
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        name = _class_name(type(self))
+        name = class_name(type(self))
         write_tensors(folder / WEIGHTS, self.state_dict(), dtype=dtype)
         config = {"format": FORMAT, "polyscale": __version__, "class": name, "arguments": self.arguments}
         text = json.dumps({**config, "about": dict(about or {})}, indent=2)
@@ -122,7 +119,7 @@ class Pretrained(nn.Module):
         """
         folder = find(source, shipped=cls.shipped)
         config = _read_config(folder)
-        name = _class_name(cls)
+        name = class_name(cls)
         if config["class"] != name:
             raise UserError(f"{folder}: holds a {config['class']}, not a {name}")
         arguments = {**config["arguments"], "pretrained": False} if _takes(cls, "pretrained") else config["arguments"]
@@ -146,42 +143,6 @@ class Pretrained(nn.Module):
         return shipped_names(cls.shipped)
 
 
-def shipped_names(shipped: Path | None) -> list[str]:
-    """Return the names of the saved models in the folder `shipped`."""
-    return sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}")) if shipped else []
-
-
-def find(source: Path | str, *, shipped: Path | None = None) -> Path:
-    """Return the folder of the saved model that `source` names.
-
-    Args:
-        source: a folder with config.json, a run's folder (its best/ is taken), a name in `shipped`, or a hub id
-            owner/name. What can only be a path (it begins with runs/, ., / or ~, or its first part is a folder here)
-            never makes the hub be asked.
-        shipped: folder of the weights that come with a package.
-
-    Raises:
-        UserError: nothing is there, or the hub cannot give it.
-    """
-    text = str(source)
-    if not text:
-        raise UserError("an empty name of a model was given")
-    if os.path.isdir(text):  # noqa: PTH112  Path.is_dir raises on a name that is too long
-        for folder in (Path(text), Path(text, "best")):
-            if os.path.lexists(folder / CONFIG):
-                return folder
-        raise UserError(f"{source}: no {CONFIG} in it, nor in its best/; it is no saved model and no run")
-    names = shipped_names(shipped)
-    if shipped and text in names:
-        return shipped / text
-    owner = text.partition("/")[0]
-    is_path = os.path.lexists(text) or owner == "runs" or os.path.lexists(owner)
-    if is_path or not _HUB_ID.fullmatch(text):
-        known = ", ".join(names) or "none"
-        raise UserError(f"{source}: no such model; give a folder, a hub id owner/name, or a shipped name ({known})")
-    return _download(text)
-
-
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(init)
 
@@ -195,18 +156,6 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
             self.arguments = json.loads(json.dumps(given))
 
     return wrapper
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    from polyscale.models.hub import hub
-
-    try:
-        with hub():
-            return Path(snapshot_download(hub_id, allow_patterns=[CONFIG, WEIGHTS]))
-    except (OSError, ValueError) as error:  # all hub and connection errors derive from these
-        raise UserError(f"{hub_id}: neither a folder here nor reachable on the hub ({first_line(error)})") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -240,9 +189,9 @@ def _check_arguments(cls: type, arguments: Mapping[str, Any], where: Path) -> No
         hints = {}
     for name, value in arguments.items():
         if name not in parameters:
-            raise UserError(f"{where}: arguments do not fit {_class_name(cls)}: it has no {name[:60]!r}")
+            raise UserError(f"{where}: arguments do not fit {class_name(cls)}: it has no {name[:60]!r}")
         if not _is_a(value, hints.get(name, Any)):
-            text = f"{where}: arguments do not fit {_class_name(cls)}: {name} cannot be {value!r}"
+            text = f"{where}: arguments do not fit {class_name(cls)}: {name} cannot be {value!r}"
             raise UserError(text if len(text) < 300 else f"{text[:300]}...")
 
 
@@ -310,7 +259,8 @@ def _cache_only() -> Iterator[None]:
         yield
 
 
-def _class_name(cls: type) -> str:
+def class_name(cls: type) -> str:
+    """Return what a saved model is called in its config.json: "iqa.QualityNet"."""
     return f"{cls.__module__.split('.')[0]}.{cls.__qualname__}"
 
 

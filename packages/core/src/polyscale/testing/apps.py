@@ -59,6 +59,17 @@ sys.argv = [package, "--version"]
 runpy.run_module(package, run_name="__main__")
 """
 
+# the command as it is where only what prediction needs is installed
+WITHOUT_TORCH = """
+import runpy, sys
+from polyscale.commands.application import TRAINING
+
+for name in (*TRAINING, "onnx", "onnxscript", "sklearn"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -274,14 +285,42 @@ class AppContract:
         one_line(self.predict(trained, images / "a.png", "--csv", "-", "--json"), 2, "--csv")
 
     def test_shipped_models_load_and_predict(self, images: Path) -> None:
+        for name in self._shipped("config.json"):
+            assert _names(call(self.app, "predict", images / "a.png", "--model", name, "--json")) == ["a"]
+
+    def test_shipped_models_predict_without_torch_as_with_it(self, images: Path) -> None:
+        names = self._shipped("model.onnx")
+        if find_spec("onnxruntime") is None:
+            pytest.skip("onnxruntime is not installed")
+        for name in names:
+            words = ("predict", images / "a.png", images / "b.png", "--model", name, "--json")
+            wanted = call(self.app, *words, "--runtime", "torch", "--device", "cpu", "--precision", "fp32")
+            for got in (self._without_torch(*words), call(self.app, *words, "--runtime", "onnx")):
+                assert got.returncode == 0, got.stderr
+                for one, other in zip(got.stdout.splitlines(), wanted.stdout.splitlines(), strict=True):
+                    values, expected = json.loads(one), json.loads(other)
+                    assert values.keys() == expected.keys()
+                    for key, value in expected.items():
+                        close = pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value
+                        assert isinstance(value, list) or values[key] == close, key
+        needed = self._without_torch("train", "--out", "run")
+        one_line(needed, 1, "which is not installed", f'pip install "polyscale-{self.app}[train]"')
+
+    def _shipped(self, file: str) -> list[str]:
+        """Names of the models that come with the application and have `file`; skips where there are none."""
         spec = find_spec(package_of(self.app))
         assert spec is not None
         assert spec.origin is not None
-        shipped = [file.parent.name for file in Path(spec.origin).parent.glob("weights/*/config.json")]
-        if not shipped:
-            pytest.skip("no model ships")
-        for name in shipped:
-            assert _names(call(self.app, "predict", images / "a.png", "--model", name, "--json")) == ["a"]
+        found = sorted(path.parent.name for path in Path(spec.origin).parent.glob(f"weights/*/{file}"))
+        if not found:
+            pytest.skip(f"no {file} ships")
+        return found
+
+    def _without_torch(self, *arguments: object) -> Result:
+        """Run the command in a process that finds neither torch nor anything else beyond the extra "predict"."""
+        words = [sys.executable, "-c", WITHOUT_TORCH, package_of(self.app), *map(str, arguments)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
 
     # everything else
 

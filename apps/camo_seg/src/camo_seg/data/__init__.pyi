@@ -1,0 +1,9 @@
+from .dataset import CamoSet as CamoSet
+from .dataset import Sample as Sample
+from .dataset import network_image as network_image
+from .dataset import network_mask as network_mask
+from .open import describe as describe
+from .open import open_split as open_split
+from .resize import network_pixels as network_pixels
+from .synthetic.scenes import SyntheticSource as SyntheticSource
+from .synthetic.scenes import synthetic_sample as synthetic_sample

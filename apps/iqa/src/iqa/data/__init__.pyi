@@ -1,0 +1,14 @@
+from .dataset import QualitySet as QualitySet
+from .dataset import network_image as network_image
+from .dataset import read_network_image as read_network_image
+from .listing import Entry as Entry
+from .listing import Finding as Finding
+from .listing import ScoredListing as ScoredListing
+from .open import describe as describe
+from .open import list_folder as list_folder
+from .open import open_split as open_split
+from .resize import network_pixels as network_pixels
+from .resize import network_size as network_size
+from .resize import read_network_pixels as read_network_pixels
+from .training import FeatureSet as FeatureSet
+from .training import RankedLevels as RankedLevels

@@ -30,7 +30,7 @@ HELD_OUT = {"val": 12, "test": 16}
 
 
 def synthetic_folder(split: str, train_recordings: int, bins: int, cutoff: int) -> Path:
-    """Return the folder of a split; it is made first if it is not there (about half a second a recording)."""
+    """Return the folder of a split; it is made first if it is not there (about a second a recording)."""
     count = HELD_OUT.get(split, train_recordings)
     settings = {
         "version": VERSION, "split": split, "count": count, "bins": bins, "cutoff": cutoff, "size": SIZE,

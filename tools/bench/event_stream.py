@@ -1,9 +1,9 @@
 """A minute of 100 million events, decoded window by window in flat memory: `python tools/bench/event_stream.py`.
 
 A made-up recording of 1280 x 720 pixels is written as EVT3 (`--format` takes another), then read in windows of 50 ms
-that become histograms of half the size, as for a network of 1 Mpx. Reported: how many times faster than real time that
-is in processor time of one thread, reading alone and with histograms, and by how much the memory of the process grew from
-the first tenth of the recording to its end. With `--model` the same recording goes through a detector, any that
+that become histograms of half the size, as for a network of 1 Mpx. Reported: how many times faster than real time it
+is in processor time of one thread, reading alone and with histograms, and by how much the memory of the process grew
+from the first tenth of the recording to its end. With `--model` the same recording goes through a detector, any that
 `event-det predict` takes.
 """
 

@@ -150,7 +150,7 @@ def _load_pretrained(network: CaptionDetModel, m: ModelSettings) -> None:
     if "/" in m.backbone:
         tower.net = ClipTower.from_hub(m.backbone).net
         tower.freeze_unused()
-    elif m.pretrained != "no" and m.backbone != CLIP:
+    elif m.pretrained != "none" and m.backbone != CLIP:
         tower.net = create_backbone(m.backbone, m.pretrained)
     if m.text != "fresh" and network.decoder is not None:
         from transformers import GPT2LMHeadModel

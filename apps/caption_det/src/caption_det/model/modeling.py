@@ -142,7 +142,7 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         self.encoder = VisualEncoder(config)
         self.decoder = GPT2LMHeadModel(config.text_config) if config.captioner != "none" else None
         if self.decoder is None:
-            self._tied_weights_keys: dict[str, str] = {}
+            self._tied_weights_keys = {}
         kinds = len(config.categories)
         self.detector: DenseDetector | SetDetector | None = None
         if config.detector == "dense":

@@ -13,8 +13,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from polyscale.blocks import FPN, SimpleFeaturePyramid
 from polyscale.errors import UserError
-from polyscale.models.backbones import Source, create_backbone
+from polyscale.models.backbones import create_backbone
 from polyscale.models.hub import hub
+from polyscale.models.options import Source
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -24,7 +25,7 @@ STRIDES = (8, 16, 32)
 class TimmTower(nn.Module):
     """The levels at strides 8, 16 and 32 of a timm network: images [B, 3, H, W] -> list of [B, C_l, h_l, w_l]."""
 
-    def __init__(self, name: str, pretrained: bool | Source = False, checkpoint_activations: bool = False) -> None:
+    def __init__(self, name: str, pretrained: Source = "none", checkpoint_activations: bool = False) -> None:
         super().__init__()
         self.net = create_backbone(name, pretrained, checkpoint_activations=checkpoint_activations)
         self.name = name

@@ -123,7 +123,7 @@ class Config(Settings):
 
 PRESETS = {
     "nano": Preset(
-        about="The embedded world from nothing on 2 CPU cores; about 45 minutes.",
+        about="The embedded world from nothing on 2 CPU cores; aims at an hour, not measured.",
         values={
             "data": {"vocab_size": 400},
             "model": {
@@ -139,7 +139,7 @@ PRESETS = {
         },
     ),
     "photo": Preset(
-        about="Photographs: a frozen ImageNet tower from a package; Flickr8k on 2 CPU cores in hours.",
+        about="Photographs: a frozen ImageNet tower from a package; Flickr8k on 2 CPU cores; not measured.",
         values={
             "model": {
                 "backbone": "tf_efficientnet_lite0",
@@ -154,7 +154,7 @@ PRESETS = {
         },
     ),
     "base": Preset(
-        about="CLIP ViT-B/32 and GPT-2 from the hub, Deformable DETR's decoder; COCO on one 24 GB GPU in a day.",
+        about="CLIP ViT-B/32 and GPT-2 from the hub, Deformable DETR's decoder; COCO on one 24 GB GPU; not measured.",
         values={
             "model": {
                 "backbone": "openai/clip-vit-base-patch32",

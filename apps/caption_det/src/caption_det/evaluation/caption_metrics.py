@@ -1,7 +1,7 @@
 """BLEU, ROUGE-L and CIDEr-D of captions without Java: the formulas of coco-caption (pycocoevalcap 1.2), its tokens too.
 
-coco-caption cuts words with Stanford's PTBTokenizer in Java, where most published numbers come from; `tokenize` comes so
-close that CIDEr on Flickr8k's test set is within .05 of it, which a test checks. All metrics are in per cent.
+coco-caption cuts words with Stanford's PTBTokenizer in Java, where most published numbers come from; `tokenize` comes
+so close that CIDEr on Flickr8k's test set is within .05 of it, which a test checks. All metrics are in per cent.
 
     N images, each with one caption and R references
 """

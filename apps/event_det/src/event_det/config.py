@@ -1,10 +1,14 @@
-"""The settings of event-det so far: how recordings are read and represented. Presets come with the detector."""
+"""The settings of event-det and its presets; each preset names its command, its hardware and what to expect of it.
+
+RVT's numbers are mAP on the test sets in per cent, from its paper; none of them has been measured here.
+"""
 
 from typing import Literal
 
 from pydantic import Field
 
-from polyscale.settings import DiskPath, Preset, Settings
+from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
+from polyscale.training.options import TrainSettings
 
 Dataset = Literal["auto", "gen1", "gen4", "gen4-7", "etram", "dsec"]
 
@@ -25,6 +29,8 @@ class DataSettings(Settings):
 
     time_origin: Literal["raw", "first"] = "raw"
     """raw keeps the times of the file; first makes the first event's time 0."""
+    length: int = Field(10, ge=1)
+    """Steps of a training sequence, through which the gradient flows; the state goes on where a recording does."""
 
 
 class RepresentationSettings(Settings):
@@ -38,11 +44,116 @@ class RepresentationSettings(Settings):
     """Largest count of a cell."""
 
 
+class ModelSettings(Settings):
+    """The network: RVT's, which these settings scale."""
+
+    width: int = Field(32, ge=8)
+    """Channels of the first stage, doubled from stage to stage; RVT tiny has 32, small 48, base 64."""
+    head: int = Field(32, ge=4)
+    """Channels of an attention head, a divisor of the width; RVT small has 24."""
+    blocks: tuple[int, int, int, int] = (1, 1, 1, 1)
+    """Pairs of window and grid attention in each stage."""
+    depth: float = Field(0.33, gt=0)
+    """Depth of the feature pyramid; RVT base has 0.67."""
+    levels: Literal[3, 4] = 3
+    """Levels of the pyramid: 4 adds the finest one, for small objects, at several times the cost of the head."""
+    patch: Literal[2, 3, 4] = 4
+    """Stride of the first stage; smaller sees smaller objects."""
+    splits: Literal[1, 2, 4] = 1
+    """Attention tiles along a side of the last stage: RVT has 1 for Gen1, 2 for 1 Mpx."""
+    enable_small_object_attention: bool = False
+    """Attention for small objects on the pyramid; it changes nothing at the start of a training."""
+    attention_spatial: bool = True
+    """Let it attend to places, at several dilations."""
+    attention_temporal: bool = True
+    """Let it attend to what changes between steps; the steps before are part of the state."""
+    recurrent: bool = True
+    """Remember from step to step; no starts the LSTMs anew at every step, to see what memory gives."""
+    order: Literal["auto", "stage", "time"] = "auto"
+    """Compute all steps of a stage at once, or all stages of a step: equal results; auto goes by stage on a GPU."""
+    weights: OptionalDiskPath = None
+    """Start from a trained model of the same settings: a run's folder, a hub id, a shipped name, or RVT's .ckpt."""
+
+
+class LossSettings(Settings):
+    """YOLOX's loss and what may be changed in it."""
+
+    box: Literal["iou", "giou", "ciou", "nwd"] = "iou"
+    """Loss of the boxes: 1 - IoU squared (YOLOX, RVT), GIoU, CIoU, or the Wasserstein distance for tiny objects."""
+    box_weight: float = Field(5.0, ge=0)
+    """Its weight."""
+    size_aware: Literal["none", "original", "normalised"] = "none"
+    """Weigh small boxes higher: as in the eTram-rvt notes, or with a mean weight of 1, which keeps the balance."""
+    size_weight: float = Field(2.0, ge=1)
+    """The highest weight, for boxes without area."""
+    size_curve: Literal["exponential", "step", "linear"] = "exponential"
+    """How the weight falls with the area."""
+    small_area: float = Field(1024.0, gt=0)
+    """Area in square pixels of the frame that counts as small (COCO's 32 x 32); 9 times that is medium."""
+
+
 class Config(Settings):
-    """Settings of event-det."""
+    """Everything that decides an event-det run."""
 
     data: DataSettings = DataSettings()
     representation: RepresentationSettings = RepresentationSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    train: TrainSettings = TrainSettings()
 
 
-PRESETS: dict[str, Preset] = {}
+def _rvt(model: str, sensor: str, expected: str) -> Preset:
+    """RVT's recipe; what differs is that the gradient is clipped by its norm, not value by value."""
+    sizes = {
+        "tiny": {"width": 32, "depth": 0.33},
+        "small": {"width": 48, "head": 24, "depth": 0.33},
+        "base": {"width": 64, "depth": 0.67},
+    }
+    gen1 = sensor == "Gen1"
+    return Preset(
+        about=f"RVT {model}, {sensor}, 400k steps: {expected}",
+        values={
+            "data": {"length": 21 if gen1 else 5, "sampling": "mixed"},
+            "model": {**sizes[model], "splits": 1 if gen1 else 2},
+            "train": {
+                "epochs": 40,
+                "steps_per_epoch": 10_000,
+                "batch_size": 8 if gen1 else 12,
+                "lr": 2e-4 if gen1 else 3.46e-4,
+                "weight_decay": 0.0,
+                "schedule": "linear",
+                "warmup": 0.005,
+                "min_lr": 1e-4,
+                "ema": 0.0,
+                "precision": "fp16",
+                "workers": 8,
+                "log_every": 100,
+            },
+        },
+    )
+
+
+_DAYS = "days on one 24 GB GPU"
+PRESETS = {
+    "nano": Preset(
+        about="From scratch on the embedded set, 2 CPU cores, within an hour. event-det train",
+        values={
+            "data": {"length": 10, "sampling": "stream"},
+            "model": {"width": 16, "head": 16, "depth": 0.33, "levels": 4},
+            "train": {"epochs": 40, "batch_size": 4, "lr": 1e-3, "ema": 0.99, "weight_decay": 0.01, "log_every": 20},
+        },
+    ),
+    "tiny": _rvt("tiny", "Gen1", f"44.1 expected, {_DAYS}. event-det train --preset tiny --data.path GEN1"),
+    "small": _rvt("small", "Gen1", f"46.5 expected, {_DAYS}. event-det train --preset small --data.path GEN1"),
+    "base": _rvt("base", "Gen1", f"47.2 expected, {_DAYS}. event-det train --preset base --data.path GEN1"),
+    "tiny-1mpx": _rvt("tiny", "1 Mpx", f"41.5 expected, {_DAYS}. event-det train --preset tiny-1mpx --data.path GEN4"),
+    "small-1mpx": _rvt(
+        "small", "1 Mpx", f"44.1 expected, {_DAYS}. event-det train --preset small-1mpx --data.path GEN4"
+    ),
+    "base-1mpx": _rvt("base", "1 Mpx", f"47.4 expected, {_DAYS}. event-det train --preset base-1mpx --data.path GEN4"),
+    "etram": _rvt(
+        "base",
+        "eTraM",
+        f"29.5 expected, {_DAYS}. event-det train --preset etram --data.path ETRAM --data.dataset etram",
+    ),
+}

@@ -7,6 +7,7 @@ from . import models as models
 from . import report as report
 from . import settings as settings
 from . import training as training
+from .blocks._layers import ConvBNSiLU as ConvBNSiLU
 from .blocks.attention import MultiScaleSpatialAttention as MultiScaleSpatialAttention
 from .blocks.attention import ScaleAwareChannelAttention as ScaleAwareChannelAttention
 from .blocks.checkpointing import enable_gradient_checkpointing as enable_gradient_checkpointing

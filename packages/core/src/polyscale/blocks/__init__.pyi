@@ -1,3 +1,4 @@
+from ._layers import ConvBNSiLU as ConvBNSiLU
 from .attention import MultiScaleSpatialAttention as MultiScaleSpatialAttention
 from .attention import ScaleAwareChannelAttention as ScaleAwareChannelAttention
 from .checkpointing import enable_gradient_checkpointing as enable_gradient_checkpointing

@@ -154,3 +154,16 @@ class SmallObjectAttentionModule(nn.Module):
             return x, None
         x, state = self.temporal(x, state, reset)
         return (x if self.integrate is None else x + self.integrate(x)), state
+
+    def sequence(
+        self, x: Tensor, state: Tensor | None = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """T time steps in one pass, equal to T calls: shapes, state and reset as in EventTemporalAttention.sequence."""
+        if self.spatial is not None:
+            x = self.spatial(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if self.temporal is None:
+            return x, None
+        x, state = self.temporal.sequence(x, state, reset)
+        if self.integrate is not None:
+            x = x + self.integrate(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return x, state

@@ -47,6 +47,7 @@ def finish_training(
     *,
     as_json: bool,
     digits: int = 4,
+    inputs: str = "IMAGES",
 ) -> None:
     """End of `train` in the main process: write the numbers, print them, then draw the report.
 
@@ -57,6 +58,7 @@ def finish_training(
         draw: writes the report and returns its path; called last, so that nothing is lost where it fails.
         as_json: print JSON instead of the table.
         digits: decimals of the table.
+        inputs: what `predict` takes.
     """
     if not run.is_main:
         return
@@ -65,12 +67,12 @@ def finish_training(
     if as_json:
         print_json({**result.to_dict(), "run": run.out, "best_epoch": best})
     else:
-        count = plural(len(result.scores.names), "image")
+        count = plural(len(result.scores.names), result.unit)
         chosen = f"epoch {best} of {run.config.epochs}, chosen on val"
         _print_tables(result, f"{result.title}, {count}, {chosen}", digits)
     draw()
-    note(f"made {run.out}: best/ (weights), metrics.json, images.csv, report.html (open it in a browser)")
-    note(f"next: {application} predict IMAGES --model {run.out}")
+    note(f"made {run.out}: best/ (weights), metrics.json, {result.unit}s.csv, report.html (open it in a browser)")
+    note(f"next: {application} predict {inputs} --model {run.out}")
     note(f"      {application} train --data.path FOLDER    on your own data")
 
 
@@ -84,7 +86,7 @@ def show_assessment(
         _print_tables(result, f"{result.title}, {plural(len(result.scores.names), 'image')}", digits)
     if out is not None:
         result.write(out)
-        note(f"made {draw(out)}, metrics.json, images.csv")
+        note(f"made {draw(out)}, metrics.json, {result.unit}s.csv")
 
 
 def _print_tables(result: Assessment[Any], title: str, digits: int) -> None:

@@ -147,6 +147,7 @@ class Assessment(Generic[S]):
         notes: one-line remarks for the user.
         extra: further entries of metrics.json.
         marks: further columns of the per-image table, one value per image.
+        unit: what a sample is: "image", "frame".
     """
 
     title: str
@@ -158,6 +159,7 @@ class Assessment(Generic[S]):
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     marks: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    unit: str = "image"
 
     @property
     def scores(self) -> S:
@@ -185,20 +187,20 @@ class Assessment(Generic[S]):
         return document | {"notes": list(self.notes), "provenance": dict(self.provenance)}
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json and images.csv (one line per image) into `folder`."""
+        """Write metrics.json and images.csv (one line per image; named by the unit) into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         rows = self.scores.per_sample()
         for name, values in self.marks.items():
             rows = [row | {name: value} for row, value in zip(rows, values, strict=True)]
-        with (folder / "images.csv").open("w", newline="", encoding="utf-8") as file:
+        with (folder / f"{self.unit}s.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
 
     def report(self, application: str, subtitle: str = "") -> Report:
         """Begin the report: verdict, tables, notes and provenance; the application adds curves and images."""
-        page = Report(application, subtitle or f"{self.title}, {len(self.scores.names)} images")
+        page = Report(application, subtitle or f"{self.title}, {len(self.scores.names)} {self.unit}s")
         page.text(self.verdict())
         best: dict[str, Best] = {name: "min" if name in self.lower_is_better else "max" for name in self.shown}
         for part in self.comparisons:

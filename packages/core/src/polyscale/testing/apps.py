@@ -88,11 +88,15 @@ class AppContract:
         app: the command.
         metric: the metric that chooses the epoch and the best baseline.
         tiny: options of a `train` that takes seconds, two epochs of at least two steps.
+        inputs: what `predict` takes, as `train` calls it.
+        unit: what a sample of an evaluation is.
     """
 
     app: ClassVar[str]
     metric: ClassVar[str]
     tiny: ClassVar[Sequence[str]]
+    inputs: ClassVar[str] = "IMAGES"
+    unit: ClassVar[str] = "image"
 
     # what a subclass may give
 
@@ -155,9 +159,10 @@ class AppContract:
     # the contract: train and eval
 
     def test_train_writes_what_it_names(self, trained: Trained) -> None:
-        assert f"next: {self.app} predict IMAGES --model {trained.out}" in trained.result.stderr
+        assert f"next: {self.app} predict {self.inputs} --model {trained.out}" in trained.result.stderr
         assert self.metric in trained.result.stdout
-        for name in ("config.yaml", "log.jsonl", "metrics.json", "images.csv", "report.html", "last/config.json"):
+        table = f"{self.unit}s.csv"
+        for name in ("config.yaml", "log.jsonl", "metrics.json", table, "report.html", "last/config.json"):
             assert (trained.out / name).stat().st_size > 0, name
         metrics = _metrics(trained.out)
         assert math.isfinite(metrics["model"][self.metric])
@@ -165,7 +170,7 @@ class AppContract:
         best = metrics["baselines"][gain["baseline"]][self.metric]
         assert gain["value"] == pytest.approx(metrics["model"][self.metric] - best)
         assert gain["low"] <= gain["value"] <= gain["high"]
-        with (trained.out / "images.csv").open(newline="", encoding="utf-8") as file:
+        with (trained.out / table).open(newline="", encoding="utf-8") as file:
             names = [row["name"] for row in csv.DictReader(file)]
         assert names
         assert len(set(names)) == len(names)

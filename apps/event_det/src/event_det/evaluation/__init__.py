@@ -1,0 +1,1 @@
+"""The field's protocol, trivial baselines, and a model next to them."""

@@ -18,7 +18,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
 
 from polyscale.commands import keep_heap
 from polyscale.data.listing import list_images
@@ -37,18 +36,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="processes of each kind (default 5)")
     options = parser.parse_args()
     keep_heap()
-    torch.set_num_threads(1)
     files = list_images(options.photos)[: options.limit]
     sys.stdout.write(f"{len(files)} photographs, medians of {options.rounds} processes\n\n")
     sys.stdout.write(
         "| model | runtime | seconds | MB | ms a photograph | largest difference |\n|---|---|---|---|---|---|\n"
     )
-    for entry in options.models:
-        package, _, model = entry.partition(":")
-        costs = _processes(package, model, files[0], options.rounds)
-        times, worst = _photographs(package, model, files)
+    named = {entry: entry.split(":", 1) for entry in options.models}
+    # first, before torch is here: a process counts what its parent held as its own
+    costs = {entry: _processes(*words, files[0], options.rounds) for entry, words in named.items()}
+    for entry, words in named.items():
+        times, worst = _photographs(*words, files)
         for name in NAMES:
-            seconds, memory = costs[name]
+            seconds, memory = costs[entry][name]
             shown = f"{worst:.1e}" if name == "onnx" else "-"
             row = f"| {entry} | {name} | {seconds:.2f} | {memory:.0f} | {times[name]:.0f} | {shown} |"
             sys.stdout.write(row + "\n")
@@ -72,6 +71,9 @@ def _processes(package: str, model: str, file: Path, rounds: int) -> dict[str, t
 
 def _photographs(package: str, model: str, files: list[Path]) -> tuple[dict[str, float], float]:
     """Median ms of a photograph by runtime, and the largest difference of the outputs as a share of their range."""
+    import torch
+
+    torch.set_num_threads(1)
     predictor: Any = importlib.import_module(f"{package}.predict").Predictor
     predictors = {name: predictor(model, "cpu", "fp32", runtime=name) for name in NAMES}
     times: dict[str, list[float]] = {name: [] for name in NAMES}

@@ -1,4 +1,4 @@
-"""Makes the weights that camo-seg ships: `python tools/recipes/camo_seg_nano.py RUN SCORES.json [SIZE]`.
+"""Makes the weights that camo-seg ships: `python tools/recipes/camo_seg_nano.py RUN SCORES.json [SIZE [SHARPEN]]`.
 
 RUN is the folder of
 
@@ -15,7 +15,8 @@ with photo.yaml (paths of your own copies; see docs/results.md for the sets):
     scenes: {path: synthetic, share: 0.08, splits: [train]}
 
 and SCORES.json what `tools/bench/camo_photo.py score FOLDER RUN --split test --size SIZE --json` printed, once. SIZE
-is the side that scored best on validation, the run's own by default. Tensors are stored as float16.
+is the side that scored best on validation, the run's own by default; SHARPEN multiplies the logits and is chosen on
+validation too. Without SCORES.json ("-") a model to score is written to RUN/shipped. Tensors are stored as float16.
 """
 
 import json
@@ -67,12 +68,19 @@ Stored in float16.
 
 def main() -> None:
     """Write weights/nano of camo-seg from the run given."""
-    run, scores = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    run, given = Path(sys.argv[1]), sys.argv[2]
+    scores = {"sets": {}} if given == "-" else json.loads(Path(given).read_text(encoding="utf-8"))
     config = resolve(Config, file=run / "config.yaml")
     trained = CamoSegmenter.from_pretrained(run)
     size = int(sys.argv[3]) if len(sys.argv) > 3 else trained.input_size
     lean = CamoSegmenter(**{**trained.arguments, "scale_heads": False, "pretrained": "none", "image_size": size})
     lean.load_state_dict({k: v for k, v in trained.state_dict().items() if k in lean.state_dict()})
+    with torch.no_grad():
+        for tensor in (lean.decoder.head.weight, lean.decoder.head.bias):
+            tensor.mul_(float(sys.argv[4]) if len(sys.argv) > 4 else 1.0)  # type: ignore[union-attr]
+    if given == "-":
+        lean.save_pretrained(run / "shipped", dtype=torch.float16)
+        return
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
     sets = scores["sets"]
     about = {
@@ -95,7 +103,7 @@ def main() -> None:
         scales=", ".join(map(str, config.model.scales)),
         seed=config.train.seed,
         commit=commit,
-        note="" if config.model.weights is None else f", in two parts (the second from {config.model.weights})",
+        note="" if config.model.weights is None else ", in several parts (docs/results.md)",
         terms=TERMS,
         metrics=shown,
     )

@@ -164,6 +164,7 @@ PRESETS = {
                 "width": 48,
                 "image_size": 320,
             },
+            "loss": {"dice": 0.5},
             "optim": {"backbone_lr": 0.3},
             "train": {"epochs": 6, "batch_size": 8, "lr": 1e-3, "ema": 0.995},
         },

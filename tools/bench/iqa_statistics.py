@@ -8,6 +8,7 @@ seeds; SRCC on the validation photographs at the last of 24 epochs; the test spl
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def statistics_of(sets: list, rows: NDArray[np.intp], path: Path) -> NDArray[np.float32]:
+def statistics_of(sets: list[Any], rows: NDArray[np.intp], path: Path) -> NDArray[np.float32]:
     """Compute or read SceneStatistics of photographs [N, K]; what is there is kept."""
     layer, first = SceneStatistics(), len(sets[0])
     if not path.exists():

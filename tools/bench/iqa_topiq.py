@@ -37,7 +37,7 @@ def main() -> None:
         Side(peer, (image,)),
     )
     clock = time.perf_counter if options.clock == "wall" else time.process_time
-    timing = _interleave(*map(_forward, sides), options.rounds, clock)
+    timing = _interleave(_forward(sides[0]), _forward(sides[1]), options.rounds, clock)
     middle, low, high = timing.ratio
     sys.stdout.write(
         f"{machine(bool(kept))}, {options.clock} time\n"

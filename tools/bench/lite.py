@@ -41,7 +41,7 @@ def main() -> None:
     sys.stdout.write(
         "| model | runtime | seconds | MB | ms a photograph | largest difference |\n|---|---|---|---|---|---|\n"
     )
-    named = {entry: entry.split(":", 1) for entry in options.models}
+    named = {entry: (entry.partition(":")[0], entry.partition(":")[2]) for entry in options.models}
     # first, before torch is here: a process counts what its parent held as its own
     costs = {entry: _processes(*words, files[0], options.rounds) for entry, words in named.items()}
     for entry, words in named.items():

@@ -19,6 +19,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ BATCH, TIES, RANKED = 64, 24, 6  # photographs, pairs and sequences of a step
 QUALITIES = (98, 85, 60, 40, 22, 10)  # of JPEG; one for each of SEQUENCE_IMAGES
 EPOCHS, LR, DECAY = 30, 1e-3, 0.05
 Array = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 
 
 def main() -> None:
@@ -100,20 +102,25 @@ class Features:
         part = int(index >= self.train_count)
         return self.sets[part].image(int(index) - part * self.train_count).permute(1, 2, 0).numpy()
 
-    def jobs(self) -> Iterator[tuple[Array, Callable[[], list[NDArray[np.uint8]]]]]:
+    def images(self, index: int, edit: Callable[[Bytes], Bytes] | None = None) -> list[Bytes]:
+        """Read one photograph, edited by choice."""
+        image = self.image(index)
+        return [image if edit is None else edit(image)]
+
+    def jobs(self) -> Iterator[tuple[Array, Callable[[], list[Bytes]]]]:
         """Yield (row to fill, function that makes its images): a view every third photograph, levels every twelfth."""
         names = list(EDITS)
         for place, index in enumerate(self.order):
-            yield self.photos[index, None], lambda index=index: [self.image(index)]
+            yield self.photos[index, None], partial(self.images, int(index))
             i, rest = divmod(place, 3)
             if rest == 0 and i < VIEWS:
                 edit = EDITS[names[i % len(names)]]
-                yield self.views[i, None], lambda i=i, edit=edit: [edit(self.image(self.of_view[i]))]
+                yield self.views[i, None], partial(self.images, int(self.of_view[i]), edit)
             i, rest = divmod(place, 12)
             if rest == 0 and i < SEQUENCES:
-                yield self.levels[i], lambda i=i: self.sequence(i)
+                yield self.levels[i], partial(self.sequence, i)
 
-    def sequence(self, number: int) -> list[NDArray[np.uint8]]:
+    def sequence(self, number: int) -> list[Bytes]:
         """Make a ranked sequence of a training photograph: every second one by JPEG, the others of the better third.
 
         The first kind is a photograph as it is, saved at falling quality: what users do to theirs.
@@ -150,7 +157,8 @@ def train(config: Config, features: Features, out: Path, seed: int) -> None:
     ties = usable_ties(features, fit)
     levels = features.levels[~np.isnan(features.levels).any((1, 2))]
     low, high = model.low, model.high
-    steps, step, best = EPOCHS * (len(fit) // BATCH), 0, (-1.0, {})
+    steps, step = EPOCHS * (len(fit) // BATCH), 0
+    best: tuple[float, dict[str, Tensor]] = (-1.0, {})
     for epoch in range(EPOCHS):
         model.train()
         for chosen in np.array_split(rng.permutation(fit), len(fit) // BATCH):
@@ -185,7 +193,7 @@ def usable_ties(features: Features, photos: NDArray[np.intp]) -> NDArray[np.intp
 def judge(model: QualityNet, rows: Array) -> tuple[Tensor, list[Tensor], Tensor]:
     """Run the head on means [B, K]."""
     scores, heads, log_variance = model.judge([torch.from_numpy(rows)[..., None, None]], details=True)
-    return scores, heads, log_variance  # type: ignore[return-value]
+    return scores, heads, log_variance
 
 
 @torch.no_grad()

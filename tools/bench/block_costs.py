@@ -244,6 +244,13 @@ ROWS: dict[str, Row] = {
         lambda: blocks.MultiScaleDeformableAttention(64),
         encoder,
     ),
+    "ConvBNSiLU": Row(
+        "C → D at 1/stride",
+        "YOLOX, Ge 2021",
+        "the convolution of heads and pyramids that load checkpoints of the YOLOX family",
+        lambda: blocks.ConvBNSiLU(64, 64, 3),
+        lambda: [feature()],
+    ),
     "deformable_sample": Row("levels, places, weights → Q x C", "Zhu 2021", "the same with places of your own"),
     "flatten_levels": Row("list of C → N x C, shapes", "Zhu 2021", "the value and shapes that the attention takes"),
     "reference_grid": Row("shapes → N x L x 2 in [0, 1]", "Zhu 2021", "the pixel centres as an encoder's places"),

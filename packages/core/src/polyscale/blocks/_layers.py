@@ -34,7 +34,15 @@ class ConvNormAct(nn.Sequential):
 
 
 class ConvBNSiLU(nn.Module):
-    """[B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]: conv without bias, batch norm, SiLU."""
+    """[B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]: conv without bias, batch norm, SiLU.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        ksize: side of the kernel, odd.
+        stride: of the convolution.
+        groups: of the convolution.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, ksize: int = 1, stride: int = 1, groups: int = 1) -> None:
         super().__init__()

@@ -5,12 +5,9 @@ The file is run next to the model over 20 steps, each side with its own states, 
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from event_det.model.network import EventDetector, State
 from polyscale.data.images import replace_file
 from polyscale.errors import UserError
 from polyscale.inference import session
+from polyscale.inference.export import quiet_exporter
 
 STEPS = 20
 TOLERANCE = 1e-3  # pixels of a box, and a tenth of it for scores and states
@@ -109,7 +107,7 @@ def _onnx(program: Any, step: Step) -> bytes:
         "input_names": ["frame", "first", *step.names],
         "output_names": ["boxes", "scores", *(f"{name}_next" for name in step.names)],
     }
-    with _quiet(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         written = torch.onnx.export(program, (), dynamo=True, verbose=False, optimize=False, **names)  # type: ignore[arg-type]
         assert written is not None
         optimizer = importlib.import_module("onnxscript").optimizer
@@ -154,16 +152,3 @@ def _verify(step: Step, run: Runner, file: Path) -> None:
                 f"{max(others):.2g} in its scores and states"
             )
         ours, theirs = list(expected[2:]), list(got[2:])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.onnx narrates its steps on stdout and warns of its own future."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.getLogger("torch.onnx").setLevel(level)

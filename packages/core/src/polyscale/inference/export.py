@@ -110,7 +110,7 @@ def _traced(module: Exportable, size: tuple[int, int] | None) -> Any:
     image = torch.rand((2, 3, *(size or (200, 264))), generator=torch.Generator().manual_seed(0))
     free = {"image": dict.fromkeys((0,) if size else (0, 2, 3), torch.export.Dim.AUTO)}
     try:
-        with _quiet(), _maxima_of_any_size(), torch.no_grad():
+        with quiet_exporter(), _maxima_of_any_size(), torch.no_grad():
             program = torch.export.export(module, (image,), dynamic_shapes=free, strict=False)
             table = torch.export.default_decompositions()
             aten = torch.ops.aten
@@ -236,8 +236,8 @@ def _describe(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.onnx narrates its steps on stdout and warns of its own future."""
+def quiet_exporter() -> Iterator[None]:
+    """Silence torch.onnx, which narrates its steps on stdout and warns of its own future."""
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:

@@ -43,7 +43,7 @@ def small_object_attention_module() -> Pair:
 
 def deformable(queries: int | None, coordinates: int) -> Pair:
     """Both attentions on 4 levels of a 256 px image; every pixel is a query where `queries` is None."""
-    from polyscale.blocks import deformable as module
+    from polyscale.blocks.attention import deformable as module
 
     shapes = [(32, 32), (16, 16), (8, 8), (4, 4)]
     ours, peer = module.MultiScaleDeformableAttention(256, 4), peers.DeformableAttention(256, 4)

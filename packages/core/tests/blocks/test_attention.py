@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks.attention import MultiScaleSpatialAttention, ScaleAwareChannelAttention
+from polyscale.blocks.attention.multiscale import MultiScaleSpatialAttention, ScaleAwareChannelAttention
 from polyscale.testing.contract import ModuleContract
 
 

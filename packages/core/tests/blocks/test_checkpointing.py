@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from polyscale.blocks.checkpointing import enable_gradient_checkpointing, run_checkpointed
-from polyscale.blocks.multiscale import MultiScaleModel
-from polyscale.blocks.pyramid import PyramidNetwork
-from polyscale.blocks.unet import UNet
+from polyscale.blocks.pyramids.network import PyramidNetwork
+from polyscale.blocks.pyramids.unet import UNet
+from polyscale.blocks.scales.model import MultiScaleModel
 
 
 def dropout_base() -> nn.Module:

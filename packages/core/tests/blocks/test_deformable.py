@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from polyscale.blocks import deformable
-from polyscale.blocks._deformable_cpu import sample_rows
-from polyscale.blocks.deformable import (
+from polyscale.blocks.attention import deformable
+from polyscale.blocks.attention._deformable_cpu import sample_rows
+from polyscale.blocks.attention.deformable import (
     MultiScaleDeformableAttention,
     _sample_grids,
     deformable_sample,
@@ -234,7 +234,7 @@ def peer(request: pytest.FixtureRequest) -> nn.Module:
 def test_equal_to_transformers(
     peer: nn.Module, coordinates: int, masked: bool, kernel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polyscale.blocks.deformable.sample_rows", kernel)
+    monkeypatch.setattr("polyscale.blocks.attention.deformable.sample_rows", kernel)
     ours = MultiScaleDeformableAttention(32, 3, 4, 2)
     torch.manual_seed(0)
     for parameter in ours.parameters():  # away from the start, where all weights are equal
@@ -320,6 +320,6 @@ def test_the_cpu_kernel_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(deformable, "CPU_KERNEL", False)
     monkeypatch.setattr(deformable, "sample_rows", None)
     torch.testing.assert_close(deformable_sample(value, shapes, locations, weights), want)
-    code = "import polyscale.blocks.deformable as d; assert not d.CPU_KERNEL"
+    code = "import polyscale.blocks.attention.deformable as d; assert not d.CPU_KERNEL"
     environment = {**os.environ, "POLYSCALE_DEFORMABLE_CPU": "0"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

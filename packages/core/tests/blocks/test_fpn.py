@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks.fpn import FPN, PAFPN, SimpleFeaturePyramid
+from polyscale.blocks.pyramids.fpn import FPN, PAFPN, SimpleFeaturePyramid
 from polyscale.testing.contract import ModuleContract
 
 CHANNELS = [4, 6, 8]

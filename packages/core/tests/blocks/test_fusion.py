@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks.fusion import AttentionFusion, FeatureFusion, ScaleFusion
+from polyscale.blocks.scales.fusion import AttentionFusion, FeatureFusion, ScaleFusion
 from polyscale.testing.contract import ModuleContract
 
 CHANNELS = [4, 6, 8]

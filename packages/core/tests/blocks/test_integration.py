@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from polyscale.blocks.integration import AttentionBasedScaleIntegrationUnit, HierarchicalScaleIntegration
-from polyscale.blocks.transforms import match_size
+from polyscale.blocks.scales.integration import AttentionBasedScaleIntegrationUnit, HierarchicalScaleIntegration
+from polyscale.blocks.scales.transforms import match_size
 from polyscale.testing.contract import ModuleContract
 
 

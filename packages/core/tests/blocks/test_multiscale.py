@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks.multiscale import MultiScaleModel
+from polyscale.blocks.scales.model import MultiScaleModel
 from polyscale.testing.contract import ModuleContract
 
 SCALES = [1.0, 0.5, 1.5]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from polyscale.blocks.multiscale_input import MultiScaleInputProcessor, ScalePredictionHead
+from polyscale.blocks.scales.multiscale_input import MultiScaleInputProcessor, ScalePredictionHead
 from polyscale.losses.segmentation import structure_loss
 from polyscale.models.backbones import create_backbone
 from polyscale.testing.contract import ModuleContract

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polyscale.blocks.pooling import MultiScalePooling, PyramidPooling, SpatialPyramidPooling
+from polyscale.blocks.pyramids.pooling import MultiScalePooling, PyramidPooling, SpatialPyramidPooling
 from polyscale.testing.contract import ModuleContract
 
 POOL = {"avg": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}

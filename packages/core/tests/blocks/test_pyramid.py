@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import weakref
+from functools import partial
 from typing import ClassVar
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks.pyramid import PyramidNetwork
+from polyscale.blocks.pyramids.network import PyramidNetwork
 from polyscale.testing.contract import ModuleContract
 
 
@@ -70,7 +71,8 @@ def test_top_down_path_is_that_of_torchvision_fpn(monkeypatch: pytest.MonkeyPatc
         inner[0].load_state_dict(lateral.state_dict())
     block.head = fpn.layer_blocks[0][0] = nn.Conv2d(4, 4, 3, padding=1)
     # torchvision enlarges by the nearest pixel; with that in place of bilinear the numbers are the same
-    monkeypatch.setattr("polyscale.blocks.pyramid.resize", lambda top, size: F.interpolate(top, size, mode="nearest"))
+    nearest = partial(F.interpolate, mode="nearest")
+    monkeypatch.setattr("polyscale.blocks.pyramids.network.resize", nearest)
     features = {str(i): item for i, item in enumerate(block.get_features(x))}
     torch.testing.assert_close(block(x), fpn(features)["0"])
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polyscale.blocks.transforms import MultiScaleInputGenerator, match_size
+from polyscale.blocks.scales.transforms import MultiScaleInputGenerator, match_size
 from polyscale.testing.contract import ModuleContract
 
 

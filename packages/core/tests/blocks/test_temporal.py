@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks.temporal import EventTemporalAttention, SmallObjectAttentionModule
+from polyscale.blocks.attention.temporal import EventTemporalAttention, SmallObjectAttentionModule
 from polyscale.testing.contract import ModuleContract
 
 Block = EventTemporalAttention | SmallObjectAttentionModule

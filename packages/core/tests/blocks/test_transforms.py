@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks.transforms import MODES, MultiScaleTransform, PyramidDownsample, Rescale, resize
+from polyscale.blocks.scales.transforms import MODES, MultiScaleTransform, PyramidDownsample, Rescale, resize
 from polyscale.testing.contract import ModuleContract
 
 

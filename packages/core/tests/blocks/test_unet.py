@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polyscale.blocks.unet import UNet
+from polyscale.blocks.pyramids.unet import UNet
 from polyscale.testing.contract import ModuleContract
 
 

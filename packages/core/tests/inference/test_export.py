@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polyscale.blocks.transforms import match_size
+from polyscale.blocks.scales.transforms import match_size
 from polyscale.errors import UserError
 from polyscale.inference import export
 from polyscale.inference.export import adaptive_maximum, adaptive_mean, export_onnx

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_features
-from polyscale.blocks.transforms import match_size
+from polyscale.blocks.scales.transforms import match_size
 
 
 class _ScaleFusion(nn.Module):

@@ -104,7 +104,7 @@ def _corners(position: Tensor, size: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def sample_rows(value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """Compute `polyscale.blocks.deformable.deformable_sample` for CPU tensors of one float dtype."""
+    """Compute `polyscale.blocks.attention.deformable.deformable_sample` for CPU tensors of one float dtype."""
     B, N, H, D = value.shape
     _, Q, _, L, P, _ = locations.shape
     S = L * P

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_features, check_map
 from polyscale.blocks.checkpointing import run_checkpointed
-from polyscale.blocks.integration import AttentionBasedScaleIntegrationUnit, HierarchicalScaleIntegration
-from polyscale.blocks.transforms import MultiScaleInputGenerator
+from polyscale.blocks.scales.integration import AttentionBasedScaleIntegrationUnit, HierarchicalScaleIntegration
+from polyscale.blocks.scales.transforms import MultiScaleInputGenerator
 from polyscale.losses.scale_aware import ScaleAwareLoss
 
 STRIDES = (4, 8, 16, 32)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_map
-from polyscale.blocks.attention import MultiScaleSpatialAttention
+from polyscale.blocks.attention.multiscale import MultiScaleSpatialAttention
 
 
 class EventTemporalAttention(nn.Module):

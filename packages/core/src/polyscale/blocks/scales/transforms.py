@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_choice, check_count, check_map, check_scale, check_scales
-from polyscale.blocks._last_features import LastFeatures
+from polyscale.blocks.pyramids._last_features import LastFeatures
 
 MODES = ("nearest", "bilinear", "bicubic")
 

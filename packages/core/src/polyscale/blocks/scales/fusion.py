@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_choice, check_count, check_counts, check_features, check_scales
-from polyscale.blocks.transforms import resize
+from polyscale.blocks.scales.transforms import resize
 
 Size = tuple[int, int]
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import SEQUENCE, check_count
-from polyscale.blocks._deformable_cpu import SpatialShapes, sample_rows
+from polyscale.blocks.attention._deformable_cpu import SpatialShapes, sample_rows
 
 CPU_KERNEL = os.environ.get("POLYSCALE_DEFORMABLE_CPU", "1") != "0"
 

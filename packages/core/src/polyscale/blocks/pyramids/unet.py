@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_count, check_counts, check_map
-from polyscale.blocks._last_features import LastFeatures
 from polyscale.blocks._layers import ConvNormAct
 from polyscale.blocks.checkpointing import run_checkpointed
-from polyscale.blocks.transforms import resize
+from polyscale.blocks.pyramids._last_features import LastFeatures
+from polyscale.blocks.scales.transforms import resize
 
 
 class Down(nn.Module):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from polyscale.blocks._checks import check_choice, check_count, check_map, check_scale, check_scales
 from polyscale.blocks.checkpointing import run_checkpointed
-from polyscale.blocks.fusion import METHODS, reference_index, total, weighted_sum
-from polyscale.blocks.transforms import resize, scaled_size
+from polyscale.blocks.scales.fusion import METHODS, reference_index, total, weighted_sum
+from polyscale.blocks.scales.transforms import resize, scaled_size
 
 
 class MultiScaleModel(nn.Module):

@@ -1,0 +1,1 @@
+"""Pyramids of feature maps: FPN, PAFPN, a pyramid from one map, pooling pyramids, U-Net."""

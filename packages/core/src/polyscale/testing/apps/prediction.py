@@ -1,0 +1,103 @@
+"""The contract of `predict`, with and without torch."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from polyscale.testing.apps.base import AppTests, Trained
+from polyscale.testing.command import Result, call, one_line, package_of
+
+# the command as it is where only what prediction needs is installed
+WITHOUT_TORCH = """
+import runpy, sys
+from polyscale.commands.application import TRAINING
+
+for name in (*TRAINING, "onnx", "onnxscript", "sklearn"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
+
+class PredictionContract(AppTests):
+    """Results come in order, in every form alike, from the shipped models too; a broken file ends nothing."""
+
+    def test_predict_keeps_order_and_outlives_a_broken_file(self, trained: Trained, images: Path) -> None:
+        files = [images / name for name in ("b.png", "c.jpg", "a.png")]
+        result = self.predict(trained, *files, "--json")
+        assert result.returncode == 1
+        (error,) = result.errors
+        assert "c.jpg" in error
+        entries = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [Path(entry["file"]).name for entry in entries] == [file.name for file in files]
+        assert ["error" in entry for entry in entries] == [False, True, False]
+        assert self.predict(trained, files[0]).returncode == 0
+
+    def test_predict_finds_sorts_and_limits(self, trained: Trained, images: Path) -> None:
+        (images / "c.jpg").unlink()
+        assert _names(self.predict(trained, images, "--json")) == ["a", "b", "img2", "img10"]
+        assert _names(self.predict(trained, images, "--json", "--recursive")) == ["a", "b", "d", "img2", "img10"]
+        files = [images / f"{name}.png" for name in ("img10", "b", "img2")]
+        assert _names(self.predict(trained, *files, "--json", "--limit", 2)) == ["img10", "b"]
+        by_name = self.predict(trained, *files, "--json", "--sort", "name", "--limit", 2, "--workers", 0)
+        assert _names(by_name) == ["b", "img2"]
+
+    def test_csv_and_json_agree(self, trained: Trained, images: Path, tmp_path: Path) -> None:
+        entries = [json.loads(line) for line in self.predict(trained, images, "--json").stdout.splitlines()]
+        to_stdout = self.predict(trained, images, "--csv", "-")
+        rows = list(csv.DictReader(io.StringIO(to_stdout.stdout)))
+        good = [entry for entry in entries if "error" not in entry]
+        assert [row["name"] for row in rows] == [entry["name"] for entry in good]
+        assert list(rows[0]) == list(good[0])
+        self.predict(trained, images, "--csv", tmp_path / "made" / "rows.csv")
+        assert (tmp_path / "made" / "rows.csv").read_text(encoding="utf-8") == to_stdout.stdout
+        one_line(self.predict(trained, images / "a.png", "--csv", "-", "--json"), 2, "--csv")
+
+    def test_shipped_models_load_and_predict(self, images: Path) -> None:
+        for name in self._shipped("config.json"):
+            assert _names(call(self.app, "predict", images / "a.png", "--model", name, "--json")) == ["a"]
+
+    def test_shipped_models_predict_without_torch_as_with_it(self, images: Path) -> None:
+        names = self._shipped("model.onnx")
+        if find_spec("onnxruntime") is None:
+            pytest.skip("onnxruntime is not installed")
+        for name in names:
+            words = ("predict", images / "a.png", images / "b.png", "--model", name, "--json")
+            wanted = call(self.app, *words, "--runtime", "torch", "--device", "cpu", "--precision", "fp32")
+            for got in (self._without_torch(*words), call(self.app, *words, "--runtime", "onnx")):
+                assert got.returncode == 0, got.stderr
+                for one, other in zip(got.stdout.splitlines(), wanted.stdout.splitlines(), strict=True):
+                    values, expected = json.loads(one), json.loads(other)
+                    assert values.keys() == expected.keys()
+                    for key, value in expected.items():
+                        close = pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value
+                        assert isinstance(value, list) or values[key] == close, key
+        needed = self._without_torch("train", "--out", "run")
+        one_line(needed, 1, "which is not installed", f'pip install "polyscale-{self.app}[train]"')
+
+    def _shipped(self, file: str) -> list[str]:
+        """Names of the models that come with the application and have `file`; skips where there are none."""
+        spec = find_spec(package_of(self.app))
+        assert spec is not None
+        assert spec.origin is not None
+        found = sorted(path.parent.name for path in Path(spec.origin).parent.glob(f"weights/*/{file}"))
+        if not found:
+            pytest.skip(f"no {file} ships")
+        return found
+
+    def _without_torch(self, *arguments: object) -> Result:
+        """Run the command in a process that finds neither torch nor anything else beyond the extra "predict"."""
+        words = [sys.executable, "-c", WITHOUT_TORCH, package_of(self.app), *map(str, arguments)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+
+def _names(result: Result) -> list[str]:
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line)["name"] for line in result.stdout.splitlines()]

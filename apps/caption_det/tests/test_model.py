@@ -11,6 +11,8 @@ from transformers import AutoConfig, AutoModel, CLIPVisionConfig, GPT2Config, GP
 
 from caption_det.data.tokenizer import train_tokenizer
 from caption_det.model import CaptionDetConfig, CaptionDetModel, MultiScaleCLIPEncoder, ResnetGPT2Wrapper, load
+from caption_det.model.detections import Detections
+from caption_det.model.memory import choose_objects
 from polyscale.errors import UserError
 
 TEXT = {"vocab_size": 300, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2, "bos_token_id": 0,
@@ -23,6 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "prefix": {"captioner": "prefix", "detector": "none"},
     "map": {"vision_config": VISION, "memory": "map", "detector": "none"},
     "boxes only": {"captioner": "none"},
+    "objects": {"memory": "objects", "num_objects": 3},
 }
 
 
@@ -75,6 +78,25 @@ def test_every_parameter_learns(model: CaptionDetModel, images: Tensor) -> None:
     if model.config.memory == "map":  # reads one level of three
         silent = {name for name in silent if ".neck." not in name}
     assert not silent
+
+
+def test_objects_are_the_best_places_apart() -> None:
+    boxes = torch.tensor([[[0.3, 0.3, 0.2, 0.2], [0.31, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2], [0.1, 0.9, 0.1, 0.1]]])
+    found = Detections(boxes, torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.zeros(1, 4, 2))
+    assert choose_objects(found, 3).tolist() == [[0, 2, 3]]
+
+
+def test_a_caption_reads_what_was_found(images: Tensor) -> None:
+    model = build(memory="objects", num_objects=3)
+    encoded = model.encoder(images)
+    assert encoded.last_hidden_state.shape == (2, 9 + 3, 32)
+    assert torch.equal(model.find(encoded).boxes, model.detector(list(encoded.levels)).boxes)
+    copied = copy.deepcopy(model)
+    copied.detector.classes.bias.data += 5  # another head, other objects: the copy's encoder has to ask the copy's head
+    assert not torch.equal(copied.encoder(images)[0], encoded[0])
+    assert torch.equal(model.encoder(images)[0], encoded[0])
+    with pytest.raises(ValueError, match="dense"):
+        build(memory="objects", detector="set")
 
 
 def test_the_tuple_is_qvisions(model: CaptionDetModel, images: Tensor) -> None:

@@ -56,7 +56,8 @@ def build_training_set(config: Config, base: CaptionSet, model: CaptionDetModel)
     if settings.detector != "none" and not any(record.boxes is not None for record in records):
         raise UserError(f"{config.data.path}: no image has boxes; set --model.detector none to learn captions alone")
     tokenizer = model.tokenizer if settings.captioner != "none" else None
-    return TrainingSet(base, tokenizer, config.data.captions, settings.max_tokens, config.data.flip)
+    data = config.data
+    return TrainingSet(base, tokenizer, data.captions, settings.max_tokens, data.flip, data.box_share)
 
 
 def record_run(config: Config, out: Path) -> None:
@@ -106,6 +107,7 @@ def model_config(
         width=m.width,
         memory=m.memory,
         num_queries=m.queries,
+        num_objects=m.objects,
         num_heads=m.heads,
         dropout=m.dropout,
         captioner=m.captioner,
@@ -141,7 +143,9 @@ def _text_shape(m: ModelSettings) -> dict[str, Any]:
         return shape
     positions = m.max_tokens + 1 + (m.queries if m.captioner == "prefix" else 0)
     rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), m.dropout)
-    return {"n_embd": m.text_width, "n_layer": m.text_layers, "n_head": m.heads, "n_positions": positions, **rates}
+    spread = m.text_width**-0.5  # GPT-2's .02 is for a width of 768; a narrow one would ignore the image for long
+    sizes = {"n_embd": m.text_width, "n_layer": m.text_layers, "n_head": m.heads, "n_positions": positions}
+    return {**sizes, "initializer_range": spread, **rates}
 
 
 def _load_pretrained(network: CaptionDetModel, m: ModelSettings) -> None:
@@ -175,7 +179,7 @@ def _prepared(network: CaptionDetModel, m: ModelSettings) -> CaptionDetModel:
 
 
 def _start_from(config: Config, train_set: CaptionSet) -> CaptionDetModel:
-    """The trained model model.init with its tokenizer; its class layer is fresh where the categories differ."""
+    """The trained model model.init with its tokenizer; what is of the categories is fresh where they differ."""
     m = config.model
     assert m.init is not None
     trained = load(m.init)
@@ -185,8 +189,9 @@ def _start_from(config: Config, train_set: CaptionSet) -> CaptionDetModel:
     values = {**shape.to_dict(), "categories": list(train_set.categories)}
     network = CaptionDetModel(CaptionDetConfig.from_dict(values))
     network.tokenizer = trained.tokenizer
-    kept = {k: v for k, v in trained.state_dict().items() if not k.startswith("detector.classes")}
-    load_tensors(network, kept, m.init, optional=("detector.classes",))
+    fresh = ("detector.classes", "encoder.memory.facts")  # of the categories
+    kept = {name: value for name, value in trained.state_dict().items() if not name.startswith(fresh)}
+    load_tensors(network, kept, m.init, optional=fresh)
     return _prepared(network, m)
 
 

@@ -24,6 +24,8 @@ class DataSettings(Settings):
     """Images to generate for each of its validation and test splits."""
     captions: int = Field(0, ge=0)
     """Captions of an image that are learnt in one pass, drawn anew every epoch; 0 takes all."""
+    box_share: float = Field(1.0, gt=0, le=1)
+    """Share of the images of each batch whose boxes are learnt; less saves time where captions need more passes."""
     tokenizer: DiskPath = "captions"
     """captions trains a byte-level BPE on the training captions; or a folder or hub id (openai-community/gpt2)."""
     vocab_size: int = Field(4096, ge=260)
@@ -32,6 +34,8 @@ class DataSettings(Settings):
     """Mirror half of the training images; left and right change places in their captions."""
     cache: bool = True
     """Keep the resized training images in memory."""
+    features: OptionalDiskPath = None
+    """Folder for the maps of a frozen tower (see model.freeze_tower), which are computed once and kept there."""
 
 
 class ModelSettings(Settings):
@@ -49,10 +53,13 @@ class ModelSettings(Settings):
     """Side in pixels of the square that images are resized to."""
     width: int = Field(128, ge=8)
     """Channels of the pyramid and of the detection head."""
-    memory: Literal["queries", "map"] = "queries"
-    """What the caption is read from: queries that look at all levels, or the coarsest map alone (single scale)."""
+    memory: Literal["queries", "map", "objects"] = "queries"
+    """What the caption is read from: queries that look at all levels, the coarsest map alone (single scale), or
+    queries and the objects that the dense detector found."""
     queries: int = Field(64, ge=1)
     """Number of those queries."""
+    objects: int = Field(8, ge=1)
+    """Number of those objects."""
     captioner: Literal["cross_attention", "prefix", "none"] = "cross_attention"
     """GPT-2 with cross-attention in every block, with the queries as a prefix (ClipCap), or none (boxes only)."""
     detector: Literal["dense", "set", "none"] = "dense"
@@ -113,44 +120,54 @@ class Config(Settings):
         m = self.model
         if m.captioner == "none" and m.detector == "none":
             raise ValueError("model.captioner: captioner and detector cannot both be none")
+        if m.memory == "objects" and m.detector != "dense":
+            raise ValueError("model.memory: objects are found by the dense detector; set model.detector dense")
         for name, width in (("width", m.width), ("text_width", m.text_width)):
             if width % m.heads:
                 raise ValueError(f"model.heads: {m.heads} does not divide model.{name} {width}")
         if m.backbone == "clip" and m.vision_width % m.heads:
             raise ValueError(f"model.heads: {m.heads} does not divide model.vision_width {m.vision_width}")
+        if self.data.features is not None and not m.freeze_tower:
+            raise ValueError("data.features: the maps of a tower that learns cannot be kept; set model.freeze_tower")
         return self
 
 
 PRESETS = {
     "nano": Preset(
-        about="The embedded world from nothing on 2 CPU cores; aims at an hour, not measured.",
+        about="The embedded world from nothing on one core, see docs/results.md.",
         values={
-            "data": {"vocab_size": 400},
+            "data": {"vocab_size": 400, "captions": 2},
             "model": {
-                "backbone": "regnetx_002",
-                "image_size": 128,
-                "width": 96,
+                "backbone": "mobilenetv4_conv_small_050",
+                "image_size": 96,
+                "width": 64,
+                "memory": "objects",
+                "queries": 16,
                 "text_width": 128,
                 "text_layers": 3,
                 "max_tokens": 32,
                 "beams": 1,
+                "dropout": 0.0,
             },
-            "train": {"epochs": 20, "batch_size": 16, "lr": 1e-3, "ema": 0.998},
+            "train": {"epochs": 4, "batch_size": 16, "lr": 2e-3, "ema": 0.998},
         },
     ),
     "photo": Preset(
-        about="Photographs: a frozen ImageNet tower from a package; Flickr8k on 2 CPU cores; not measured.",
+        about="Photographs: a frozen ImageNet tower from a package; Flickr8k on one core, see docs/results.md.",
         values={
             "model": {
                 "backbone": "tf_efficientnet_lite0",
                 "pretrained": "package",
                 "freeze_tower": True,
-                "width": 192,
-                "text_width": 256,
-                "text_layers": 4,
+                "width": 96,
+                "queries": 36,
+                "text_width": 192,
+                "text_layers": 2,
+                "max_tokens": 22,
+                "dropout": 0.0,
             },
-            "data": {"flip": True},
-            "train": {"epochs": 20, "batch_size": 16, "lr": 5e-4, "ema": 0.999},
+            "data": {"vocab_size": 2500, "box_share": 0.4},
+            "train": {"epochs": 4, "batch_size": 16, "lr": 1.5e-3, "ema": 0.995},
         },
     ),
     "base": Preset(

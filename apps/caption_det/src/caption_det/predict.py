@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,20 +60,32 @@ class Decoding:
 @torch.inference_mode()
 def describe(
     model: CaptionDetModel,
-    images: Tensor,
+    pixel_values: Tensor | None = None,
     decoding: Decoding | None = None,
     *,
+    features: Sequence[Tensor] | None = None,
     precision: str = "auto",
     threshold: float = 0.3,
 ) -> list[tuple[list[str], ScoredBoxes]]:
-    """Return captions and scored boxes of images [B, 3, H, W] in [0, 1]; one pass of the encoder serves both.
+    """Return captions and scored boxes of some images; one pass of the encoder serves both.
 
     A model without captions gives none, one without boxes no boxes.
+
+    Args:
+        model: in eval mode.
+        pixel_values: the images, [B, 3, H, W] in [0, 1].
+        decoding: how captions are searched.
+        features: the maps of the model's tower in place of the images.
+        precision: see polyscale.inference.precision.
+        threshold: lowest score of the boxes.
     """
     decoding = decoding or Decoding()
-    images = images.to(model.device)
+    if pixel_values is not None:
+        pixel_values = pixel_values.to(model.device)
+    if features is not None:
+        features = [level.to(model.device) for level in features]
     with autocast(precision, model.device):
-        encoded = model.encoder(images)
+        encoded = model.encoder(pixel_values, features)
         boxes = model.detect(encoded, threshold=threshold)
         texts: list[list[str]] = [[] for _ in boxes]
         if model.decoder is not None and model.tokenizer is not None:

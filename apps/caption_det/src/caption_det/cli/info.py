@@ -1,14 +1,26 @@
-"""`caption-det info`."""
+"""`caption-det info`: what a configuration costs, and what is known about a model."""
+
+from typing import Annotated
+
+import typer
 
 from caption_det.config import PRESETS, Config
 from polyscale.commands import print_json, table
 from polyscale.commands.types import AsJson
+from polyscale.errors import UserError
 from polyscale.settings import configured
 
 
 @configured(Config, PRESETS, "nano", sections=("model", "data.vocab_size"))
-def info(config: Config, as_json: AsJson = False) -> None:
-    """Show what a configuration costs: parameters of each part, multiply-adds of one image without its words."""
+def info(
+    config: Config,
+    model: Annotated[str | None, typer.Argument(help="Show the card of this model: photo, a run, a hub id.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show parameters of each part and multiply-adds of one image without its words, or the card of a model."""
+    if model is not None:
+        _show_card(model, as_json)
+        return
     from caption_det.build import cost_rows
 
     rows = cost_rows(config)
@@ -17,3 +29,17 @@ def info(config: Config, as_json: AsJson = False) -> None:
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
     table(rows, title=f"{config.model.backbone} at {config.model.image_size} px", digits=3)
+
+
+def _show_card(model: str, as_json: bool) -> None:
+    from caption_det.model.loading import SHIPPED, about
+    from polyscale.models import find
+    from polyscale.models.card import CARD
+
+    if as_json:
+        print_json(about(model))
+        return
+    card = find(model, shipped=SHIPPED) / CARD
+    if not card.is_file():
+        raise UserError(f"{card}: this model has no card")
+    typer.echo(card.read_text(encoding="utf-8"))

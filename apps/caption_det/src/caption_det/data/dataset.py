@@ -1,6 +1,6 @@
 """Samples of the network's size, and the batches that training takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from caption_det.data.features import FeatureMaps
 from caption_det.data.records import Record, Source
 from polyscale.data.cache import SampleCache
 
@@ -27,7 +28,10 @@ class CaptionSet(Dataset[dict[str, Any]]):
     Attributes:
         title: data set and split.
         notes: one-line remarks for the user.
+        features: maps of a frozen tower; samples have these "features" in place of "image" where they are set.
     """
+
+    features: FeatureMaps | None = None
 
     def __init__(self, source: Source, split: str, size: int, notes: Sequence[str] = (), cache: bool = False) -> None:
         self.source, self.size, self.split = source, size, split
@@ -40,7 +44,11 @@ class CaptionSet(Dataset[dict[str, Any]]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image = self._cache.get(index, self._read)
+        pixels: dict[str, Any] = {}
+        if self.features is None:
+            pixels["image"] = self._cache.get(index, self._read)
+        else:
+            pixels["features"] = self.features.get(index)
         record, (height, width) = self.record(index), self.image_size(index)
         known = record.boxes is not None
         boxes, labels = np.zeros((0, 4)), np.zeros(0, np.int64)
@@ -48,7 +56,7 @@ class CaptionSet(Dataset[dict[str, Any]]):
             single = slice(None) if record.crowd is None else ~record.crowd
             boxes, labels = record.boxes[single], record.labels[single]
         return {
-            "image": image,
+            **pixels,
             "boxes": torch.from_numpy(fractions(boxes, height, width)).float(),
             "labels": torch.from_numpy(labels),
             "has_boxes": known,
@@ -69,6 +77,10 @@ class CaptionSet(Dataset[dict[str, Any]]):
     def original(self, index: int) -> NDArray[np.uint8]:
         """Return the image at its own size."""
         return self.source.read(index)[0]
+
+    def network_image(self, index: int) -> Tensor:
+        """Return image `index` at the network's size, uint8 [3, S, S], without keeping it."""
+        return network_image(self.original(index), self.size)
 
     def _read(self, index: int) -> Tensor:
         image, self._records[index] = self.source.read(index)
@@ -99,12 +111,19 @@ class TrainingSet(Dataset[dict[str, Any]]):
         captions: of each image and epoch; 0 takes all.
         max_tokens: longest caption with its end; longer ones are cut.
         flip: mirror half of the images; "left" and "right" change places in their captions.
+        box_share: of the images whose boxes are learnt, drawn anew every epoch.
     """
 
     def __init__(
-        self, base: CaptionSet, tokenizer: PreTrainedTokenizerBase | None, captions: int, max_tokens: int, flip: bool
+        self,
+        base: CaptionSet,
+        tokenizer: PreTrainedTokenizerBase | None,
+        captions: int,
+        max_tokens: int,
+        flip: bool = False,
+        box_share: float = 1.0,
     ) -> None:
-        self.base, self.tokenizer, self.flip = base, tokenizer, flip
+        self.base, self.tokenizer, self.flip, self.box_share = base, tokenizer, flip, box_share
         self.captions, self.max_tokens = captions, max_tokens
 
     def __len__(self) -> int:
@@ -114,10 +133,15 @@ class TrainingSet(Dataset[dict[str, Any]]):
         sample = self.base[index]
         captions: Sequence[str] = sample.pop("captions")
         if self.flip and torch.rand(()) < 0.5:
-            sample["image"] = sample["image"].flip(-1)
+            if self.base.features is None:
+                sample["image"] = sample["image"].flip(-1)
+            else:
+                sample["features"] = self.base.features.get(index, view=1)
             boxes = sample["boxes"].clone()
             boxes[:, 0] = 1 - boxes[:, 0]
             sample["boxes"], captions = boxes, [mirror(caption) for caption in captions]
+        if self.box_share < 1 and torch.rand(()) >= self.box_share:
+            sample["has_boxes"] = False
         sample["tokens"] = []
         if self.tokenizer is not None and captions:
             order = torch.randperm(len(captions))[: self.captions or None].tolist()
@@ -136,17 +160,24 @@ def mirror(caption: str) -> str:
     return " ".join(MIRRORED.get(word, word) for word in caption.split(" "))
 
 
+def network_input(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the model takes of some samples: {"pixel_values": [B, 3, S, S] in [0, 1]} or {"features": maps}."""
+    if "features" in samples[0]:
+        levels = zip(*(sample["features"] for sample in samples), strict=True)
+        return {"features": [torch.stack(level).float() for level in levels]}
+    return {"pixel_values": torch.stack([sample["image"] for sample in samples]).float() / 255}
+
+
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Join samples of a TrainingSet.
 
     Returns:
-        "pixel_values" [B, 3, S, S] in [0, 1], "labels" int64 [B * n, T] with -100 as padding (n is the most captions
-        of an image; images with fewer have rows without a token), "detection_labels" and "has_boxes".
+        "pixel_values" or "features" (see `network_input`), "labels" int64 [B * n, T] with -100 as padding (n is the
+        most captions of an image; images with fewer have rows without a token), "detection_labels" and "has_boxes".
     """
-    images = torch.stack([sample["image"] for sample in samples])
     most = max(len(sample["tokens"]) for sample in samples)
     batch = {
-        "pixel_values": images.float() / 255,
+        **network_input(samples),
         "detection_labels": [{"class_labels": s["labels"], "boxes": s["boxes"]} for s in samples],
         "has_boxes": torch.tensor([bool(sample["has_boxes"]) for sample in samples]),
         "labels": None,

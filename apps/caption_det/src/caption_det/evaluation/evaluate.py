@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from caption_det.data.dataset import CaptionSet
+from caption_det.data.dataset import CaptionSet, network_input
 from caption_det.evaluation.box_metrics import NAMES as BOX_METRICS
 from caption_det.evaluation.box_metrics import Boxes, average_precision
 from caption_det.evaluation.caption_metrics import bleu, cider, rouge_l, tokenize
@@ -91,8 +90,8 @@ def evaluate(
     batches = iterate_batches(dataset, batch_size, accelerator=accelerator, workers=workers, progress=progress)
     with eval_mode(model):
         for indices, samples in batches:
-            images = torch.stack([sample["image"] for sample in samples]).float() / 255
-            made = describe(model, images, decoding, precision=precision, threshold=THRESHOLD)
+            given = network_input(samples)
+            made = describe(model, decoding=decoding, precision=precision, threshold=THRESHOLD, **given)
             for index, (captions, boxes) in zip(indices, made, strict=False):
                 answers[index] = Answer(
                     captions[0] if captions else None,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from transformers import CLIPVisionConfig, GPT2Config, PretrainedConfig
 
-Memory = Literal["queries", "map"]
+Memory = Literal["queries", "map", "objects"]
 Captioner = Literal["cross_attention", "prefix", "none"]
 Detector = Literal["dense", "set", "none"]
 
@@ -20,8 +20,9 @@ class CaptionDetConfig(PretrainedConfig):  # type: ignore[misc]
         categories: names of the classes of the boxes, in the order of the class logits.
         image_size: side in pixels of the square that images are resized to; the model takes any size.
         width: channels of the feature pyramid and of the detection head.
-        memory: what the caption is read from: learned "queries" with deformable attention over all levels, or the
-            coarsest "map" of the tower, as in VisionEncoderDecoder.
+        memory: what the caption is read from: learned "queries" with deformable attention over all levels, those
+            and the "objects" that the dense head found, or the coarsest "map", as in VisionEncoderDecoder.
+        num_objects: of those objects.
         num_queries, memory_layers, num_heads, num_points: of those queries; dropout: in their layers.
         captioner: "cross_attention" in every block of GPT-2, a "prefix" of its input (ClipCap), or "none".
         detector: "dense" (FCOS style, for small data), "set" (Deformable DETR), or "none".
@@ -42,6 +43,7 @@ class CaptionDetConfig(PretrainedConfig):  # type: ignore[misc]
         width: int = 128,
         memory: Memory = "queries",
         num_queries: int = 64,
+        num_objects: int = 8,
         memory_layers: int = 2,
         num_heads: int = 8,
         num_points: int = 4,
@@ -58,6 +60,8 @@ class CaptionDetConfig(PretrainedConfig):  # type: ignore[misc]
     ) -> None:
         if captioner == "none" and detector == "none":
             raise ValueError("captioner and detector are both none: the model would do nothing")
+        if memory == "objects" and detector != "dense":
+            raise ValueError(f"memory is objects, and these are found by the dense detector, not by {detector}")
         self.backbone = None if vision_config is not None else backbone
         self.vision_config = _configured(CLIPVisionConfig, vision_config)
         self.text_config = _configured(GPT2Config, text_config or {})
@@ -65,6 +69,7 @@ class CaptionDetConfig(PretrainedConfig):  # type: ignore[misc]
         self.categories = list(categories)
         self.image_size, self.width = image_size, width
         self.memory, self.num_queries, self.memory_layers = memory, num_queries, memory_layers
+        self.num_objects = num_objects
         self.num_heads, self.num_points, self.dropout = num_heads, num_points, dropout
         self.captioner, self.detector = captioner, detector
         self.object_queries, self.detector_layers = object_queries, detector_layers

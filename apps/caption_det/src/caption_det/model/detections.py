@@ -36,7 +36,7 @@ class Detections:
     earlier: tuple["Detections", ...] = ()
 
     def chosen(self, images: Tensor) -> "Detections":
-        """Those of some of the images: bool [B] or indices."""
+        """Those of some of the images, by their numbers."""
         earlier = tuple(part.chosen(images) for part in self.earlier)
         return Detections(self.boxes[images], self.objectness[images], self.classes[images], earlier)
 

@@ -26,7 +26,7 @@ from transformers.utils import ModelOutput, logging
 from caption_det.model.configuration import CaptionDetConfig
 from caption_det.model.dense import DenseDetector
 from caption_det.model.detections import Detections, ScoredBoxes, Targets, score_boxes
-from caption_det.model.memory import MapMemory, QueryMemory
+from caption_det.model.memory import MapMemory, ObjectMemory, QueryMemory
 from caption_det.model.object_queries import SetDetector
 from caption_det.model.towers import TimmTower, create_tower
 
@@ -42,10 +42,12 @@ class VisualOutput(ModelOutput):  # type: ignore[misc]
     Attributes:
         last_hidden_state: the memory, [B, Q, D].
         levels: the pyramid, list of [B, width, h, w]; generation drops it.
+        found: raw boxes, where the memory has been made of them already.
     """
 
     last_hidden_state: Tensor | None = None
     levels: tuple[Tensor, ...] | None = None
+    found: Detections | None = None
 
 
 @dataclass
@@ -74,22 +76,28 @@ class CaptionDetOutput(Seq2SeqLMOutput):  # type: ignore[misc]
 
 
 class VisualEncoder(nn.Module):
-    """Images -> VisualOutput; `features` are those of the tower, where they were computed before."""
+    """Images -> VisualOutput; `features` are those of the tower, where they were computed before.
+
+    The detection head belongs to the model; the encoder runs it where the memory is made of objects.
+    """
 
     main_input_name = "pixel_values"
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: CaptionDetConfig) -> None:
+    def __init__(self, config: CaptionDetConfig, detector: nn.Module | None = None) -> None:
         super().__init__()
+        self._detector = (detector,)  # not a part: its parameters are the model's
         self.tower = create_tower(config.backbone, config.vision_config)
         self.neck = self.tower.make_neck(config.width)
         self.memory: nn.Module = MapMemory(config.width, self.tower.map_level)
-        if config.memory == "queries":
-            self.memory = QueryMemory(
+        if config.memory != "map":
+            self.memory = queries = QueryMemory(
                 config.width, LEVELS, config.num_queries, config.memory_layers, config.num_heads, config.num_points,
                 config.dropout,
             )  # fmt: skip
+            if config.memory == "objects":
+                self.memory = ObjectMemory(queries, config.width, len(config.categories), config.num_objects)
         self.bridge = nn.Linear(config.width, config.text_config.n_embd)
         if config.captioner == "none":
             self.memory.requires_grad_(False)
@@ -106,7 +114,12 @@ class VisualEncoder(nn.Module):
                 raise ValueError("pixel_values or features are needed")
             features = self.tower_features(pixel_values)
         levels = self.neck(list(features))
-        return VisualOutput(last_hidden_state=self.bridge(self.memory(levels)), levels=tuple(levels))
+        if not isinstance(self.memory, ObjectMemory):
+            return VisualOutput(last_hidden_state=self.bridge(self.memory(levels)), levels=tuple(levels))
+        (detector,) = self._detector
+        assert detector is not None
+        found = detector(levels)
+        return VisualOutput(self.bridge(self.memory(levels, found)), tuple(levels), found)
 
     def train(self, mode: bool = True) -> "VisualEncoder":
         """Set the mode; a frozen tower stays in eval mode, so that its batch norms do not move."""
@@ -139,7 +152,6 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     def __init__(self, config: CaptionDetConfig) -> None:
         super().__init__(config)
         self.tokenizer: PreTrainedTokenizerBase | None = None
-        self.encoder = VisualEncoder(config)
         self.decoder = GPT2LMHeadModel(config.text_config) if config.captioner != "none" else None
         if self.decoder is None:
             self._tied_weights_keys = {}
@@ -152,6 +164,7 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
                 config.width, kinds, LEVELS, config.object_queries, config.detector_layers, config.num_heads,
                 config.num_points, config.dropout,
             )  # fmt: skip
+        self.encoder = VisualEncoder(config, self.detector)
         self.post_init()
         text = config.text_config
         self.generation_config.max_new_tokens, self.generation_config.num_beams = config.max_tokens, config.beams
@@ -233,7 +246,8 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             past_key_values: the same.
             labels: int64 [B * n, T], not shifted, -100 where no token is to be learnt: the "caption" loss.
             detection_labels: see `detections.Targets`: the losses of the boxes.
-            has_boxes: bool [B], images whose boxes are known; the others do not count in those losses.
+            has_boxes: bool [B], images whose boxes are to be learnt; with `detection_labels` boxes are computed for
+                these alone.
             features: maps of the tower in place of pixel_values.
             use_cache: return the cache.
             return_dict: only True and None are known; `to_tuple` of the output gives a tuple.
@@ -258,11 +272,11 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
                 losses["caption"] = _caption_loss(words.logits, labels)
                 total.append(self.config.caption_weight * losses["caption"])
         if self.detector is not None and (fresh or detection_labels is not None):
+            encoder_outputs, targets = _with_known_boxes(encoder_outputs, detection_labels, has_boxes)
             found = self.find(encoder_outputs)
             output.pred_boxes, output.objectness, output.class_logits = found.boxes, found.objectness, found.classes
-            if detection_labels is not None:
-                shapes = [(level.shape[-2], level.shape[-1]) for level in encoder_outputs.levels or ()]
-                parts = self._detection_losses(found, detection_labels, has_boxes, shapes)
+            if targets is not None:
+                parts = self._detection_losses(found, targets, encoder_outputs)
                 losses.update(parts)
                 total += [self.config.detection_weight * part for part in parts.values()]
         if losses:
@@ -290,6 +304,8 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         Raises:
             ValueError: the model has no detection head, or generation dropped the levels.
         """
+        if encoded.found is not None:
+            return encoded.found
         if self.detector is None or encoded.levels is None:
             raise ValueError("no detection head, or no levels in these encoder outputs")
         found: Detections = self.detector(list(encoded.levels))
@@ -311,6 +327,9 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         if rest:
             raise ValueError(f"{len(ids)} captions for {len(memory)} images: every image needs equally many")
         memory = memory.repeat_interleave(repeats, dim=0) if repeats > 1 else memory
+        if mask is None and past is not None and self.config.captioner == "cross_attention":
+            # a caption that has ended is followed by padding, of which transformers warns where there is no mask
+            mask = ids.new_ones(len(ids), past.get_seq_length() + ids.shape[1])
         wanted = {key: value for key, value in more.items() if key in ("output_attentions", "output_hidden_states")}
         arguments = {CACHE: past, "use_cache": bool(use_cache), **wanted}
         if self.config.captioner == "cross_attention":
@@ -322,16 +341,26 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         out.logits = out.logits[:, memory.shape[1] :]
         return out
 
-    def _detection_losses(
-        self, found: Detections, targets: Targets, has_boxes: Tensor | None, shapes: list[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def _detection_losses(self, found: Detections, targets: Targets, encoded: VisualOutput) -> dict[str, Tensor]:
         assert self.detector is not None
-        if has_boxes is not None and not bool(has_boxes.all()):
-            targets = [target for target, known in zip(targets, has_boxes.tolist(), strict=True) if known]
-            if not targets:  # the graph stays whole: every process waits for every gradient
-                return {"class": 0.0 * (found.classes.sum() + found.boxes.sum() + found.objectness.sum())}
-            found = found.chosen(has_boxes.to(found.boxes.device))
+        if not targets:  # the graph stays whole: every process waits for every gradient
+            return {"class": 0.0 * (found.classes.sum() + found.boxes.sum() + found.objectness.sum())}
+        shapes = [(level.shape[-2], level.shape[-1]) for level in encoded.levels or ()]
         return self.detector.loss(found, targets, shapes)
+
+
+def _with_known_boxes(
+    encoded: VisualOutput, targets: Targets | None, has_boxes: Tensor | None
+) -> tuple[VisualOutput, Targets | None]:
+    """The images whose boxes are to be learnt, and these; one image without targets where there is none."""
+    if targets is None or has_boxes is None or bool(has_boxes.all()):
+        return encoded, targets
+    known = has_boxes.nonzero()[:, 0]
+    images = (known if len(known) else has_boxes.new_zeros(1, dtype=torch.int64)).to(encoded[0].device)
+    levels = tuple(level[images] for level in encoded.levels or ())
+    found = None if encoded.found is None else encoded.found.chosen(images)
+    chosen = VisualOutput(last_hidden_state=encoded[0], levels=levels, found=found)
+    return chosen, [targets[int(image)] for image in known]
 
 
 def _caption_loss(logits: Tensor, labels: Tensor) -> Tensor:

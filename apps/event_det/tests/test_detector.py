@@ -57,6 +57,7 @@ VARIANTS = {
     "attention to places": {**ATTENTION, "attention_temporal": False},
     "attention to time, four levels": {**ATTENTION, "attention_spatial": False, "levels": 4},
     "not recurrent": {"recurrent": False},
+    "no attention in the first stages": {"blocks": (0, 0, 1, 1)},
 }
 
 

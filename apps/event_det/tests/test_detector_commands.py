@@ -23,6 +23,7 @@ class TestCommands(AppContract):
         *("--data.dataset", "gen1", "--data.length", "3", "--data.sampling", "mixed"),
         *("--model.width", "8", "--model.head", "8"),
         *("--train.batch_size", "4", "--train.epochs", "2", "--train.log_every", "1", "--train.lr", "0.01"),
+        *("--train.eval_every", "1"),
     )
 
     def make_data(self, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`event-det info`: what a configuration costs."""
+"""`event-det info`: what a configuration costs, and what is known about a model."""
 
 from typing import Annotated, Any
 
@@ -14,17 +14,35 @@ from polyscale.settings import configured
 @configured(Config, PRESETS, "nano", sections=("model",))
 def info(
     config: Config,
+    model: Annotated[str | None, typer.Argument(help="Show the card of this model: nano, a run, a hub id.")] = None,
     size: Annotated[str, typer.Option(help="Width x height of the frames.")] = "304x240",
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Show parameters and multiply-adds of a step, part by part, and the size of the state."""
+    """Show parameters and multiply-adds of a step, part by part, and the size of the state, or the card of a model."""
+    if model is not None:
+        _show_card(model, as_json)
+        return
     rows = cost_rows(config, parse_size(size), classes)
     if as_json:
         print_json(rows)
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
     table(rows, title=f"one step of {size}, batch 1", digits=3)
+
+
+def _show_card(model: str, as_json: bool) -> None:
+    from event_det.model import EventDetector
+    from polyscale.models import find
+    from polyscale.models.card import CARD
+
+    if as_json:
+        print_json(EventDetector.about(model))
+        return
+    card = find(model, shipped=EventDetector.shipped) / CARD
+    if not card.is_file():
+        raise UserError(f"{card}: this model has no card")
+    typer.echo(card.read_text(encoding="utf-8"))
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -64,9 +64,9 @@ class EventDetector(Pretrained):
         super().__init__()
         if not classes:
             raise ValueError("classes must name at least one class")
-        if levels not in (3, 4) or len(blocks) != 4 or min(blocks) < 1 or patch < 2:
+        if levels not in (3, 4) or len(blocks) != 4 or min(blocks) < 0 or patch < 2:
             got = f"{levels}, {list(blocks)}, {patch}"
-            raise ValueError(f"levels must be 3 or 4, blocks four numbers from 1, patch from 2; got {got}")
+            raise ValueError(f"levels must be 3 or 4, blocks four numbers from 0, patch from 2; got {got}")
         self.classes, self.size = tuple(classes), (int(size[0]), int(size[1]))
         self.in_channels, self.recurrent = in_channels, recurrent
         self.backbone = RecurrentBackbone(in_channels, width, head, blocks, patch, order)

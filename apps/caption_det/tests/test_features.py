@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def parts() -> tuple[Config, CaptionSet, CaptionDetModel]:
     torch.manual_seed(0)
-    config = Config(**SMALL)  # type: ignore[arg-type]
+    config = Config(**SMALL)
     base = build_set(config, "train")
     return config, base, build_model(config, base).eval()
 

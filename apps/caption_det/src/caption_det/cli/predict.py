@@ -25,7 +25,7 @@ from polyscale.data.naming import plural
 
 def predict(
     inputs: ImageArguments,
-    model: ModelOption,
+    model: ModelOption = "photo",
     out: PredictionsOut = Path("predictions"),
     threshold: Annotated[float, typer.Option(help="Lowest score of the boxes.")] = 0.3,
     captions: Annotated[int, typer.Option(min=1, help="Captions of each image, the most likely first.")] = 1,
@@ -58,6 +58,9 @@ def predict(
     torch.manual_seed(seed)
     decoding = Decoding(captions, beams, temperature, top_p)
     predictor = Predictor(model, device, precision, decoding, threshold)
+    if model == "photo":
+        note("photo knows scenes like Flickr8k's (people, dogs, sports outdoors) and is often wrong elsewhere: "
+             "caption-det info photo")  # fmt: skip
 
     def save(result: Prediction) -> None:
         result.save(out)

@@ -46,7 +46,7 @@ class TestCommands(AppContract):
     @pytest.mark.skip("predict takes recordings")
     def test_csv_and_json_agree(self, trained: Trained, images: Path, tmp_path: Path) -> None: ...
 
-    @pytest.mark.skip("no model ships yet")
+    @pytest.mark.skip("predict takes recordings: test_shipped.py")
     def test_shipped_models_load_and_predict(self, images: Path) -> None: ...
 
     def test_data_and_info_answer_in_json(self, data: Path | None) -> None:

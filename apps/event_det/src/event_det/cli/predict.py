@@ -73,9 +73,12 @@ def predict(
     if recording.sensor is None:
         raise UserError(f"{path}: states no sensor size; give it with --sensor WxH", exit_code=2)
 
+    from event_det.model import EventDetector
     from event_det.predict import Predictor
 
     predictor = Predictor(model, device, precision, threshold=threshold, window=round(window * 1000), at_once=at_once)
+    if model in EventDetector.shipped_names() and (limit := EventDetector.about(model).get("not_for")):
+        note(f"{model} is not for {limit}")
     began, totals = time.perf_counter(), Totals()
     with contextlib.ExitStack() as stack, progress("windows", transient=True) as bar:
         results = totals.count(predictor.stream(recording, microseconds(start), microseconds(end)), bar)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from event_det.model import EventDetector
 from polyscale.data.images import save_png
 from polyscale.evaluation import Assessment, Difference, Interval, Stopwatch, compare, gather, provenance, shard_batches
 from polyscale.report import draw_boxes, panel
+from polyscale.report.drawing import category_colour
 from polyscale.terminal import progress
 from polyscale.training import read_journal
 
@@ -144,15 +144,16 @@ def example(scores: Scores, dataset: EventSet, index: int) -> list[NDArray[np.ui
     """A frame with its true boxes, and with those found."""
     step = scores.steps[index]
     image = draw_frame(dataset.frames(step, step + 1)[0])
-    truth, found = scores.truth[index], scores.found[index]
-    shown = found.scores >= SHOWN_SCORE
+    truth, found, products = scores.truth[index], scores.found[index], scores.products[index]
+    shown = products >= SHOWN_SCORE
 
-    def names(labels: Sequence[int]) -> list[str]:
-        return [dataset.classes[label] for label in labels]
+    def draw(boxes: NDArray[np.float32], labels: list[int], values: list[float] | None = None) -> NDArray[np.uint8]:
+        names = [dataset.classes[label] for label in labels]
+        return draw_boxes(image, boxes, names, values, [category_colour(label) for label in labels])
 
     return [
-        draw_boxes(image, truth.boxes, names(truth.labels.tolist())),
-        draw_boxes(image, found.boxes[shown], names(found.labels[shown].tolist()), found.scores[shown].tolist()),
+        draw(truth.boxes, truth.labels.tolist()),
+        draw(found.boxes[shown], found.labels[shown].tolist(), products[shown].tolist()),
     ]
 
 

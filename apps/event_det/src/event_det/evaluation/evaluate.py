@@ -46,7 +46,8 @@ class Scores:
         recordings: int64 [F], the number of each frame's recording.
         seconds: float64 [F], since the recording's start.
         truth: of each frame.
-        found: of each frame.
+        found: of each frame, by the scores that rank them.
+        products: float32 of each frame, objectness times class probability of the boxes found: what a threshold is for.
         precision: of these boxes.
         summary: AP, AP50, AP75, by size and class, frames and boxes.
     """
@@ -57,6 +58,7 @@ class Scores:
     seconds: NDArray[np.float64] = field(repr=False)
     truth: list[Truth] = field(repr=False)
     found: list[Found] = field(repr=False)
+    products: list[NDArray[np.float32]] = field(repr=False)
     precision: AveragePrecision = field(repr=False)
     summary: dict[str, float]
 
@@ -173,7 +175,7 @@ def score(
         UserError: no frame counts.
     """
     names, steps, recordings, seconds = [], [], [], []
-    truths, founds = [], []
+    truths, founds, products = [], [], []
     for step, (boxes, scores, class_scores, labels) in zip(dataset.labelled(), rows, strict=True):
         true = dataset.labels(step)
         assert true is not None
@@ -187,6 +189,7 @@ def score(
         kept = _counts(dataset, boxes, int(times[place]), protocol)
         ranks = class_scores if ranking == "class" else scores
         founds.append(Found(boxes[kept], ranks[kept], labels[kept]))
+        products.append(scores[kept])
         names.append(f"{dataset.recordings[number]}/{int(times[place])}")
         steps.append(step)
         recordings.append(number)
@@ -196,7 +199,9 @@ def score(
     matched = AveragePrecision(truths, founds, len(dataset.classes))
     summary = matched.summary(dataset.classes)
     summary |= {"frames": float(len(names)), "boxes": float(sum(len(frame.boxes) for frame in truths))}
-    return Scores(tuple(names), steps, np.array(recordings), np.array(seconds), truths, founds, matched, summary)
+    return Scores(
+        tuple(names), steps, np.array(recordings), np.array(seconds), truths, founds, products, matched, summary
+    )
 
 
 def subsets(scores: Scores, bounds: Sequence[float] = (0, 1, 2, 4, 8, 16, 60)) -> list[dict[str, Any]]:

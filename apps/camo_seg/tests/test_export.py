@@ -26,7 +26,8 @@ def small(**changes: Any) -> CamoSegmenter:
     torch.manual_seed(0)
     network = CamoSegmenter(**{"backbone": "test_resnet", "width": 8, "image_size": 64, "scales": (1.0,), **changes})
     with torch.no_grad():  # fresh weights find nothing anywhere
-        network.decoder.head.weight.mul_(50)
+        if not changes.get("experts"):
+            network.decoder.head.weight.mul_(50)
     return network
 
 
@@ -82,3 +83,22 @@ def test_several_scales_of_one_size(tmp_path: Path) -> None:
         np.testing.assert_allclose(one.probability, other.probability, atol=1e-4)
     with pytest.raises(UserError, match="takes 64 x 64 pixels only, given 96 x 96"):
         Predictor(file, size=96)(noise(9, 9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fixed_size"),
+    [({"experts": 3}, False), ({"experts": 2, "scales": (1.0, 1.5), "fusion": "window"}, True)],
+)
+def test_experts_and_a_window(changes: dict[str, Any], fixed_size: bool, tmp_path: Path) -> None:
+    """The file runs every expert; the network those that were chosen, and images of one batch go to different ones."""
+    network = small(**changes).eval()
+    with torch.no_grad():
+        for expert in network.decoder.experts:
+            expert.head.weight.mul_(20)
+        network.decoder.router.layers[-1].weight.mul_(20)
+    file = export_onnx(network, tmp_path / "a.onnx", fixed_size=fixed_size)
+    sources = [noise(40, 70), noise(64, 64) // 3, np.full((9, 9, 3), 200, np.uint8)]
+    wanted = Predictor(network, "cpu", "fp32")(sources)
+    for one, other in zip(Predictor(file)(sources), wanted, strict=True):
+        np.testing.assert_allclose(one.probability, other.probability, atol=1e-4)
+    assert max(np.ptp(result.probability) for result in wanted) > 0.01

@@ -29,9 +29,9 @@ def test_logits_have_the_image_size(tiny: CamoSegmenter, size: tuple[int, int]) 
 
 
 def test_every_parameter_learns_when_the_scales_are_supervised(tiny: CamoSegmenter) -> None:
-    logits, per_scale = tiny(torch.rand(2, 3, 64, 64), return_loss_inputs=True)
-    assert len(per_scale) == (3 if tiny.multiscale else 0)
-    (logits.square().mean() + sum(p.square().mean() for p in per_scale)).backward()
+    output = tiny(torch.rand(2, 3, 64, 64), return_loss_inputs=True)
+    assert len(output.scales) == (3 if tiny.multiscale else 0)
+    (output.logits.square().mean() + sum(p.square().mean() for p in output.scales)).backward()
     assert [name for name, p in tiny.named_parameters() if p.grad is None] == []
 
 

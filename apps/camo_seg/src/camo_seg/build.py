@@ -26,10 +26,14 @@ def build_model(config: Config) -> CamoSegmenter:
         scale_heads=config.loss.scale_loss > 0,
         pretrained=m.pretrained,
         checkpoint_activations=m.checkpoint_activations,
+        experts=m.experts,
+        top_k=m.top_k,
+        deep_heads=config.loss.deep > 0,
     )
     if m.weights is not None:
         start = CamoSegmenter.from_pretrained(m.weights).state_dict()
-        load_tensors(network, start, m.weights, optional=("backbone.heads.",))
+        heads = ["backbone.heads.", "decoder.deep.", *(f"decoder.experts.{i}.deep." for i in range(m.experts))]
+        load_tensors(network, start, m.weights, optional=tuple(heads))
     return network
 
 

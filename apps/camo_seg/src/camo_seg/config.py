@@ -81,10 +81,14 @@ class ModelSettings(Settings):
     """Start from a trained model of the same settings: a run's folder, a hub id, or a shipped name (nano)."""
     scales: tuple[float, ...] = (0.5, 1.0, 1.5)
     """Input scales, coarse to fine; 1.0 alone is the single-scale model."""
-    fusion: Literal["hierarchical", "absi"] = "hierarchical"
-    """How the scales are joined: coarse to fine, or by attention over the scales at each location."""
+    fusion: Literal["hierarchical", "absi", "window"] = "hierarchical"
+    """How the scales are joined: coarse to fine, by attention at each location, or 1.0 and a window of a finer one."""
     width: int = Field(64, ge=8)
     """Channels of the decoder."""
+    experts: int = Field(0, ge=0)
+    """Decoders of a mixture of experts, 2 or more, of which a router picks for each image; 0 is one plain decoder."""
+    top_k: int = Field(2, ge=1)
+    """Experts that decode an image, in training as in prediction."""
     image_size: int = Field(384, ge=32)
     """Side in pixels of the square that images are resized to (the reference scale)."""
     checkpoint_activations: bool = False
@@ -98,14 +102,20 @@ class LossSettings(Settings):
     """Loss of the final map: F3Net's boundary-weighted BCE + IoU, plain BCE (ZoomNeXt), or BCE + IoU."""
     dice: float = Field(0.0, ge=0)
     """Weight of the per-image Dice loss."""
+    boundary: float = Field(0.0, ge=0)
+    """Weight of the boundary loss: 1 - F1 of the contours of map and mask, two pixels apart at most."""
+    deep: float = Field(0.0, ge=0)
+    """Weight of deep supervision: the main loss at the decoder's coarser levels; 0 leaves their heads out."""
     ual: float = Field(0.0, ge=0)
     """Weight of the uncertainty-aware loss that pushes the map to 0 or 1; its own schedule raises it from 0."""
     scale_loss: float = Field(0.3, ge=0)
     """Weight of the supervision of each input scale; 0 leaves its heads out."""
-    scale_weights: tuple[float, ...] = (0.5, 1.0, 0.5)
-    """Weight of each input scale in that supervision, in the order of model.scales."""
+    scale_weights: tuple[float, ...] | None = None
+    """Weight of each of model.scales in that supervision, in their order; none: 1 for scale 1.0, 0.5 for the others."""
     scale_epochs: int | None = Field(None, ge=0)
     """Supervise the scales only in this many first epochs (saves their memory later); none supervises always."""
+    balance: float = Field(0.02, ge=0)
+    """Weight of the loss that keeps a mixture's experts equally in use (model.experts)."""
 
 
 class OptimSettings(Settings):
@@ -113,6 +123,8 @@ class OptimSettings(Settings):
 
     backbone_lr: float = Field(1.0, gt=0, le=1)
     """Learning rate of the backbone as a share of train.lr; 0.1 suits a pretrained one."""
+    unfreeze_epochs: int = Field(0, ge=0)
+    """Start with a frozen backbone and unfreeze it over this many epochs, deepest part first; 0 trains all at once."""
 
 
 class Config(Settings):
@@ -127,12 +139,33 @@ class Config(Settings):
     @model_validator(mode="after")
     def _scales_agree(self) -> "Config":
         scales, weights = self.model.scales, self.loss.scale_weights
-        if len(scales) > 1 and self.loss.scale_loss > 0 and len(weights) != len(scales):
+        if weights is not None and len(scales) > 1 and self.loss.scale_loss > 0 and len(weights) != len(scales):
             raise ValueError(
                 f"loss.scale_weights: needs one weight per scale of model.scales, got {len(weights)} for {len(scales)}"
             )
         if min(scales) <= 0 or 1.0 not in scales:
             raise ValueError(f"model.scales: needs scales above 0 and 1.0 among them, got {scales}")
+        if len(scales) > 1 and self.model.fusion == "window" and (len(scales) != 2 or scales[0] != 1):
+            raise ValueError(f"model.scales: fusion window needs 1.0 and one finer scale, as 1,1.5; got {scales}")
+        return self
+
+    @model_validator(mode="after")
+    def _backbone_learns(self) -> "Config":
+        given, epochs = self.optim.unfreeze_epochs, self.train.epochs
+        if given >= epochs and given > 0:
+            raise ValueError(
+                f"optim.unfreeze_epochs: must be below the {epochs} of train.epochs, got {given}: "
+                "the first layers would never learn"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _experts_agree(self) -> "Config":
+        experts, top_k = self.model.experts, self.model.top_k
+        if experts == 1:
+            raise ValueError("model.experts: a mixture needs 2 or more; 0 is one plain decoder")
+        if experts and top_k > experts:
+            raise ValueError(f"model.top_k: cannot be more than the {experts} of model.experts, got {top_k}")
         return self
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from camo_seg.data.resize import network_pixels
 from camo_seg.outputs import Cutout, bounding_box, segmentation_of
+from camo_seg.tta import TTA
 from polyscale.data.images import (
     MAX_ASPECT,
     PREDICTION_PIXELS,
@@ -143,6 +144,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
         segmentation: how the results' `to_dict` gives the mask: "none", "rle" or "polygons".
         runtime: "torch", "onnx" (the model.onnx of a saved model, without torch) or "auto": see
             polyscale.inference.network.resolve_runtime.
+        tta: average the maps of the image mirrored and at several sizes.
 
     Raises:
         UserError: a model that cannot be loaded, a device, precision or runtime that is not there, a bad size or
@@ -160,13 +162,14 @@ class Predictor(BasePredictor[_Item, Prediction]):
         threshold: float = 0.5,
         segmentation: str = "none",
         runtime: str = "auto",
+        tta: TTA | None = None,
     ) -> None:
         if segmentation not in ("none", "rle", "polygons"):
             raise UserError(f"segmentation is {segmentation}; none, rle or polygons are accepted", exit_code=2)
         self.segmentation = segmentation
         if not 0 < threshold < 1:
             raise UserError(f"threshold is {threshold}; a number between 0 and 1 is needed", exit_code=2)
-        self.threshold = threshold
+        self.threshold, self.tta = threshold, tta
         self.network = _open(model, device, precision, size, runtime)
         self.size = _checked_size(self.network.about.get("input_size") if size is None else size)
 
@@ -177,6 +180,9 @@ class Predictor(BasePredictor[_Item, Prediction]):
 
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities float32 [B, S, S]."""
+        return self._maps(images) if self.tta is None else self.tta(self._maps, images)
+
+    def _maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self.network(images)["probability"].reshape(len(images), *images.shape[2:])
 
     def result(self, name: str, path: Path | None, item: _Item, output: NDArray[np.float32]) -> Prediction:

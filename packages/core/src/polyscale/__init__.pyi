@@ -55,6 +55,7 @@ from .losses.quality import norm_in_norm_loss as norm_in_norm_loss
 from .losses.quality import ranking_loss as ranking_loss
 from .losses.scale_aware import ScaleAwareLoss as ScaleAwareLoss
 from .losses.segmentation import bce_loss as bce_loss
+from .losses.segmentation import boundary_loss as boundary_loss
 from .losses.segmentation import dice_loss as dice_loss
 from .losses.segmentation import iou_loss as iou_loss
 from .losses.segmentation import structure_loss as structure_loss

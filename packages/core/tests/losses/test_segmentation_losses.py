@@ -9,6 +9,7 @@ import torch
 from polyscale.losses import (
     ScaleAwareLoss,
     bce_loss,
+    boundary_loss,
     dice_loss,
     iou_loss,
     structure_loss,
@@ -56,6 +57,39 @@ def test_a_prediction_on_an_empty_mask_costs(loss: Callable[..., torch.Tensor]) 
     target = torch.zeros(1, 1, 16, 16)
     assert loss(torch.full_like(target, -20), target) < 1e-3
     assert loss(torch.full_like(target, 20), target) > 0.9
+
+
+def test_boundary_loss_counts_contours_and_their_distance() -> None:
+    target = torch.zeros(1, 1, 40, 40)
+    target[..., 10:24, 8:26] = 1
+
+    def moved(pixels: int, **options: int) -> float:
+        return boundary_loss(40 * (target.roll(pixels, 3) - 0.5), target, smooth=1e-6, **options).item()
+
+    assert moved(0) < 1e-4
+    assert moved(2) < 1e-4
+    assert 0.3 < moved(2, tolerance=0) < 0.6
+    assert 0.3 < moved(6) < 0.9  # upper and lower edges still lie on each other
+    hollow = target.clone()
+    hollow[..., 15:19, 13:21] = 0  # right area but for the middle: a second contour
+    assert 0.1 < boundary_loss(40 * (hollow - 0.5), target, smooth=1e-6).item() < 0.6
+    with pytest.raises(ValueError, match="tolerance must be 0 pixels or more, got -1"):
+        boundary_loss(target, target, tolerance=-1)
+
+
+def test_boundary_loss_by_hand_and_without_an_object() -> None:
+    empty = torch.zeros(1, 1, 16, 16)
+    assert boundary_loss(empty - 20, empty).item() < 1e-3
+    blob = empty.clone()
+    blob[..., 4:12, 4:12] = 1
+    assert boundary_loss(40 * (blob - 0.5), empty).item() > 0.9
+    soft = boundary_loss(2 * (blob - 0.5), blob, tolerance=0, smooth=0).item()
+    contour = 28 * (torch.sigmoid(torch.tensor(1.0)) - torch.sigmoid(torch.tensor(-1.0))).item()
+    assert soft == pytest.approx(1 - 2 * (contour / 28) / (1 + contour / 28), abs=1e-6)
+    logits = torch.randn(2, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    masks = (torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(1)) > 0.5).double()
+    assert torch.autograd.gradcheck(lambda x: boundary_loss(x, masks), logits)
+    assert boundary_loss(logits.bfloat16(), masks).dtype == torch.float32
 
 
 def test_dice_and_iou_by_hand() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from camo_seg.cli.options import CamOnly, Layout, MaskRule, Masks, TestSet
+from camo_seg.cli.options import CamOnly, Layout, MaskRule, Masks, TestSet, TtaFlip, TtaScales
 from camo_seg.config import Config
 from polyscale.commands import note
 from polyscale.commands.types import AsJson, BatchSize, DataOption, ModelArgument, Precision, ResultsOut, Split
@@ -32,6 +32,8 @@ def evaluate(
     test_set: TestSet = None,
     cam_only: CamOnly = None,
     mask_rule: MaskRule = None,
+    tta_flip: TtaFlip = False,
+    tta_scales: TtaScales = None,
     batch_size: BatchSize = 8,
     precision: Precision = "auto",
     baselines: Annotated[bool, typer.Option(help="Score the trivial baselines too.")] = True,
@@ -49,9 +51,11 @@ def evaluate(
     from camo_seg.build import build_set
     from camo_seg.evaluation.assess import assess, maps_of, write_report
     from camo_seg.model import CamoSegmenter
+    from camo_seg.tta import read_tta
     from polyscale.commands import check_folder
     from polyscale.commands.bodies import show_assessment
 
+    tta = read_tta(tta_flip, tta_scales)
     if out is not None:
         check_folder(out)
     given = {
@@ -65,6 +69,10 @@ def evaluate(
     if predictions is not None:
         if data is None or model != "nano":
             raise UserError("--predictions: give --data and no MODEL with it", exit_code=2)
+        if tta is not None:
+            raise UserError(
+                "--predictions: its maps are scored as they are; leave --tta-flip and --tta-scales out", exit_code=2
+            )
         dataset = build_set(resolve_for(Config, None, given).data, split, NO_NETWORK)
         _score_folder(predictions, dataset, baselines, out, as_json)
         return
@@ -80,9 +88,10 @@ def evaluate(
         baselines=baselines,
         batch_size=batch_size,
         precision=precision,
+        tta=tta,
     )
     if accelerator.is_main_process:
-        maps = maps_of(network, dataset)
+        maps = maps_of(network, dataset, tta)
         show_assessment(result, out, lambda folder: write_report(result, folder, maps, dataset), as_json=as_json)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from camo_seg.cli.options import TtaFlip, TtaScales
 from polyscale.commands import check_targets, csv_writer, note, print_json, progress
 from polyscale.commands.types import (
     BatchSize,
@@ -43,6 +44,8 @@ def predict(
     segmentation: Annotated[
         Literal["none", "rle", "polygons"], typer.Option(help="Put the mask into JSON and CSV as COCO does.")
     ] = "none",
+    tta_flip: TtaFlip = False,
+    tta_scales: TtaScales = None,
     csv: Csv = None,
     as_json: JsonLines = False,
     sort: Annotated[Literal["none", "name", "area"], typer.Option(help="Order of CSV and JSON.")] = "none",
@@ -61,20 +64,25 @@ def predict(
     from camo_seg.outputs import Cutout, parse_colour
     from camo_seg.predict import Prediction, Predictor, output_files
     from camo_seg.predict_video import SUFFIXES
+    from camo_seg.tta import read_tta
     from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
+    tta = read_tta(tta_flip, tta_scales)
+
+    def load() -> Predictor:
+        return Predictor(model, device, precision, None, threshold, segmentation, runtime, tta)
+
     wanted = cutout or crop or background is not None
     cut = Cutout(None if background is None else parse_colour(background), crop) if wanted else None
     videos = [Path(name) for name in inputs if Path(name).suffix.lower() in SUFFIXES and Path(name).is_file()]
     if videos:
         if len(videos) < len(inputs) or sort != "none":
             raise UserError(f"{videos[0]}: a video: give videos alone, and no --sort", exit_code=2)
-        predictor = Predictor(model, device, precision, threshold=threshold, segmentation=segmentation, runtime=runtime)
-        _predict_videos(predictor, videos, out, options, overlay, cut)
+        _predict_videos(load(), videos, out, options, overlay, cut)
         return
     files, refused = list_inputs(inputs, options)
-    predictor = Predictor(model, device, precision, threshold=threshold, segmentation=segmentation, runtime=runtime)
+    predictor = load()
 
     def save(result: Prediction) -> None:
         result.save(out, overlay, cut)

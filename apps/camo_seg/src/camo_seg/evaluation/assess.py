@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from camo_seg.data import CamoSet
-from camo_seg.evaluation.evaluate import ProbabilityMap, Scores, evaluate, evaluate_baselines, score_maps
+from camo_seg.evaluation.evaluate import ProbabilityMap, Scores, evaluate, evaluate_baselines, map_images, score_maps
 from camo_seg.evaluation.metrics import LOWER_IS_BETTER
 from camo_seg.evaluation.tables import write_tables
-from camo_seg.model.probability import probability_maps
+from camo_seg.model.mixture import counting_use
+from camo_seg.objective import USE
+from camo_seg.tta import TTA
 from polyscale.commands import progress
 from polyscale.data.images import resize_map, save_png
 from polyscale.errors import UserError
@@ -26,6 +29,7 @@ from polyscale.training import read_journal
 METRIC = "wF"
 SHOWN = ("wF", "S", "E_mean", "F_mean", "MAE", "IoU", "wF_small", "wF_medium", "wF_large")
 CAPTION = "E and F are means over 256 thresholds; wF_small, _medium, _large: objects below 1 %, 1 to 5 %, from 5 %."
+USE_KEY = "expert_use"  # of metrics.json
 EXAMPLES = 4  # images each of the worst, the median and the best
 
 
@@ -39,22 +43,32 @@ def assess(
     baselines: bool = True,
     batch_size: int = 8,
     precision: str = "auto",
+    tta: TTA | None = None,
 ) -> Assessment[Scores]:
     """Score `model` and the baselines on every image of `dataset`; the same in every process of `accelerator`.
 
     `weights` and `run` are recorded in the result.
     """
     watch = Stopwatch()
-    with progress("evaluating", total=len(dataset), transient=True) as bar:
+    with progress("evaluating", total=len(dataset), transient=True) as bar, counting_use(model) as counts:
         scores = evaluate(
-            model, dataset, accelerator=accelerator, batch_size=batch_size, precision=precision, progress=bar.reach
+            model,
+            dataset,
+            accelerator=accelerator,
+            batch_size=batch_size,
+            precision=precision,
+            progress=bar.reach,
+            tta=tta,
         )
     comparison: Comparison[Scores] = Comparison("", METRIC, {"model": scores})
     if baselines:
         with progress("baselines", total=len(dataset), transient=True) as bar:
             others = evaluate_baselines(dataset, accelerator=accelerator, progress=bar.reach)
         comparison = compare_scores(scores, others)
-    return assessment(comparison, dataset, provenance("polyscale-camo-seg", weights, watch, run=run))
+    result = assessment(comparison, dataset, provenance("polyscale-camo-seg", weights, watch, run=run))
+    if tta is not None:
+        result = replace(result, notes=(*result.notes, f"test-time augmentation: {tta}"))
+    return with_use(result, expert_use(counts, accelerator))
 
 
 def assess_maps(
@@ -86,6 +100,24 @@ def assessment(comparison: Comparison[Scores], dataset: CamoSet, about: Mapping[
         about,
         tuple(dataset.notes),
     )
+
+
+def expert_use(counts: Mapping[str, Tensor], accelerator: Accelerator | None) -> dict[str, float]:
+    """Each expert's share of the choices, over all processes, from what `counting_use` counted."""
+    if not counts:
+        return {}
+    total = torch.stack(list(counts.values()))
+    if accelerator is not None:
+        total = accelerator.reduce(total.to(accelerator.device)).cpu()
+    return dict(zip(counts, (total / total.sum()).tolist(), strict=True))
+
+
+def with_use(result: Assessment[Scores], use: Mapping[str, float]) -> Assessment[Scores]:
+    """Add the use of a mixture's experts to an assessment, where there is a mixture."""
+    if not use:
+        return result
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in use.items())
+    return replace(result, extra={USE_KEY: dict(use)}, notes=(*result.notes, f"use of the experts: {shares}"))
 
 
 def shown_metrics(scores: Scores) -> dict[str, float]:
@@ -134,8 +166,13 @@ def write_report(
     `maps(index)` is the probability map of an image, of any size (see `maps_of`). Returns the path of the report.
     """
     report = result.report("camo-seg")
-    if journal:
-        report.history(read_journal(journal), ("wF", "S", "MAE"))
+    records = read_journal(journal) if journal else []
+    if records:
+        report.history(records, ("wF", "S", "MAE"))
+    if use := use_by_epoch(records):
+        report.curves(use, title="Use of the experts in training", xlabel="epoch", ylabel="share of the choices")
+    if USE_KEY in result.extra:
+        report.bars(result.extra[USE_KEY], title="Use of the experts on these images", xlabel="share of the choices")
     heading = ""
     for example in examples(maps, dataset, result.scores):
         name = f"{example.kind}_{example.name.replace('/', '_')}.png"
@@ -151,10 +188,24 @@ def write_report(
     return report.save(folder / "report.html")
 
 
-def maps_of(model: nn.Module, dataset: CamoSet) -> Callable[[int], ProbabilityMap]:
+def use_by_epoch(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Each expert's mean share of the choices by epoch, from the lines of log.jsonl: name -> (epoch, share)."""
+    lines = [record for record in records if record["kind"] == "training"]
+    names = dict.fromkeys(key for record in lines for key in record if key.startswith(USE))
+    epochs = dict.fromkeys(record["epoch"] for record in lines)
+    return {
+        name.removeprefix(USE): [
+            (epoch + 1, float(np.mean([r[name] for r in lines if r["epoch"] == epoch and name in r])))
+            for epoch in epochs
+        ]
+        for name in names
+    }
+
+
+def maps_of(model: nn.Module, dataset: CamoSet, tta: TTA | None = None) -> Callable[[int], ProbabilityMap]:
     """The map that `model` gives of an image of `dataset`, by its index."""
     device = next(model.parameters()).device
-    return lambda index: probability_maps(model, dataset[index]["image"][None], device, "fp32")[0]
+    return lambda index: map_images(model, dataset[index]["image"][None], device, "fp32", tta)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from torch import nn
 from camo_seg.evaluation import metrics
 from camo_seg.evaluation.baselines import BASELINES
 from camo_seg.model.probability import probability_maps
+from camo_seg.tta import TTA
 from polyscale.errors import UserError
 from polyscale.evaluation import eval_mode, gather_rows, iterate_batches, shard_batches
 from polyscale.evaluation.shard import Progress
@@ -97,6 +98,7 @@ def evaluate(
     workers: int = 2,
     mask_cache: MaskCache | None = None,
     progress: Progress | None = None,
+    tta: TTA | None = None,
 ) -> Scores:
     """Score `model` on every image of `dataset`, at the size of the masks.
 
@@ -110,6 +112,7 @@ def evaluate(
         workers: threads that read images.
         mask_cache: keeps the masks, one bit a pixel, from one call to the next on the same data set.
         progress: called with (images done, images of this process).
+        tta: average the maps of each image mirrored and at several sizes.
 
     Raises:
         UserError: an empty data set, a bad file, or an output that is not finite, naming the image.
@@ -122,6 +125,7 @@ def evaluate(
         precision=precision,
         workers=workers,
         progress=progress,
+        tta=tta,
     )
     with closing(maps):  # an error must not leave the model in eval mode
         rows = {index: _score(dataset, index, probability, fast, mask_cache) for index, probability in maps}
@@ -142,6 +146,7 @@ def predict_maps(
     precision: str = "auto",
     workers: int = 2,
     progress: Progress | None = None,
+    tta: TTA | None = None,
 ) -> Generator[tuple[int, ProbabilityMap], None, None]:
     """Yield (index, probability map float32 [S, S]) of this process's share of the data set, in order."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -149,7 +154,20 @@ def predict_maps(
     with eval_mode(model):
         for indices, batch in batches:
             images = torch.stack([sample["image"] for sample in batch])
-            yield from zip(indices, probability_maps(model, images, device, precision), strict=False)
+            yield from zip(indices, map_images(model, images, device, precision, tta), strict=False)
+
+
+def map_images(
+    model: nn.Module, images: torch.Tensor, device: torch.device, precision: str, tta: TTA | None
+) -> NDArray[np.float32]:
+    """Map images [B, 3, S, S] of 8 bits, as float32 in [0, 1], to probabilities [B, S, S]."""
+    if tta is None:
+        return probability_maps(model, images, device, precision)
+
+    def infer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return probability_maps(model, torch.from_numpy(pixels).float().div_(255), device, precision)
+
+    return tta(infer, images.mul(255).round().byte().numpy())
 
 
 def evaluate_baselines(

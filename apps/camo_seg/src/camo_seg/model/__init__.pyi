@@ -1,1 +1,2 @@
 from .network import CamoSegmenter as CamoSegmenter
+from .network import ModelLevelMoE as ModelLevelMoE

@@ -2,35 +2,75 @@
 
 Source: camoXpert's MultiScaleProcessor and ZoomNeXt (Pang et al., TPAMI 2024) for the three input scales. What
 differs: the fused features keep the backbone's channels and cost a few per cent of its parameters, and the decoder
-works at one width on strides 4 to 32 (ZoomNeXt's costs more than one pass of its backbone).
+works at one width on strides 4 to 32 (ZoomNeXt's costs more than one pass of its backbone). In the decoder's place a
+mixture of decoders can stand: camoXpert's ModelLevelMoE.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from camo_seg.model.decoder import Decoder
+from camo_seg.model.freezing import keep_frozen
+from camo_seg.model.mixture import MixtureDecoder, Routing
+from camo_seg.model.window import FineWindow
 from polyscale.blocks import MultiScaleInputProcessor
 from polyscale.models.backbones import create_backbone
 from polyscale.models.options import Source
 from polyscale.models.weights import Pretrained
 
-Fusion = Literal["hierarchical", "absi"]
+Fusion = Literal["hierarchical", "absi", "window"]
 MAX_SCALES, MAX_SCALE = 8, 4.0
 MIN_SIZE, MAX_SIZE = 32, 8192  # pixels a side
+
+
+class TrainingOutput(NamedTuple):
+    """What the losses read.
+
+    Attributes:
+        logits: [B, 1, H, W].
+        scales: logits [B, 1, h, w] of each input scale alone; none where they were not asked for. With a window, of
+            the whole image, and of the window in its place there, without a gradient around it.
+        levels: logits [B, 1, h, w] of the decoder's coarser levels; none without deep heads.
+        routing: of the mixture of experts; None without one.
+    """
+
+    logits: Tensor
+    scales: list[Tensor]
+    levels: list[Tensor]
+    routing: Routing | None
 
 
 class CamoSegmenter(Pretrained):
     """Foreground logits of camouflaged objects.
 
     forward: images [B, 3, H, W], RGB in [0, 1], any H and W -> logits [B, 1, H, W]. With `return_loss_inputs` given
-    the result is (logits, per-scale logits): one [B, 1, h, w] for each input scale, or none where it is False.
+    the result is a TrainingOutput, with the logits of each input scale where it is True.
 
-    backbone: any hierarchical timm model; scales: input scales, (1.0,) is the single-scale model; fusion: how the
-    scales are joined; width: channels of the decoder; image_size: side in pixels that it is trained and used at.
+    The attribute `backbone` may be replaced by a MultiScaleInputProcessor around it; the model is then saved as one of
+    those scales.
+
+    Args:
+        backbone: any hierarchical timm model.
+        scales: input scales; (1.0,) is the single-scale model.
+        fusion: how the scales are joined; "window" sees the whole image at scale 1.0 and one window at a finer one.
+        width: channels of the decoder.
+        image_size: side in pixels of scale 1.0. The attribute `input_size` is the side of the images that it is
+            trained and used with: the same, but for fusion "window" that of the finer scale.
+        scale_heads: build the heads that predict at each scale.
+        pretrained: source of the backbone's weights.
+        checkpoint_activations: recompute activations in the backward pass.
+        experts: decoders of the mixture, 2 or more; 0 is one plain decoder.
+        top_k: experts that decode an image.
+        deep_heads: build the heads that predict at the decoder's coarser levels.
+
+    Raises:
+        ValueError: scales, size or experts out of range.
+        UserError: a backbone that cannot be used.
     """
 
     shipped = Path(__file__).parents[1] / "weights"
@@ -48,6 +88,9 @@ class CamoSegmenter(Pretrained):
         scale_heads: bool = True,
         pretrained: Source | bool = False,
         checkpoint_activations: bool = False,
+        experts: int = 0,
+        top_k: int = 2,
+        deep_heads: bool = False,
     ) -> None:
         super().__init__()
         if not 1 <= len(scales) <= MAX_SCALES or not all(0 < scale <= MAX_SCALE for scale in scales):
@@ -56,75 +99,95 @@ class CamoSegmenter(Pretrained):
             raise ValueError(f"image_size must be {MIN_SIZE} to {MAX_SIZE}, got {image_size}")
         network = create_backbone(backbone, pretrained=pretrained, checkpoint_activations=checkpoint_activations)
         self.input_size = image_size
-        self.multiscale = len(scales) > 1
         self.backbone: nn.Module = network
-        if self.multiscale:
+        self.window: FineWindow | None = None
+        if len(scales) > 1 and fusion == "window":
+            if len(scales) != 2 or scales[0] != 1 or scales[1] <= 1:
+                raise ValueError(f"scales must be 1.0 and a finer one for fusion window, got {tuple(scales)}")
+            self.window = FineWindow(network.channels, scales[1])
+            self.input_size = round(image_size * scales[1])
+        elif len(scales) > 1:
             self.backbone = MultiScaleInputProcessor(
                 network, scales=list(scales), use_hierarchical=fusion == "hierarchical", supervise=scale_heads
             )
-        self.decoder = Decoder(network.channels, width)
+        self.decoder: Decoder | MixtureDecoder = (
+            MixtureDecoder(network.channels, width, experts, top_k, deep_heads)
+            if experts
+            else Decoder(network.channels, width, deep_heads)
+        )
 
-    def forward(self, images: Tensor, return_loss_inputs: bool | None = None) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Return logits [B, 1, H, W] of images [B, 3, H, W] in [0, 1], or a pair as the class describes."""
+    @property
+    def multiscale(self) -> bool:
+        """Whether the backbone sees several scales."""
+        return isinstance(self.backbone, MultiScaleInputProcessor)
+
+    def forward(self, images: Tensor, return_loss_inputs: bool | None = None) -> Tensor | TrainingOutput:
+        """Return logits [B, 1, H, W] of images [B, 3, H, W] in [0, 1], or a TrainingOutput as the class describes."""
+        supervised = bool(return_loss_inputs)
+        found = self._see_whole(images, supervised) if self.window is None else self._see_window(images, supervised)
+        found = found._replace(logits=F.interpolate(found.logits, images.shape[-2:], mode="bilinear"))
+        return found.logits if return_loss_inputs is None else found
+
+    def _see_whole(self, images: Tensor, supervised: bool) -> TrainingOutput:
+        features, scales = self._encode(images, supervised)
+        (logits, *levels), routing = self.decoder(features, return_loss_inputs=True)
+        return TrainingOutput(logits, scales, levels, routing)
+
+    def _see_window(self, images: Tensor, supervised: bool) -> TrainingOutput:
+        assert self.window is not None
+        features, _ = self._encode(self.window.shrink(images), False)
+        (coarse, *levels), routing = self.decoder(features, return_loss_inputs=True)
+        window = self.window.choose(coarse, images.shape[-2:])
+        fine, _ = self._encode(window.crop(images), False)
+        (detail, *_), again = self.decoder(self.window(features, fine, window), return_loss_inputs=True)
+        if routing is not None:
+            routing = Routing(*(torch.cat(pair) for pair in zip(routing, again, strict=True)))
+        scales = [coarse, window.paste(coarse.detach(), detail, rim=0)] if supervised else []
+        return TrainingOutput(window.paste(coarse, detail), scales, levels, routing)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; frozen parts of the backbone stay in evaluation."""
+        super().train(mode)
+        keep_frozen(self)
+        return self
+
+    def _encode(self, images: Tensor, supervised: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the features and, where `supervised`, the logits of each scale."""
         network: Any = self.backbone.backbone if self.multiscale else self.backbone
         x = network.normalise(images)
-        per_scale: list[Tensor] = []
-        if return_loss_inputs and self.multiscale:
-            features, per_scale = self.backbone(x, return_loss_inputs=True)
-        else:
-            features = self.backbone(x)
-        logits = F.interpolate(self.decoder(features), images.shape[-2:], mode="bilinear", align_corners=False)
-        return logits if return_loss_inputs is None else (logits, per_scale)
+        if supervised and self.multiscale:
+            features, scales = self.backbone(x, return_loss_inputs=True)
+            return features, scales
+        return self.backbone(x), []
+
+    def save_pretrained(
+        self, folder: Path | str, *, dtype: torch.dtype | None = None, about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the model into `folder`, see Pretrained; with the scales of a backbone that was put in place."""
+        if isinstance(self.backbone, MultiScaleInputProcessor):
+            processor = self.backbone
+            fusion = "absi" if hasattr(processor.integration[0], "qkv") else "hierarchical"
+            heads = len(processor.heads) > 0
+            self.arguments |= {"scales": list(processor.scales), "fusion": fusion, "scale_heads": heads}
+        super().save_pretrained(folder, dtype=dtype, about=about)
 
 
-class Decoder(nn.Module):
-    """Top-down decoder of one width: strides 4/8/16/32 in, logits [B, 1, H/4, W/4] out.
+def ModelLevelMoE(  # noqa: N802 - camoXpert's name and arguments
+    backbone: str = "pvt_v2_b2",
+    num_experts: int = 4,
+    top_k: int = 2,
+    pretrained: Source | bool = False,
+    **arguments: Any,
+) -> CamoSegmenter:
+    """Make a CamoSegmenter that is a mixture of experts, by the name and the arguments that camoXpert gives it.
 
-    Each level is joined to the one below it by addition and mixed by a depthwise 5x5 block, the deepest also sees the
-    mean of the whole image; the head reads all levels at stride 4 (as in Semantic FPN, Kirillov et al., 2019).
+    One input scale unless `scales` says otherwise; `arguments` are those of CamoSegmenter. Its backbone may be wrapped
+    afterwards: `moe.backbone = MultiScaleInputProcessor(moe.backbone)`.
+
+    Raises:
+        ValueError: fewer than two experts, a top_k that they do not have.
     """
-
-    def __init__(self, channels: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        self.context = nn.Conv2d(channels[-1], width, 1)
-        self.mix = nn.ModuleList(_Mix(width) for _ in channels)
-        self.join = nn.Sequential(
-            nn.Conv2d(width * len(channels), width, 1, bias=False), nn.BatchNorm2d(width), nn.GELU(), _Mix(width)
-        )
-        self.head = nn.Conv2d(width, 1, 1)
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Join four levels to logits [B, 1, H/4, W/4]."""
-        x = self.lateral[-1](features[-1]) + self.context(features[-1].mean((2, 3), keepdim=True))
-        levels = [self.mix[-1](x)]
-        for i in range(len(features) - 2, -1, -1):
-            lateral = self.lateral[i](features[i])
-            levels.append(self.mix[i](lateral + _resize(levels[-1], lateral)))
-        finest = levels[-1]
-        logits: Tensor = self.head(self.join(torch.cat([_resize(x, finest) for x in levels], 1)))
-        return logits
-
-
-class _Mix(nn.Module):
-    """Residual block: depthwise 5x5 for the surroundings, then a pointwise expansion of two."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 5, padding=2, groups=width, bias=False),
-            nn.BatchNorm2d(width),
-            nn.Conv2d(width, 2 * width, 1),
-            nn.GELU(),
-            nn.Conv2d(2 * width, width, 1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.body(x)
-        return out
-
-
-def _resize(x: Tensor, like: Tensor) -> Tensor:
-    if x.shape[-2:] == like.shape[-2:]:
-        return x
-    return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
+    if num_experts < 2:
+        raise ValueError(f"num_experts must be 2 or more, got {num_experts}")
+    arguments = {"scales": (1.0,), **arguments}
+    return CamoSegmenter(backbone, experts=num_experts, top_k=top_k, pretrained=pretrained, **arguments)

@@ -14,6 +14,7 @@ from .quality import norm_in_norm_loss as norm_in_norm_loss
 from .quality import ranking_loss as ranking_loss
 from .scale_aware import ScaleAwareLoss as ScaleAwareLoss
 from .segmentation import bce_loss as bce_loss
+from .segmentation import boundary_loss as boundary_loss
 from .segmentation import dice_loss as dice_loss
 from .segmentation import iou_loss as iou_loss
 from .segmentation import structure_loss as structure_loss

@@ -1,4 +1,4 @@
-"""Losses of binary segmentation on logits: structure loss, BCE, per-image Dice and IoU, and the ambiguity loss.
+"""Losses of binary segmentation on logits: structure loss, BCE, per-image Dice and IoU, boundary and ambiguity loss.
 
 All take logits and targets [B, 1, H, W] (targets in [0, 1]), compute in float32 also under autocast (in float64 where
 the logits are), treat every image on its own before averaging (a library that sums over the batch lets large objects
@@ -57,6 +57,25 @@ def structure_loss(logits: Tensor, target: Tensor, reduction: Reduction = "mean"
     return reduce(weighted_bce + 1 - (both + 1) / (total - both + 1), reduction)
 
 
+def boundary_loss(
+    logits: Tensor, target: Tensor, reduction: Reduction = "mean", tolerance: int = 2, smooth: float = 1.0
+) -> Tensor:
+    """1 - F1 of the contours of each image, in [0, 1] (Bokhovkin and Burnaev, ISNN 2019).
+
+    A contour is what an erosion by one pixel takes away, soft where the map is. A predicted contour is right within
+    `tolerance` pixels of a true one, a true one is found within `tolerance` pixels of a predicted one. The image's own
+    border is no contour. `smooth` is in pixels; images without an object are as in `dice_loss`.
+    """
+    logits, target = _checked(logits, target)
+    if tolerance < 0:
+        raise ValueError(f"tolerance must be 0 pixels or more, got {tolerance}")
+    found, true = _contour(logits.sigmoid()), _contour(target)
+    near_found, near_true = (F.max_pool2d(x, 2 * tolerance + 1, 1, tolerance) for x in (found, true))
+    precision = ((found * near_true).sum((1, 2, 3)) + smooth) / (found.sum((1, 2, 3)) + smooth)
+    recall = ((true * near_found).sum((1, 2, 3)) + smooth) / (true.sum((1, 2, 3)) + smooth)
+    return reduce(1 - 2 * precision * recall / (precision + recall), reduction)
+
+
 def uncertainty_aware_loss(logits: Tensor, reduction: Reduction = "mean") -> Tensor:
     """ZoomNeXt's UAL (Pang et al., TPAMI 2024): mean of 1 - |2p - 1|^2, the cost of staying near one half.
 
@@ -71,6 +90,11 @@ def uncertainty_aware_loss(logits: Tensor, reduction: Reduction = "mean") -> Ten
 def ual_weight(done: float) -> float:
     """Weight of the ambiguity loss after the share `done` in [0, 1] of training: (1 - cos(pi done)) / 2."""
     return (1 - math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
+
+
+def _contour(x: Tensor) -> Tensor:
+    """What an erosion of a map in [0, 1] by a 3 x 3 box takes away."""
+    return F.max_pool2d(1 - x, 3, 1, 1) - (1 - x)
 
 
 def _box_mean(x: Tensor, window: int) -> Tensor:

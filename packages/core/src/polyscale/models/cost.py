@@ -3,13 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 Cost = tuple[int, int]  # parameters, multiply-adds
 
 
-def count(model: nn.Module, *inputs: Tensor) -> Cost:
+def count(model: nn.Module, *inputs: Any) -> Cost:
     """Return the parameters and the multiply-adds of one forward pass.
 
     The multiply-adds are those of convolutions and matrix products (torch's FlopCounterMode, halved); interpolation,

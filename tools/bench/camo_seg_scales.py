@@ -1,8 +1,10 @@
-"""Several input scales next to one in camo-seg: `python tools/bench/camo_seg_scales.py [--preset small] [--rounds N]`.
+"""Several input scales next to one in camo-seg: `python tools/bench/camo_seg_scales.py [--preset small] [--mode M]`.
 
 Times inference and a training step (forward + backward) of the same network with one scale and with the preset's
 scales, interleaved in one process at the same input, and measures the peak memory of each in a process of its own.
-Single scale at a larger side, which costs as much, is the control that a claim for several scales has to beat.
+Modes: hierarchical and absi pass every scale of the preset whole; window passes scale 1 whole and one window of 1.5;
+larger is a single scale at 416 / 352 of the side, the control that a claim for several scales has to beat. `--clock
+process` counts what this process computed, for a busy machine.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import multiprocessing
 import re
 import resource
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,19 +31,20 @@ def main() -> None:
     """Measures and prints a Markdown table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="network and image size")
-    parser.add_argument("--fusion", choices=["hierarchical", "absi"], default="hierarchical")
+    parser.add_argument("--mode", choices=["hierarchical", "absi", "window", "larger"], default="hierarchical")
     parser.add_argument("--batch", type=int, default=1, help="images per pass (default 1)")
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds of both sides (default 9)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
+    parser.add_argument("--clock", choices=["wall", "process"], default="wall")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     options = parser.parse_args()
     kept_heap = keep_heap()
     torch.set_num_threads(options.threads)
-    preset = {"model.pretrained": False, "model.fusion": options.fusion}
-    config = resolve(Config, options.preset, overrides=preset, presets=PRESETS)
-    single = config.model_copy(update={"model": config.model.model_copy(update={"scales": (1.0,)})})
+    config = resolve(Config, options.preset, overrides={"model.pretrained": "none"}, presets=PRESETS)
+    config, single = _changed(config, **_mode(config, options.mode)), _changed(config, scales=(1.0,))
     sides = {"several": _side(config, options.batch), "single": _side(single, options.batch)}
-    times = compare(Pair(sides["several"], sides["single"]), options.rounds)
+    clock = time.process_time if options.clock == "process" else time.perf_counter
+    times = compare(Pair(sides["several"], sides["single"]), options.rounds, clock)
     memory = {
         (name, train): _peak(c, options.batch, train)
         for name, c in (("several", config), ("single", single))
@@ -48,7 +52,8 @@ def main() -> None:
     }
     m = config.model
     setting = (
-        f"{m.backbone}, {m.image_size} px, {m.fusion}, scales {m.scales}, batch {options.batch}; {machine(kept_heap)}"
+        f"{m.backbone}, {single.model.image_size} px, {options.mode}, scales {m.scales}, batch {options.batch}; "
+        f"{options.clock} time; {machine(kept_heap)}"
     )
     rows = []
     for step, train in (("forward", False), ("forward+backward", True)):
@@ -57,10 +62,22 @@ def main() -> None:
     sys.stdout.write(json.dumps({"setting": setting, "rows": rows}) + "\n" if options.json else _table(setting, rows))
 
 
+def _mode(config: Config, mode: str) -> dict[str, Any]:
+    if mode == "window":
+        return {"fusion": mode, "scales": (1.0, 1.5)}
+    if mode == "larger":
+        return {"scales": (1.0,), "image_size": round(config.model.image_size * 416 / 352 / 32) * 32}
+    return {"fusion": mode}
+
+
+def _changed(config: Config, **model: Any) -> Config:
+    return config.model_copy(update={"model": config.model.model_copy(update=model)})
+
+
 def _side(config: Config, batch: int) -> Side:
     torch.manual_seed(0)
     model = build_model(config).to(memory_format=torch.channels_last)
-    side = config.model.image_size
+    side = model.input_size
     images = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)
     return Side(model, (images,))
 

@@ -8,6 +8,7 @@ from event_sets import write_tiny_set
 
 from event_det.config import Config
 from event_det.data import EventSet, open_split
+from event_det.evaluation.assess import example
 from event_det.evaluation.average_precision import AveragePrecision, Found, Truth, jackknife, jackknife_groups
 from event_det.evaluation.baselines import BASELINES, components, fit_prior, run_baseline
 from event_det.evaluation.evaluate import Raw, score, subsets
@@ -121,6 +122,11 @@ def test_rvts_protocol_leaves_out_the_first_half_second_small_and_empty(split: E
     assert score(split, alarm, protocol="coco").summary["AP"] < 0.9
     assert field.found[0].scores[0] == pytest.approx(0.45)
     assert score(split, rows, ranking="product").found[0].scores[0] == pytest.approx(0.9)
+    assert field.products[0][0] == pytest.approx(0.9)
+    unsure = [(b, s / 4, c, k) for b, s, c, k in rows]  # of whose class it is sure: they rank, and are not drawn
+    truth, found = example(score(split, unsure), split, 0)
+    assert (truth != found).any()
+    assert (np.stack(example(field, split, 0)) != found).any()
     positions = {row["subset"]: row for row in subsets(field)}
     assert positions["0 to 1 s"]["AP"] == pytest.approx(1)
     assert sum(row["frames"] for row in positions.values()) == field.summary["frames"]

@@ -4,9 +4,12 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from product import ROOT
+
+from event_det import Events, write_recording
 
 PAGES = [
     p for p in sorted(ROOT.rglob("*.md")) if not {".venv", "runs", "node_modules"} & set(p.relative_to(ROOT).parts)
@@ -22,6 +25,9 @@ BLOCKS = [
 def test_python_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (96, 64), (120, 90, 60)).save("photo.jpg")  # what the examples predict
+    along = np.arange(100, dtype=np.uint16)
+    events = Events(np.arange(0, 160_000, 1600), along, along, (along % 2).astype(np.uint8))
+    write_recording(Path("recording.raw"), [events], (160, 128))
     exec(compile(block, "README", "exec"), {"__name__": "readme"})
 
 

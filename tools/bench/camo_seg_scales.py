@@ -66,7 +66,7 @@ def _mode(config: Config, mode: str) -> dict[str, Any]:
     if mode == "window":
         return {"fusion": mode, "scales": (1.0, 1.5)}
     if mode == "larger":
-        return {"scales": (1.0,), "image_size": round(config.model.image_size * 416 / 352 / 32) * 32}
+        return {"scales": (1.0,), "image_size": round(config.model.image_size * 416 / 352 / 8) * 8}
     return {"fusion": mode}
 
 

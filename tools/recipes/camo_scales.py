@@ -77,7 +77,7 @@ def configured(row: str, seed: int, data: Path, options: argparse.Namespace) -> 
         "data.path": str(data),
         "model.backbone": options.backbone,
         "model.pretrained": options.pretrained,
-        "model.image_size": round(side * LARGER / 32) * 32 if row == "larger" else side,
+        "model.image_size": round(side * LARGER / 8) * 8 if row == "larger" else side,
         "train.batch_size": options.batch,
         "train.steps_per_epoch": max(1, options.steps // 10),
         "train.epochs": 10,

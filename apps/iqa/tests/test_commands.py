@@ -396,3 +396,14 @@ def test_pretrained_weights_come_from_the_source_that_is_named(folder: Path, mon
     other = call(*start)
     assert other.returncode == 1
     assert "no package has weights for test_resnet" in " ".join(other.stderr.split())
+
+
+def test_info_shows_the_card_of_a_model(tmp_path: Path) -> None:
+    shown = call("info", "nano")
+    assert shown.returncode == 0, shown.stderr
+    assert "# iqa nano" in shown.stdout
+    assert json.loads(call("info", "nano", "--json").stdout)["data"] == "BIQ2021"
+    (tmp_path / "config.json").write_text("{}")
+    bare = call("info", tmp_path)
+    assert bare.returncode == 1
+    assert "this model has no card" in bare.stderr

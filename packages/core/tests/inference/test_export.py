@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from polyscale.blocks.scales.transforms import match_size
@@ -16,6 +17,7 @@ from polyscale.errors import UserError
 from polyscale.inference import export
 from polyscale.inference.export import adaptive_maximum, adaptive_mean, export_onnx
 from polyscale.inference.network import export_target, find_exported, resolve_runtime
+from polyscale.inference.onnx import session
 from polyscale.inference.onnx_network import OnnxNetwork
 from polyscale.inference.torch_network import Exportable, TorchNetwork
 from polyscale.models.weights import Pretrained
@@ -243,3 +245,32 @@ def test_where_files_are_found_and_written(tmp_path: Path) -> None:
     assert find_exported("x/some.onnx", tmp_path, "iqa") == Path("x/some.onnx")
     assert export_target(tmp_path / "run", best) == best / "model.onnx"
     assert [export_target(name, best) for name in ("nano", "owner/name")] == [Path("nano.onnx"), Path("name.onnx")]
+
+
+@needs_export
+def test_padding_as_tensorflow_does_it(tmp_path: Path) -> None:
+    """Odd and even sides are padded differently; the file does so at sizes that it was not traced at."""
+
+    class Padded(Pretrained):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.wide, self.deep = Conv2dSame(3, 8, 3, 2), Conv2dSame(8, 4, 5, 2, groups=4)
+
+    class Means(Exportable):
+        outputs = ("map", "mean")
+
+        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            found = self.network.deep(self.network.wide(image).relu())
+            return found, found.mean((1, 2, 3))
+
+    network = Padded().eval()
+    own = Conv2dSame.forward
+    file = export_onnx(Means(network, {}), tmp_path / "model.onnx", program="iqa")
+    assert Conv2dSame.forward is own
+    runner = session(file)
+    for size in ((33, 70), (48, 41), (64, 64)):
+        image = torch.rand(1, 3, *size)
+        with torch.no_grad():
+            wanted = network.deep(network.wide(image).relu())
+        np.testing.assert_allclose(runner.run(["map"], {"image": image.numpy()})[0], wanted.numpy(), atol=1e-5)

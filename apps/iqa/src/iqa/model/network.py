@@ -194,6 +194,10 @@ class QualityNet(Pretrained):
         larger than the range allows (see `max_std`).
         """
         scores, _, log_variance = self(images, statistics, details=True)
+        return self.in_units(scores, log_variance)
+
+    def in_units(self, scores: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Bring scores [B] and log variances [B] of `judge` to scores and standard deviations in units of the MOS."""
         std = torch.minimum(self.spread_scale * (log_variance / 2).exp(), max_std(soft_clip(scores)))
         return self._in_units(scores), std * (self.high - self.low)
 

@@ -1,8 +1,9 @@
 """A network as one ONNX file that takes images of any size, any number at once, without torch.
 
 torch.onnx writes pools of unknown size wrong or not at all; here averages become two products with the matrices of
-their windows, and maxima are taken over gathered windows: the same numbers. The file is then run next to the network at
-sizes that it was not traced at, and only kept where the outputs agree. Weights that float16 holds exactly are stored
+their windows, and maxima are taken over gathered windows: the same numbers. Convolutions padded as TensorFlow does it,
+by what the size asks for, become ONNX's own of that kind. The file is then run next to the network at sizes that it was
+not traced at, and only kept where the outputs agree. Weights that float16 holds exactly are stored
 so, at half the size; onnxruntime widens them when it loads the file.
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import Tensor
 
 from polyscale import __version__
@@ -71,7 +73,7 @@ def export_onnx(
     """
     onnx = _needed(program)
     module = module.cpu().eval()
-    proto = _traced(module, size)
+    proto = _traced(onnx, module, size)
     _tidy(onnx, proto)
     about = {**module.about, "format": FORMAT, "polyscale": __version__, "class": class_name(type(module.network))}
     about |= {"outputs": list(module.outputs), **_origin(source)}
@@ -105,12 +107,12 @@ def _needed(program: str) -> Any:
     return importlib.import_module("onnx")
 
 
-def _traced(module: Exportable, size: tuple[int, int] | None) -> Any:
+def _traced(onnx: Any, module: Exportable, size: tuple[int, int] | None) -> Any:
     """The module as an ONNX ModelProto."""
     image = torch.rand((2, 3, *(size or (200, 264))), generator=torch.Generator().manual_seed(0))
     free = {"image": dict.fromkeys((0,) if size else (0, 2, 3), torch.export.Dim.AUTO)}
     try:
-        with quiet_exporter(), _maxima_of_any_size(), torch.no_grad():
+        with quiet_exporter(), _maxima_of_any_size(), _padding_of_any_size(), torch.no_grad():
             program = torch.export.export(module, (image,), dynamic_shapes=free, strict=False)
             table = torch.export.default_decompositions()
             aten = torch.ops.aten
@@ -128,7 +130,9 @@ def _traced(module: Exportable, size: tuple[int, int] | None) -> Any:
             optimizer.remove_unused_nodes(written.model)
     except Exception as error:  # whatever torch's tracer raises: dozens of kinds, none of them the user's fault
         raise UserError(f"the network cannot be written as ONNX{_sizes(size)}: {_describe(error)}") from error
-    return written.model_proto
+    proto = written.model_proto
+    _pad_as_tensorflow(onnx, proto, {f"{n}.weight" for n, m in module.named_modules() if isinstance(m, Conv2dSame)})
+    return proto
 
 
 def _sizes(size: tuple[int, int] | None) -> str:
@@ -229,6 +233,31 @@ def _maxima_of_any_size() -> Iterator[None]:
         yield
     finally:
         setattr(F, "adaptive_max_pool2d", own)  # noqa: B010
+
+
+@contextlib.contextmanager
+def _padding_of_any_size() -> Iterator[None]:
+    """Pad Conv2dSame equally on both sides while it is traced: the sizes come out right, and tracing stays fast."""
+    own = Conv2dSame.forward
+
+    def forward(self: Conv2dSame, x: Tensor) -> Tensor:
+        padding = [d * (k - 1) // 2 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)  # type: ignore[arg-type]
+
+    setattr(Conv2dSame, "forward", forward)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(Conv2dSame, "forward", own)  # noqa: B010
+
+
+def _pad_as_tensorflow(onnx: Any, proto: Any, weights: set[str]) -> None:
+    """Let the convolutions with these weights pad as Conv2dSame does: what is odd goes to the right and the bottom."""
+    for node in proto.graph.node:
+        if node.op_type == "Conv" and node.input[1] in weights:
+            kept = [attribute for attribute in node.attribute if attribute.name not in ("pads", "auto_pad")]
+            node.ClearField("attribute")
+            node.attribute.extend([*kept, onnx.helper.make_attribute("auto_pad", "SAME_UPPER")])
 
 
 def _describe(error: Exception) -> str:

@@ -21,7 +21,7 @@ SHOWN = (("untouched", 0), ("white_noise", 3), ("jpeg", 4), ("lens_blur", 4), ("
 
 def main() -> None:
     """Score, draw and write."""
-    predictor, rows = Predictor("nano", "cpu"), []
+    predictor, rows = Predictor("nano", runtime="onnx"), []
     for photo in (data.chelsea(), data.coffee()):
         images, titles = [], []
         for kind, level in SHOWN:

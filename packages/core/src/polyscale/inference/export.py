@@ -242,7 +242,7 @@ def _padding_of_any_size() -> Iterator[None]:
 
     def forward(self: Conv2dSame, x: Tensor) -> Tensor:
         padding = [d * (k - 1) // 2 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)  # type: ignore[arg-type]
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     setattr(Conv2dSame, "forward", forward)  # noqa: B010
     try:

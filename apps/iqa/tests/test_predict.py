@@ -171,7 +171,7 @@ def test_the_preprocessing_of_training(tmp_path: Path) -> None:
         result = Predictor(network, device="cpu")(path)
         assert result.score == pytest.approx(float(expected), abs=1e-6)
         assert result.spread == pytest.approx(float(spread), abs=1e-6)
-        assert float(part) == pytest.approx(float(whole), abs=2)  # of 100 points: decoding less hardly moves it
+        assert float(part) == pytest.approx(float(whole), abs=8)  # of 100, on noise of 64 pixels
 
 
 def test_broken_files_stand_in_their_place(predictor: Predictor, tmp_path: Path) -> None:

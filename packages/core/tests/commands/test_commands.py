@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from polyscale import commands
 from polyscale.commands import application
+from polyscale.commands.application import _not_installed
 from polyscale.errors import UserError
 
 app = application("demo", "A demo.", distribution="polyscale")
@@ -181,3 +182,26 @@ def test_processes_end_as_promised() -> None:
 def test_public_names() -> None:
     assert {"application", "run", "gather_inputs", "keep_heap", "note", "progress", "table"} <= set(commands.__all__)
     assert all(hasattr(commands, name) for name in commands.__all__)
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "advice"),
+    [
+        ("h5py", 'h5py>=3.11; python_version < "3.9"', "no wheels of it for Python 3."),
+        ("h5py", "h5py>=3.11", 'pip install "polyscale-demo"'),
+        ("faster_coco_eval.core", "faster-coco-eval; extra == 'boxes'", 'pip install "polyscale-demo[boxes]"'),
+        ("torch", "polyscale[predict]>=0.1", 'pip install "polyscale-demo[train]"'),
+        ("misspelt", "numpy>=1.26", ""),
+    ],
+)
+def test_a_missing_package_is_told_with_what_brings_it(
+    monkeypatch: pytest.MonkeyPatch, module: str, line: str, advice: str
+) -> None:
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: [line])
+    told = _not_installed(ModuleNotFoundError(name=module), "polyscale-demo")
+    assert (
+        told.startswith(f"this command needs {module.partition('.')[0]}, which is not installed")
+        if advice
+        else not told
+    )
+    assert advice in told

@@ -125,10 +125,10 @@ REFUSED_BYTES = {"not UTF-8": b"name: \xff", "UTF-16": "seed: 1".encode("utf-16"
 def test_a_hostile_file_is_one_line_within_seconds(tmp_path: Path, name: str) -> None:
     file = tmp_path / "c.yaml"
     file.write_bytes(REFUSED_BYTES[name] if name in REFUSED_BYTES else REFUSED[name].encode())
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UserError) as error:
         resolve(Config, file=file, presets={"a": Preset({}, "")})
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     text = str(error.value)
     assert text.startswith(f"{file}: ")
     assert text.isprintable()

@@ -1,5 +1,6 @@
 """A finished run's own settings: found by its folder, taken for its own data, left aside for other data."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from polyscale.errors import UserError
 from polyscale.settings import (
     DiskPath,
     OptionalDiskPath,
+    Preset,
     Settings,
-    begin_run,
+    configured,
     read_yaml,
     record,
     resolve,
     resolve_for,
+    resume_config,
     run_config,
     to_yaml,
 )
@@ -86,16 +89,53 @@ def test_other_data_take_the_defaults(run: Path, tmp_path: Path) -> None:
     assert resolve_for(Config, None, {}) == Config()
 
 
-def test_a_run_begins_in_a_folder_of_its_own_or_goes_on_by_its_own_settings(run: Path) -> None:
-    known: dict[str, Any] = {"presets": {}, "default_preset": None}
-    config, out = begin_run(Config(), None, None, **known)
-    assert config == Config()
+@configured(Config, {"fast": Preset({"data": {"val_fraction": 0.5}}, "")}, "fast")
+def train(config: Config, out: Path | None = None, resume: Path | None = None) -> tuple[Config, Path | None]:
+    return config, out
+
+
+def call(**given: Any) -> tuple[Config, Path | None]:
+    """Call `train` as Typer does: what was not given is None."""
+    command: Any = train
+    return command(**{name: given.get(name) for name in inspect.signature(train).parameters})
+
+
+def test_a_run_begins_in_a_folder_of_its_own(run: Path) -> None:
+    config, out = call()
+    assert config.data.val_fraction == 0.5
     assert out is None  # Run makes a new one in runs/
-    assert begin_run(Config(), run, None, **known) == (Config(), run)
-    config, out = begin_run(Config(), None, run, **known)
-    assert (config.data.val_fraction, out) == (0.1, run)
+    assert call(out=run)[1] == run
+
+
+def test_a_run_goes_on_by_its_own_settings(run: Path) -> None:
+    for out in (None, run):
+        config, folder = call(resume=run, out=out)
+        assert (config.data.val_fraction, folder) == (0.1, run)
     with pytest.raises(UserError, match="no run to resume"):
-        begin_run(Config(), None, run.parent, **known)
-    for changed, folder in ((Config(data=Data(masks="m")), None), (Config(), run.parent)):
+        call(resume=run.parent)
+    # refused because it was given, whether or not it is the default
+    for given in (
+        {"data__masks": "m"},
+        {"data__val_fraction": "0.5"},
+        {"preset": "fast"},
+        {"config": run / "config.yaml"},
+    ):
         with pytest.raises(UserError, match="leave the other options out"):
-            begin_run(changed, folder, run, **known)
+            call(resume=run, **given)
+    with pytest.raises(UserError, match="leave the other options out"):
+        call(resume=run, out=run.parent)
+
+
+def test_a_run_trains_for_as_long_as_was_asked(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("train: {epochs: 9}\n", encoding="utf-8")
+
+    class Train(Settings):
+        epochs: int = 3
+
+    class Tree(Settings):
+        train: Train = Train()
+
+    assert resume_config(Tree, tmp_path, {}).train.epochs == 9
+    assert (
+        resume_config(Tree, tmp_path, {"train.epochs": "3"}).train.epochs == 3
+    )  # the default is a number like another

@@ -102,12 +102,14 @@ def test_streams_are_as_short_as_they_can_be() -> None:
     assert Streams((100, 1, 1, 1)).batches(2, 1) == 100  # the longest is played whole
 
 
+def numbers(samples: list[dict[str, Tensor]]) -> dict[str, list[int]]:
+    """Collates; workers that are not forked (macOS, Windows, Python 3.14) need it at the top of a module."""
+    return {"i": [int(sample["i"]) for sample in samples]}
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_of_streams_tells_where_recordings_begin(workers: int) -> None:
-    def collate(samples: list[dict[str, Tensor]]) -> dict[str, list[int]]:
-        return {"i": [int(sample["i"]) for sample in samples]}
-
-    loader = Loader(Indices(7), Streams((3, 4)), collate, 2, seed=(0,), workers=workers)
+    loader = Loader(Indices(7), Streams((3, 4)), numbers, 2, seed=(0,), workers=workers)
     batches = list(loader.take(4))
     loader.close()
     for batch in batches:

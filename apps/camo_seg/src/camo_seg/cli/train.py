@@ -5,7 +5,7 @@ from pathlib import Path
 from camo_seg.config import PRESETS, Config
 from polyscale.commands import note
 from polyscale.commands.types import AsJson, Resume, RunOut
-from polyscale.settings import SPLIT_FILE, begin_run, configured, to_yaml
+from polyscale.settings import SPLIT_FILE, configured, to_yaml
 
 
 @configured(Config, PRESETS, "nano")
@@ -17,7 +17,6 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     from camo_seg.train import train as train_run
     from polyscale.commands.bodies import finish_training
 
-    config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     _check_splits(config, resume)
     run = train_run(config, out, resume=resume is not None)
     best = CamoSegmenter.from_pretrained(run.out).to(run.accelerator.device)

@@ -2,7 +2,7 @@
 
 from caption_det.config import PRESETS, Config
 from polyscale.commands.types import AsJson, Resume, RunOut
-from polyscale.settings import SPLIT_FILE, begin_run, configured, to_yaml
+from polyscale.settings import SPLIT_FILE, configured, to_yaml
 
 
 @configured(Config, PRESETS, "nano")
@@ -14,7 +14,6 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     from caption_det.train import train as train_run
     from polyscale.commands.bodies import finish_training
 
-    config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     run = train_run(config, out, resume=resume is not None)
     best = load(run.out).to(run.accelerator.device)
     recorded = run.out / SPLIT_FILE if (run.out / SPLIT_FILE).is_file() else None

@@ -2,7 +2,7 @@
 
 from event_det.config import PRESETS, Config
 from polyscale.commands.types import AsJson, Resume, RunOut
-from polyscale.settings import begin_run, configured, to_yaml
+from polyscale.settings import configured, to_yaml
 
 
 @configured(Config, PRESETS, "nano")
@@ -15,7 +15,6 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     from event_det.train import train as train_run
     from polyscale.commands.bodies import finish_training
 
-    config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     test_set = open_split(config, "test")  # before the training, while a missing split costs nothing
     run = train_run(config, out, resume=resume is not None)
     best = load_model(run.out).to(run.accelerator.device)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from iqa.config import PRESETS, Config
 from polyscale.commands import note
 from polyscale.commands.types import AsJson, Resume, RunOut
-from polyscale.settings import SPLIT_FILE, begin_run, configured, to_yaml
+from polyscale.settings import SPLIT_FILE, configured, to_yaml
 
 if TYPE_CHECKING:
     from iqa.data import QualitySet
@@ -20,7 +20,6 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     from iqa.train import train as train_run
     from polyscale.commands.bodies import finish_training
 
-    config, out = begin_run(config, out, resume, presets=PRESETS, default_preset="nano")
     # opened before the training, while a missing split or a broken file costs nothing
     recorded = resume / SPLIT_FILE if resume is not None and (resume / SPLIT_FILE).is_file() else None
     train_set, val_set, test_set = (

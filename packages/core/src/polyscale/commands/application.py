@@ -53,9 +53,10 @@ class _CommandGroup(TyperGroup):
         except typer.TyperException as error:
             _fail(_usage(error), error.exit_code)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in TRAINING:
+            advice = _not_installed(error, f"polyscale-{self.name}")
+            if not advice:
                 raise
-            _fail(_not_installed(error, self.name or ""), 1)
+            _fail(advice, 1)
         except typer.Abort:
             _fail("aborted", 1)
         except KeyboardInterrupt:
@@ -142,8 +143,31 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _not_installed(error: ModuleNotFoundError, program: str) -> str:
-    return f'this command needs {error.name}, which is not installed: pip install "polyscale-{program}[train]"'
+def _not_installed(error: ModuleNotFoundError, distribution: str) -> str:
+    """Return what to do about a module that the application declares, and "" for any other: that is a bug."""
+    module = (error.name or "").partition(".")[0]
+    line = _requirement(distribution, module)
+    if not line and module not in TRAINING:
+        return ""
+    missing = f"this command needs {module}, which is not installed"
+    below = re.search(r"python_version < ['\"]3\.(\d+)", line)
+    if below and sys.version_info >= (3, int(below[1])):
+        return f"{missing}: there are no wheels of it for Python 3.{sys.version_info.minor} yet; use an older Python"
+    extra = re.search(r"extra == ['\"]([\w-]+)", line)
+    wanted = f"[{extra[1]}]" if extra else "[train]" if module in TRAINING else ""
+    return f'{missing}: pip install "{distribution}{wanted}"'
+
+
+def _requirement(distribution: str, module: str) -> str:
+    """Return the line by which a distribution requires a module of the same name, "" where there is none."""
+    from importlib import metadata
+
+    try:
+        lines = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:
+        return ""
+    names = {re.split(r"[^\w.-]", line, maxsplit=1)[0].replace("-", "_").lower(): line for line in lines}
+    return names.get(module.lower(), "")
 
 
 def _original(error: UserError) -> str:

@@ -1,7 +1,8 @@
 """One frozen tree of settings: presets < YAML file < command-line options.
 
-`Settings` describes the tree, `resolve` builds one from its layers, `begin_run` and `resolve_for` find that of a run,
-`record` is what its folder keeps, `configured` turns a tree into Typer options, `to_yaml` and `schema` write it down.
+`Settings` describes the tree, `resolve` builds one from its layers, `resume_config` and `resolve_for` find that of a
+run, `record` is what its folder keeps, `configured` turns a tree into Typer options, `to_yaml` and `schema` write it
+down.
 Nothing here imports torch, so `--help` is instant.
 """
 
@@ -11,10 +12,10 @@ from polyscale.settings.runs import (
     SPLIT_FILE,
     DiskPath,
     OptionalDiskPath,
-    begin_run,
     record,
     recorded_splits,
     resolve_for,
+    resume_config,
     run_config,
 )
 from polyscale.settings.tree import Preset, Settings, resolve
@@ -26,13 +27,13 @@ __all__ = [
     "OptionalDiskPath",
     "Preset",
     "Settings",
-    "begin_run",
     "configured",
     "read_yaml",
     "record",
     "recorded_splits",
     "resolve",
     "resolve_for",
+    "resume_config",
     "run_config",
     "schema",
     "to_yaml",

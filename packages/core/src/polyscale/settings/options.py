@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from polyscale.errors import UserError
 from polyscale.settings.reading import choices, without_none
+from polyscale.settings.runs import resume_config
 from polyscale.settings.tree import NO_PRESETS, Preset, Settings, is_section, leaves, resolve
 from polyscale.settings.writing import headline, range_text, type_text, value_text
 
@@ -34,7 +35,9 @@ def configured(
     """Decorate `def train(config: Tree, <typer parameters>)`: a command with an option per value of the tree.
 
     The function is called with the resolved, frozen tree (see `resolve` for the order of the layers) and its own
-    parameters. Put it below `@app.command()`.
+    parameters. Put it below `@app.command()`. One with the paths `resume` and `out` goes on with a run: given
+    `--resume RUN` it gets the settings of that run and its folder as `out`; of the options only train.epochs may be
+    given then.
 
     Args:
         tree: the class of the settings; one parameter of the function is annotated with it.
@@ -64,7 +67,14 @@ def configured(
         @functools.wraps(function)
         def command(*, preset: str | None = None, config: Path | None = None, **given: Any) -> Any:
             overrides = _overrides(keys, given)
-            settings = resolve(tree, preset, config, overrides, presets=presets, default_preset=default_preset)
+            run = given.get("resume")
+            if not isinstance(run, Path):
+                settings = resolve(tree, preset, config, overrides, presets=presets, default_preset=default_preset)
+            else:
+                out = given["out"]
+                others = {"preset": preset, "config": config, "out": None if out == run else out}
+                options = overrides | {key: value for key, value in others.items() if value is not None}
+                settings, given["out"] = resume_config(tree, run, options, presets=presets), run
             return function(**{name: settings}, **given)
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]

@@ -1,13 +1,12 @@
 """The settings of a run, as its folder records them."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from polyscale.errors import UserError
-from polyscale.settings.tree import Preset, Settings, Tree, leaves, resolve
+from polyscale.settings.tree import NO_PRESETS, Preset, Settings, Tree, resolve
 from polyscale.settings.writing import to_yaml
 
 Section = TypeVar("Section", bound=Settings)
@@ -42,30 +41,26 @@ def run_config(model: str | Path) -> Path | None:
     return next((run / "config.yaml" for run in runs if run == folder or _is_run(run)), None)
 
 
-def begin_run(
-    config: Tree, out: Path | None, resume: Path | None, *, presets: Mapping[str, Preset], default_preset: str | None
-) -> tuple[Tree, Path | None]:
-    """Return the settings and the folder of the run that was asked for.
+def resume_config(
+    tree: type[Tree], run: Path, options: Mapping[str, Any], *, presets: Mapping[str, Preset] = NO_PRESETS
+) -> Tree:
+    """Return the settings of the run to go on with: those that its folder records.
 
     Args:
-        config: The settings that were given.
-        out: The folder that was given; None lets `Run` make a new runs/DATE-TIME.
-        resume: The folder of a run to go on with, by its own settings; only train.epochs may be given next to it.
+        tree: The class of the settings.
+        run: The folder of the run.
+        options: What was given next to it, by dotted key; only train.epochs may be.
         presets: The app's presets.
-        default_preset: Its default one.
 
     Raises:
-        UserError: Settings or another folder were given next to `resume` (exit code 2), or no run is there.
+        UserError: Other options were given (exit code 2), or no run is there.
     """
-    if resume is None:
-        return config, out
-    changed = _differences(config, resolve(type(config), presets=presets, default_preset=default_preset))
-    if not changed.keys() <= {"train.epochs"} or out not in (None, resume):
-        wrong = f"--resume takes the settings of {resume}/config.yaml; leave the other options out"
+    if not options.keys() <= {"train.epochs"}:
+        wrong = f"--resume takes the settings of {run}/config.yaml; leave the other options out"
         raise UserError(f"{wrong} (only --train.epochs may be given, to train longer)", exit_code=2)
-    if not (resume / "config.yaml").is_file():
-        raise UserError(f"{resume}: no run to resume (no config.yaml)")
-    return resolve(type(config), file=resume / "config.yaml", overrides=changed, presets=presets), resume
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: no run to resume (no config.yaml)")
+    return resolve(tree, file=run / "config.yaml", overrides=options, presets=presets)
 
 
 def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, Any]) -> Tree:
@@ -85,13 +80,6 @@ def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, A
         own: Any = resolve(tree, file=file)
         file = file if _is_same(own.data.path, data["path"]) else None
     return resolve(tree, file=file, overrides=overrides)
-
-
-def _differences(config: Settings, other: Settings) -> dict[str, Any]:
-    """Return the values of `config` that are not those of `other`, by their dotted keys."""
-    keys = [key for key, _ in leaves(type(config))]
-    values = {key: [functools.reduce(getattr, key.split("."), tree) for tree in (config, other)] for key in keys}
-    return {key: mine for key, (mine, theirs) in values.items() if mine != theirs}
 
 
 def _is_run(folder: Path) -> bool:

@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 
 from camo_seg.config import Config
+from camo_seg.model.decoder import Decoder
 from camo_seg.model.network import CamoSegmenter
 from polyscale.settings import resolve
 
@@ -76,8 +77,9 @@ def main() -> None:
     lean = CamoSegmenter(**{**trained.arguments, "scale_heads": False, "pretrained": "none", "image_size": size})
     lean.load_state_dict({k: v for k, v in trained.state_dict().items() if k in lean.state_dict()})
     with torch.no_grad():
-        for tensor in (lean.decoder.head.weight, lean.decoder.head.bias):
-            tensor.mul_(float(sys.argv[4]) if len(sys.argv) > 4 else 1.0)  # type: ignore[union-attr]
+        assert isinstance(lean.decoder, Decoder), "nano has no experts"
+        for tensor in lean.decoder.head.parameters():
+            tensor.mul_(float(sys.argv[4]) if len(sys.argv) > 4 else 1.0)
     if given == "-":
         lean.save_pretrained(run / "shipped", dtype=torch.float16)
         return

@@ -95,8 +95,8 @@ def cost_rows(config: Config, size: tuple[int, int], classes: int) -> list[dict[
 
     costs = {
         "backbone": count(Backbone(), frames),
-        "pyramid": count(Pyramid(), features),  # type: ignore[arg-type]
-        "head": count(model.head, levels),  # type: ignore[arg-type]
+        "pyramid": count(Pyramid(), features),
+        "head": count(model.head, levels),
     }
     costs["all"] = (sum(c[0] for c in costs.values()), sum(c[1] for c in costs.values()))
     memory = 4 * sum(tensor.numel() for tensors in state.values() for tensor in tensors) / 2**20

@@ -88,7 +88,7 @@ def call(*args: str) -> Any:
         ("cpu", 1, "error: out of memory: try a smaller batch"),
         ("exit", 3, ""),
         ("abort", 1, "error: aborted\n"),
-        ("bad", 2, "error: Invalid value: no See demo go --help\n"),
+        ("bad", 2, "error: Invalid value: no. See demo go --help\n"),
         ("result", 0, ""),
         ("quiet", 0, ""),
     ],
@@ -112,7 +112,7 @@ def test_a_bug_is_not_hidden(kind: str, error: Any) -> None:
     [
         (["stpo"], "error: No such command 'stpo'. Did you mean 'stop'? See demo --help\n"),
         (["go"], "error: Missing argument 'kind'. See demo go --help\n"),
-        (["go", "quiet", "--numbre", "1"], "error: No such option: --numbre (Possible options: --number) See"),
+        (["go", "quiet", "--numbre", "1"], "error: No such option: --numbre (Possible options: --number). See"),
         (["go", "quiet", "--number", "x"], "error: Invalid value for '--number': "),
     ],
 )

@@ -133,7 +133,10 @@ def _usage(error: typer.TyperException) -> str:
     """Return Typer's message and where to read on; empty if the help was just printed."""
     message = error.format_message()
     context = getattr(error, "ctx", None)
-    return f"{message} See {context.command_path} --help" if message and context is not None else message
+    if not message or context is None:
+        return message
+    end = "" if message.endswith((".", "?", "!")) else "."
+    return f"{message}{end} See {context.command_path} --help"
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -89,7 +89,7 @@ def test_objects_are_the_best_places_apart() -> None:
 def test_a_caption_reads_what_was_found(images: Tensor) -> None:
     model = build(memory="objects", num_objects=3)
     encoded = model.encoder(images)
-    assert encoded.last_hidden_state.shape == (2, 9 + 3, 32)
+    assert encoded.last_hidden_state.shape == (2, 9 + 3 + 1, 32)
     assert torch.equal(model.find(encoded).boxes, model.detector(list(encoded.levels)).boxes)
     copied = copy.deepcopy(model)
     copied.detector.classes.bias.data += 5  # another head, other objects: the copy's encoder has to ask the copy's head

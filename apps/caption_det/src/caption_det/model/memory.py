@@ -72,44 +72,67 @@ class QueryMemory(nn.Module):
             for layer in self.layers:  # a query starts with its own place; the usual ring covers a small map whole
                 layer.look.sampling_offsets.bias.mul_(RING / num_points)  # type: ignore[union-attr, operator]
 
-    def forward(self, levels: list[Tensor]) -> Tensor:
-        """Return the memory."""
+    def forward(
+        self, levels: list[Tensor], more: Tensor | None = None, places: Tensor | None = None, at: Tensor | None = None
+    ) -> Tensor:
+        """Return the memory.
+
+        Args:
+            levels: of the pyramid.
+            more: [B, O, C], further queries, which come last: the memory is [B, num_queries + O, C].
+            places: [B, O, C], what they add where attention asks and answers.
+            at: [B, O, 2], their reference points (x, y) as fractions of the image.
+        """
         value, shapes = flatten_levels(levels)
-        x = self.queries.expand(len(value), -1, -1)
-        reference = self.reference.sigmoid()[None, :, None]
+        B = len(value)
+        x, place, reference = (p.expand(B, -1, -1) for p in (self.queries, self.places, self.reference.sigmoid()))
+        if more is not None and places is not None and at is not None:
+            x, place = torch.cat([x, more], 1), torch.cat([place, places], 1)
+            reference = torch.cat([reference, at.to(reference.dtype)], 1)
         for layer in self.layers:
-            x = layer(x, self.places[None], reference, value, shapes)
+            x = layer(x, place, reference[:, :, None], value, shapes)
         return self.norm(x)
 
 
 class ObjectMemory(nn.Module):
-    """The queries, and the objects that a dense head is surest of: bottom-up attention (Anderson et al. 2018).
+    """The queries, the image as a whole, and the objects that a dense head is surest of.
 
-    An object is its class, box and score, which the head learns from its own loss alone, and its pixel of the pyramid.
-    On the embedded world a captioner that reads objects names them after tens of steps; one that reads queries alone
-    was still blind after 500.
+    Bottom-up attention (Anderson et al. 2018): an object starts as its class, box and score, which the head learns from
+    its own loss alone, and its pixel of the pyramid; then it is a query like the others, at its own place, so that
+    objects know of each other. The whole image is the mean of each level. On the embedded world a captioner that reads
+    objects names them after tens of steps; one that reads queries alone was still blind after 500.
 
     Args:
         queries: the memory of the rest of the image.
         width: C.
+        levels: L.
         num_classes: K.
         objects: O.
     """
 
-    def __init__(self, queries: QueryMemory, width: int, num_classes: int, objects: int) -> None:
+    def __init__(self, queries: QueryMemory, width: int, levels: int, num_classes: int, objects: int) -> None:
         super().__init__()
         self.queries, self.objects = queries, objects
-        self.facts, self.pixel = nn.Linear(num_classes + 5, width), nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width)
+        self.kind, self.box = nn.Linear(num_classes, width, bias=False), nn.Linear(5, width)
+        self.pixel, self.whole = nn.Linear(width, width), nn.Linear(levels * width, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        for layer in (self.kind, self.box):  # a class is one of K numbers, the pixel is C: as loud as that
+            nn.init.normal_(layer.weight)
 
     def forward(self, levels: list[Tensor], found: Detections) -> Tensor:
-        """Return the memory [B, Q + O, C] of levels and what the head found in them."""
-        facts = torch.cat([found.classes.sigmoid(), found.boxes * 2 - 1, found.objectness.sigmoid()[..., None]], -1)
+        """Return the memory [B, Q + O + 1, C] of levels and what the head found in them."""
         chosen = choose_objects(found, self.objects)[..., None]
         pixels, _ = flatten_levels(levels)
-        facts, pixels = (x.gather(1, chosen.expand(-1, -1, x.shape[-1])) for x in (facts.detach(), pixels))
-        objects = self.norm(self.facts(facts.to(pixels.dtype)) + self.pixel(pixels))
-        return torch.cat([self.queries(levels), objects], 1)
+        every = (found.classes.detach(), found.boxes.detach(), found.objectness.detach()[..., None], pixels)
+        logits, boxes, objectness, pixels = (x.gather(1, chosen.expand(-1, -1, x.shape[-1])) for x in every)
+        score = logits.sigmoid().amax(-1, keepdim=True) * objectness.sigmoid()
+        centres, sides = boxes.chunk(2, -1)
+        facts = torch.cat([4 * centres - 2, sides.clamp(min=1e-3).log() + 1.5, 4 * score - 2], -1)  # about 0, within 2
+        place = self.box(facts.to(pixels.dtype))
+        kind = self.kind(logits.softmax(-1).to(pixels.dtype))
+        objects = self.norms[0](kind + place) + self.norms[1](self.pixel(pixels))
+        whole = self.whole(torch.cat([level.mean((2, 3)) for level in levels], -1))
+        return torch.cat([self.queries(levels, objects, place, centres), self.norms[2](whole)[:, None]], 1)
 
 
 @torch.no_grad()

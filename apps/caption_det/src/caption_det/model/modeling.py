@@ -97,7 +97,8 @@ class VisualEncoder(nn.Module):
                 config.dropout,
             )  # fmt: skip
             if config.memory == "objects":
-                self.memory = ObjectMemory(queries, config.width, len(config.categories), config.num_objects)
+                kinds = len(config.categories)
+                self.memory = ObjectMemory(queries, config.width, LEVELS, kinds, config.num_objects)
         self.bridge = nn.Linear(config.width, config.text_config.n_embd)
         if config.captioner == "none":
             self.memory.requires_grad_(False)

@@ -122,7 +122,7 @@ def test_view_draws_the_polarity_of_most_events(tmp_path: Path) -> None:
         (["data", "convert", "a.dat", "a.dat"], 2, "is the recording itself"),
         (["data", "convert", "a.dat", "none/b.npy"], 1, "its folder does not exist"),
         (["view", "a.dat", "-o", "a.avi"], 2, "should end in .gif, .mp4 or .png"),
-        (["view", "a.dat", "--start", "99"], 1, "holds no events from 99000000 to its end us"),
+        (["view", "a.dat", "--start", "99"], 1, "holds no events from 99 s; it has some from"),
         (["view", "empty.dat"], 1, "holds no events"),
     ],
 )
@@ -133,6 +133,14 @@ def test_errors_are_one_line(
     write(Path("a.dat"), make_events(100), "dat")
     write(Path("empty.dat"), make_events(100)[:0], "dat")
     one_line(call("event-det", *words), code, text)
+
+
+def test_a_part_without_events_names_the_times_of_the_recording(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dat", make_events(100).shifted(1_300_000), "dat")
+    done = call("event-det", "predict", path, "--end", "1", "--out", tmp_path / "a.csv")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {path}: holds no events before 1 s; it has some from 1.3")
+    assert not (tmp_path / "a.csv").exists()
 
 
 def test_an_empty_recording_is_described(tmp_path: Path) -> None:

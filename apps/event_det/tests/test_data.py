@@ -291,3 +291,8 @@ def test_a_split_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "event_det.json").write_text('{"classes": ["drone", "bird"], "evaluate": {"min_side": 4}}')
     opened = open_split(Config.model_validate({"data": {"path": str(tmp_path)}}), "train")
     assert (opened.classes, opened.evaluate) == (("drone", "bird"), BoxFilter(min_side=4))
+
+
+def test_only_sets_with_published_tables_are_ranked_by_class() -> None:
+    by_class = {name for name, standard in STANDARDS.items() if standard.ranking == "class"}
+    assert by_class == {"gen1", "gen4", "gen4-7", "etram"}

@@ -108,9 +108,13 @@ class TestCommands(AppContract):
     def test_eval_by_other_protocols(self, trained: Trained) -> None:
         def frames(*options: str) -> dict[str, Any]:
             result = call(self.app, "eval", trained.out, "--no-baselines", "--json", *options)
-            return json.loads(result.stdout)["model"]
+            shown = json.loads(result.stdout)
+            rankings.append(shown["provenance"]["ranking"])
+            return shown["model"]
 
+        rankings: list[str] = []
         field, every = frames(), frames("--protocol", "coco", "--ranking", "product")
+        assert rankings == ["class", "product"]  # class: a set with published tables
         assert every["frames"] > field["frames"]  # those of the first half second
         assert every["boxes"] > field["boxes"]
         one_line(call(self.app, "eval", trained.out, "--dataset", "gen4"), 1, "classes", "two-wheeler")

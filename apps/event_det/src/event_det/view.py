@@ -14,7 +14,6 @@ from event_det.formats.recording import Recording
 from event_det.formats.writing import replace_when_done
 from event_det.representations.drawing import PALETTE, draw_events
 from event_det.video import mp4_writer, write_gif
-from polyscale.errors import UserError
 from polyscale.terminal import Bar
 
 STRIP_GAP = 4
@@ -61,8 +60,7 @@ def plan_windows(
         if bar is not None:
             bar.advance(len(events))
     if first is None or last is None:
-        part = "" if start is None and end is None else f" from {start or 0} to {'its end' if end is None else end} us"
-        raise UserError(f"{recording.path}: holds no events{part}")
+        raise recording.without_events(start, end)
     begin = first if start is None else start
     span = last - begin + 1
     if window is None:

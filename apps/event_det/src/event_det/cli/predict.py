@@ -27,6 +27,7 @@ from polyscale.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from event_det.formats.recording import Recording
     from event_det.predict import Detected, Predictor
     from polyscale.terminal import Bar
 
@@ -81,7 +82,8 @@ def predict(
         note(f"{model} is not for {limit}")
     began, totals = time.perf_counter(), Totals()
     with contextlib.ExitStack() as stack, progress("windows", transient=True) as bar:
-        results = totals.count(predictor.stream(recording, microseconds(start), microseconds(end)), bar)
+        part = microseconds(start), microseconds(end)
+        results = totals.count(_some(predictor.stream(recording, *part), recording, part), bar)
         results = _print(results, predictor.classes) if as_json else results
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -89,8 +91,6 @@ def predict(
                 results = _write(results, target, predictor, recording.sensor, stack)
         gif = next((target for target in targets if target.suffix.lower() == ".gif"), None)
         _finish(results, gif, predictor, recording.sensor, frames)
-        if not totals.windows:
-            raise UserError(f"{path}: holds no events in that part")
     seconds, span = time.perf_counter() - began, totals.windows * predictor.window / 1e6
     if targets:
         made = f"{plural(totals.windows, 'window')}, {totals.boxes:,} boxes"
@@ -115,6 +115,17 @@ class Totals:
             self.boxes += len(found.boxes)
             yield found
             bar.advance()
+
+
+def _some(
+    results: "Iterator[Detected]", recording: "Recording", part: tuple[int | None, int | None]
+) -> "Iterator[Detected]":
+    """Pass results on; that there is none is an error before any file is closed."""
+    first = next(results, None)
+    if first is None:
+        raise recording.without_events(*part)
+    yield first
+    yield from results
 
 
 def _print(results: "Iterator[Detected]", classes: tuple[str, ...]) -> "Iterator[Detected]":

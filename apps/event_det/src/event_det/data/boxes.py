@@ -5,7 +5,7 @@ smaller ones than its authors count when it is evaluated, then from the truth an
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ BOX_DTYPE = np.dtype(
     }
 )
 """A row of a bbox.npy: time in microseconds, upper left corner and size in pixels, class, track, confidence."""
+
+
+Ranking = Literal["class", "product"]
+"""What boxes are ranked by: the class probability alone, or its product with the objectness."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Standard:
         train: Boxes that are kept in the training split on top.
         evaluate: Boxes that count in an evaluation, of the truth and of the detections.
         ignored: Recordings that are left out, as nothing of them is kept.
+        ranking: How its published tables rank boxes.
     """
 
     about: str
@@ -79,6 +84,7 @@ class Standard:
     train: BoxFilter = BoxFilter()
     evaluate: BoxFilter = BoxFilter()
     ignored: tuple[str, ...] = ()
+    ranking: Ranking = "product"
 
 
 _GEN4 = Standard(
@@ -89,6 +95,7 @@ _GEN4 = Standard(
     prepare=BoxFilter(min_side=5),
     train=BoxFilter(max_width=0.9),
     evaluate=BoxFilter(60, 20, skip=500_000),
+    ranking="class",
 )
 
 STANDARDS = {
@@ -105,6 +112,7 @@ STANDARDS = {
             "17-04-06_15-14-36_1159500000_1219500000",
             "17-04-11_15-13-23_122500000_182500000",
         ),
+        ranking="class",
     ),
     "gen4": replace(_GEN4, about="1 Mpx automotive detection, 3 classes", classes=_GEN4.classes[:3]),
     "gen4-7": _GEN4,

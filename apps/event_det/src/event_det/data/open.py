@@ -33,7 +33,7 @@ def open_split(config: Config, split: str) -> EventSet:
         folder = synthetic_folder(split, data.train_recordings, bins, config.representation.cutoff)
         sequences = [Sequence(path, 50, bins) for path in folders_in(folder)]
         standard = STANDARDS[SYNTHETIC]
-        return EventSet(sequences, standard.classes, f"{SYNTHETIC}/{split}", standard.evaluate)
+        return EventSet(sequences, standard.classes, f"{SYNTHETIC}/{split}", standard.evaluate, standard.ranking)
     root = resolve_folder(data.path, f" (the embedded data set is called {SYNTHETIC})")
     folder_ = subfolder(root, split)
     if folder_ is None:
@@ -47,7 +47,8 @@ def open_split(config: Config, split: str) -> EventSet:
     sequences = [Sequence(path, round(window), bins) for path in paths]
     standard = find_standard(root, data.dataset, sequences[0])
     factor = 0.5 if sequences[0].half else 1.0
-    return EventSet(sequences, standard.classes, f"{root.name}/{split}", standard.evaluate.scaled(factor))
+    evaluate = standard.evaluate.scaled(factor)
+    return EventSet(sequences, standard.classes, f"{root.name}/{split}", evaluate, standard.ranking)
 
 
 def find_standard(root: Path, name: str, sample: Sequence) -> Standard:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from event_det.data.boxes import BoxFilter
+from event_det.data.boxes import BoxFilter, Ranking
 from event_det.data.rvt import Sequence
 from event_det.data.sparse import SparseFrames
 from polyscale.errors import UserError
@@ -47,6 +47,7 @@ class EventSet(Dataset[Sample]):
         classes: Names by class id.
         title: Name of the data set and split.
         evaluate: Which boxes count in an evaluation, in pixels of the frames.
+        ranking: How boxes are ranked where nobody chooses.
         notes: Remarks for the user.
 
     Attributes:
@@ -62,10 +63,11 @@ class EventSet(Dataset[Sample]):
         classes: tuple[str, ...],
         title: str,
         evaluate: BoxFilter | None = None,
+        ranking: Ranking = "product",
         notes: list[str] | None = None,
     ) -> None:
         self.sequences, self.classes, self.title = sequences, classes, title
-        self.evaluate, self.notes = evaluate or BoxFilter(), notes or []
+        self.evaluate, self.ranking, self.notes = evaluate or BoxFilter(), ranking, notes or []
         self.channels, *size = sequences[0].histograms.shape
         self.size: tuple[int, int] = (size[0], size[1])
         self.scale = 0.5 if sequences[0].half else 1.0

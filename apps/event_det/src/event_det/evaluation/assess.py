@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_det.data import EventSet
+from event_det.data.boxes import Ranking
 from event_det.evaluation.average_precision import jackknife, jackknife_groups
 from event_det.evaluation.baselines import BASELINES, Prior, run_baseline
-from event_det.evaluation.evaluate import Protocol, Ranking, Scores, as_rows, evaluate, score, subsets
+from event_det.evaluation.evaluate import Protocol, Scores, as_rows, evaluate, score, subsets
 from event_det.evaluation.latency import measure_latency
 from event_det.model import EventDetector
 from polyscale.data.images import save_png
@@ -46,7 +47,7 @@ def assess(
     batch_size: int = 4,
     precision: str = "auto",
     protocol: Protocol = "rvt",
-    ranking: Ranking = "class",
+    ranking: Ranking | None = None,
 ) -> Assessment[Scores]:
     """Score `model` on every recording of `dataset`; the same in every process of `accelerator`.
 
@@ -90,7 +91,13 @@ def assess(
         SHOWN,
         CAPTION,
         provenance=provenance(
-            "polyscale-event-det", weights, watch, run=run, protocol=protocol, ranking=ranking, step=_step_time(model)
+            "polyscale-event-det",
+            weights,
+            watch,
+            run=run,
+            protocol=protocol,
+            ranking=ranking or dataset.ranking,
+            step=_step_time(model),
         ),
         notes=tuple(dataset.notes),
         unit="frame",

@@ -2,7 +2,8 @@
 
 RVT's protocol and its quirks, which every published table has: boxes of the first half second and small ones do not
 count, neither true nor found; a frame without a true box that counts is left out, so that false alarms in it are free;
-boxes are ranked by the probability of the class alone, though suppression used it times the objectness. A box belongs
+boxes are ranked by the probability of the class alone, though suppression used it times the objectness (a data set
+without published tables is ranked by that product). A box belongs
 to the label whose window ends at most 50 ms away: windows are 50 ms long and end at labels. Across processes boxes are
 gathered and scored once; RVT averages the AP of processes, which is another number.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from event_det.data import EventSet
+from event_det.data.boxes import Ranking
 from event_det.evaluation.average_precision import AveragePrecision, Found, Truth
 from event_det.model.detections import Detections, detect
 from polyscale.errors import UserError
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Protocol = Literal["rvt", "coco"]
-Ranking = Literal["class", "product"]
 CHUNK = 10  # steps computed at once; results do not depend on it
 Raw = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 """Boxes, scores, class scores and labels of a frame."""
@@ -83,7 +84,7 @@ def evaluate(
     accelerator: Accelerator | None = None,
     precision: str = "auto",
     protocol: Protocol = "rvt",
-    ranking: Ranking = "class",
+    ranking: Ranking | None = None,
     threshold: float = 0.001,
     progress: Progress | None = None,
 ) -> Scores:
@@ -96,7 +97,7 @@ def evaluate(
         accelerator: each of its processes plays its share, and all return the same Scores.
         precision: see polyscale.inference.precision.
         protocol: "rvt", or "coco": every labelled frame and every box counts.
-        ranking: by the class probability alone, or times the objectness.
+        ranking: as the data set has it by default.
         threshold: least product of both of a box.
         progress: called with (steps done, steps of this process).
 
@@ -167,7 +168,7 @@ def score(
     rows: Sequence[Raw],
     *,
     protocol: Protocol = "rvt",
-    ranking: Ranking = "class",
+    ranking: Ranking | None = None,
 ) -> Scores:
     """Score the boxes of all labelled steps, in order; arguments as in `evaluate`.
 
@@ -187,7 +188,7 @@ def score(
         standing = None if true.standing is None else true.standing.numpy()[keep]
         truths.append(Truth(true.boxes.numpy()[keep], true.labels.numpy()[keep], standing))
         kept = _counts(dataset, boxes, int(times[place]), protocol)
-        ranks = class_scores if ranking == "class" else scores
+        ranks = class_scores if (ranking or dataset.ranking) == "class" else scores
         founds.append(Found(boxes[kept], ranks[kept], labels[kept]))
         products.append(scores[kept])
         names.append(f"{dataset.recordings[number]}/{int(times[place])}")

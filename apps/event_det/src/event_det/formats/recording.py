@@ -9,6 +9,7 @@ import numpy as np
 from event_det.formats.checks import Tally, sift
 from event_det.formats.events import Events, Sensor
 from event_det.formats.table import detect_format, find_format, read_head
+from polyscale.errors import UserError
 
 TimeOrigin = Literal["raw", "first"]
 EARLIEST = -(1 << 62)
@@ -73,6 +74,18 @@ class Recording:
                 yield wanted.shifted(-offset) if offset else wanted
             if high is not None and last >= high:
                 return
+
+    def without_events(self, start: int | None = None, end: int | None = None) -> UserError:
+        """Return the error that says that there is nothing between two times, and where there is something."""
+        first = last = None
+        for events in self.chunks():
+            first, last = int(events.t[0]) if first is None else first, int(events.t[-1])
+        if first is None or last is None or (start is None and end is None):
+            return UserError(f"{self.path}: holds no events")
+        part = " and ".join(
+            f"{word} {time / 1e6:g} s" for word, time in (("from", start), ("before", end)) if time is not None
+        )
+        return UserError(f"{self.path}: holds no events {part}; it has some from {first / 1e6:g} to {last / 1e6:g} s")
 
     def windows(self, duration: int, start: int | None = None, end: int | None = None) -> Iterator[tuple[int, Events]]:
         """Yield (start of the window, its events) for windows of `duration` microseconds, empty ones included.

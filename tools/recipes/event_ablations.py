@@ -49,7 +49,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "size-aware, original": {"loss.size_aware": "original"},
     "size-aware, normalised": {"loss.size_aware": "normalised"},
     "Wasserstein boxes": {"loss.box": "nwd"},
-    "4 levels": {"model.levels": "4"},
+    "3 levels": {"model.levels": "3"},
 }
 COLUMNS = {"AP": "AP", "AP_S": "AP_S", "standing": "AP, standing", "moving": "AP, moving"}
 

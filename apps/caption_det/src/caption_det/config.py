@@ -149,7 +149,7 @@ PRESETS = {
                 "beams": 1,
                 "dropout": 0.0,
             },
-            "train": {"epochs": 4, "batch_size": 16, "lr": 2e-3, "ema": 0.998},
+            "train": {"epochs": 8, "batch_size": 16, "lr": 2e-3, "ema": 0.998},
         },
     ),
     "photo": Preset(

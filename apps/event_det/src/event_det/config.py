@@ -138,12 +138,12 @@ def _rvt(model: str, sensor: str, expected: str) -> Preset:
 _DAYS = "days on one 24 GB GPU"
 PRESETS = {
     "nano": Preset(
-        about="From scratch on the embedded set, 2 CPU cores, within an hour. event-det train",
+        about="From scratch on the embedded set, about 100 minutes of one CPU core. event-det train",
         values={
-            "data": {"length": 5, "sampling": "stream"},
-            "model": {"width": 16, "head": 16, "blocks": (0, 0, 1, 1), "depth": 0.33, "order": "stage"},
+            "data": {"length": 5, "sampling": "stream", "train_recordings": 192},
+            "model": {"width": 16, "head": 16, "blocks": (0, 0, 1, 1), "depth": 0.33, "levels": 4, "order": "stage"},
             "train": {
-                "epochs": 12,
+                "epochs": 11,
                 "eval_every": 2,
                 "batch_size": 8,
                 "lr": 2e-3,

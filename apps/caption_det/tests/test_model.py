@@ -25,7 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "prefix": {"captioner": "prefix", "detector": "none"},
     "map": {"vision_config": VISION, "memory": "map", "detector": "none"},
     "boxes only": {"captioner": "none"},
-    "objects": {"memory": "objects", "num_objects": 3},
+    "objects": {"memory": "objects", "num_objects": 3, "words_weight": 0.5},
 }
 
 
@@ -242,3 +242,17 @@ def test_a_hub_model_that_is_not_here_is_one_line(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="nobody/no-clip"):
         MultiScaleCLIPEncoder(32, "nobody/no-clip")
+
+
+def test_the_words_of_all_captions_of_an_image_are_predicted(images: Tensor) -> None:
+    model = build(words_weight=1.0)
+    assert model.words is not None
+    labels = torch.tensor([[5, 0, -100], [7, 5, -100], [9, -100, -100], [9, 9, 8]])  # two captions of each image
+    with torch.no_grad():
+        model.words.weight.zero_()
+        model.words.bias.fill_(-20.0)
+        for word in (0, 5, 7, 8, 9):
+            model.words.bias[word] = 20.0
+    loss = model(images, labels=labels).losses["words"]
+    assert loss.item() == pytest.approx(20 * 5 / 5, rel=1e-3)  # words 8, 9 of the first image, 0, 5, 7 of the second
+    assert build().words is None

@@ -116,6 +116,7 @@ def model_config(
         beams=m.beams,
         caption_weight=config.loss.caption,
         detection_weight=config.loss.detection,
+        words_weight=config.loss.words,
     )
 
 

@@ -95,6 +95,8 @@ class LossSettings(Settings):
     """Weight of the cross-entropy of the words."""
     detection: float = Field(1.0, ge=0)
     """Weight of the losses of the boxes."""
+    words: float = Field(0.0, ge=0)
+    """Weight of predicting which words the captions hold from the means of the pyramid; 0 leaves that head away."""
 
 
 class OptimSettings(Settings):
@@ -149,6 +151,7 @@ PRESETS = {
                 "beams": 1,
                 "dropout": 0.0,
             },
+            "loss": {"words": 0.5},
             "train": {"epochs": 8, "batch_size": 16, "lr": 2e-3, "ema": 0.998},
         },
     ),

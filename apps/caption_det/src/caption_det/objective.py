@@ -15,6 +15,6 @@ class Objective:
     def __call__(self, output: CaptionDetOutput) -> dict[str, Tensor]:
         """Return {"loss": total, parts...} of a forward pass with labels: scalars, parts already weighted."""
         assert output.losses is not None
-        weights = {"caption": self.settings.caption}
+        weights = {"caption": self.settings.caption, "words": self.settings.words}
         parts = {name: weights.get(name, self.settings.detection) * value for name, value in output.losses.items()}
         return {"loss": sum(parts.values(), start=0.0 * next(iter(parts.values()))), **parts}

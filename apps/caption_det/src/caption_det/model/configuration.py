@@ -28,7 +28,8 @@ class CaptionDetConfig(PretrainedConfig):  # type: ignore[misc]
         detector: "dense" (FCOS style, for small data), "set" (Deformable DETR), or "none".
         object_queries, detector_layers: of the set detector.
         max_tokens, beams: of generated captions, where generate() is not told otherwise.
-        caption_weight, detection_weight: of the two parts of the loss.
+        caption_weight, detection_weight, words_weight: of the parts of the loss. Where words_weight is not 0, the
+            means of the pyramid predict which words the captions hold.
     """
 
     model_type = "caption_det"
@@ -56,6 +57,7 @@ class CaptionDetConfig(PretrainedConfig):  # type: ignore[misc]
         beams: int = 1,
         caption_weight: float = 1.0,
         detection_weight: float = 1.0,
+        words_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         if captioner == "none" and detector == "none":
@@ -75,6 +77,7 @@ class CaptionDetConfig(PretrainedConfig):  # type: ignore[misc]
         self.object_queries, self.detector_layers = object_queries, detector_layers
         self.max_tokens, self.beams = max_tokens, beams
         self.caption_weight, self.detection_weight = caption_weight, detection_weight
+        self.words_weight = words_weight if captioner != "none" else 0.0
         kwargs.setdefault("is_encoder_decoder", True)
         kwargs.setdefault("tie_word_embeddings", True)
         kwargs.pop("id2label", None)  # follows from the categories; a stranger's would be a second truth

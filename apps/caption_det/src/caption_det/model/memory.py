@@ -7,6 +7,7 @@ so that they got no gradient. Here the levels are a true pyramid, and every quer
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -72,22 +73,19 @@ class QueryMemory(nn.Module):
             for layer in self.layers:  # a query starts with its own place; the usual ring covers a small map whole
                 layer.look.sampling_offsets.bias.mul_(RING / num_points)  # type: ignore[union-attr, operator]
 
-    def forward(
-        self, levels: list[Tensor], more: Tensor | None = None, places: Tensor | None = None, at: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, levels: list[Tensor], more: Tensor | None = None, at: Tensor | None = None) -> Tensor:
         """Return the memory.
 
         Args:
             levels: of the pyramid.
             more: [B, O, C], further queries, which come last: the memory is [B, num_queries + O, C].
-            places: [B, O, C], what they add where attention asks and answers.
             at: [B, O, 2], their reference points (x, y) as fractions of the image.
         """
         value, shapes = flatten_levels(levels)
         B = len(value)
         x, place, reference = (p.expand(B, -1, -1) for p in (self.queries, self.places, self.reference.sigmoid()))
-        if more is not None and places is not None and at is not None:
-            x, place = torch.cat([x, more], 1), torch.cat([place, places], 1)
+        if more is not None and at is not None:
+            x, place = torch.cat([x, more], 1), torch.cat([place, torch.zeros_like(more)], 1)
             reference = torch.cat([reference, at.to(reference.dtype)], 1)
         for layer in self.layers:
             x = layer(x, place, reference[:, :, None], value, shapes)
@@ -128,11 +126,15 @@ class ObjectMemory(nn.Module):
         score = logits.sigmoid().amax(-1, keepdim=True) * objectness.sigmoid()
         centres, sides = boxes.chunk(2, -1)
         facts = torch.cat([4 * centres - 2, sides.clamp(min=1e-3).log() + 1.5, 4 * score - 2], -1)  # about 0, within 2
-        place = self.box(facts.to(pixels.dtype))
-        kind = self.kind(logits.softmax(-1).to(pixels.dtype))
-        objects = self.norms[0](kind + place) + self.norms[1](self.pixel(pixels))
-        whole = self.whole(torch.cat([level.mean((2, 3)) for level in levels], -1))
-        return torch.cat([self.queries(levels, objects, place, centres), self.norms[2](whole)[:, None]], 1)
+        known = self.kind(logits.softmax(-1).to(pixels.dtype)) + self.box(facts.to(pixels.dtype))
+        objects = self.norms[0](known) + self.norms[1](self.pixel(pixels))
+        whole = self.whole(level_means(levels))
+        return torch.cat([self.queries(levels, objects, centres), self.norms[2](whole)[:, None]], 1)
+
+
+def level_means(levels: Sequence[Tensor]) -> Tensor:
+    """The mean of each of L levels [B, C, h, w], one after another: [B, L * C]."""
+    return torch.cat([level.mean((2, 3)) for level in levels], -1)
 
 
 @torch.no_grad()

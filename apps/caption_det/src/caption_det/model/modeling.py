@@ -26,13 +26,14 @@ from transformers.utils import ModelOutput, logging
 from caption_det.model.configuration import CaptionDetConfig
 from caption_det.model.dense import DenseDetector
 from caption_det.model.detections import Detections, ScoredBoxes, Targets, score_boxes
-from caption_det.model.memory import MapMemory, ObjectMemory, QueryMemory
+from caption_det.model.memory import MapMemory, ObjectMemory, QueryMemory, level_means
 from caption_det.model.object_queries import SetDetector
 from caption_det.model.towers import TimmTower, create_tower
 
 # transformers 5.24 renamed past_key_values to cache, in arguments and outputs
 CACHE = "cache" if "cache" in inspect.signature(GPT2LMHeadModel.forward).parameters else "past_key_values"
 LEVELS = 3
+RARE = -4.0  # logit of a word at the start
 
 
 @dataclass
@@ -156,6 +157,10 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         self.decoder = GPT2LMHeadModel(config.text_config) if config.captioner != "none" else None
         if self.decoder is None:
             self._tied_weights_keys = {}
+        self.words: nn.Linear | None = None
+        if config.words_weight:
+            self.words = nn.Linear(LEVELS * config.width, config.text_config.vocab_size)
+            nn.init.constant_(self.words.bias, RARE)
         kinds = len(config.categories)
         self.detector: DenseDetector | SetDetector | None = None
         if config.detector == "dense":
@@ -272,6 +277,9 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             if labels is not None:
                 losses["caption"] = _caption_loss(words.logits, labels)
                 total.append(self.config.caption_weight * losses["caption"])
+                if self.words is not None and encoder_outputs.levels is not None:
+                    losses["words"] = _words_loss(self.words(level_means(encoder_outputs.levels)), labels)
+                    total.append(self.config.words_weight * losses["words"])
         if self.detector is not None and (fresh or detection_labels is not None):
             encoder_outputs, targets = _with_known_boxes(encoder_outputs, detection_labels, has_boxes)
             found = self.find(encoder_outputs)
@@ -362,6 +370,19 @@ def _with_known_boxes(
     found = None if encoded.found is None else encoded.found.chosen(images)
     chosen = VisualOutput(last_hidden_state=encoded[0], levels=levels, found=found)
     return chosen, [targets[int(image)] for image in known]
+
+
+def _words_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the words [B, V] that the captions [B * n, T] of each image hold, divided by their number.
+
+    Attribute prediction (Wu et al. 2016): what one word in a caption says, such as the background, reaches the tower at
+    once, and not only when GPT-2 has learnt where to look for it.
+    """
+    wanted = torch.zeros_like(logits, dtype=torch.float32)
+    index, known = (part.view(len(logits), -1) for part in (labels.clamp(min=0), (labels >= 0).float()))
+    wanted.scatter_reduce_(1, index, known, "amax")
+    total = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="sum")
+    return total / wanted.sum().clamp(min=1)
 
 
 def _caption_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from caption_det.data.features import FeatureMaps
 from caption_det.data.records import Record, Source
+from caption_det.pixels import squeeze
 from polyscale.data.cache import SampleCache
 
 CACHE_BYTES = 2 << 30
@@ -89,9 +89,7 @@ class CaptionSet(Dataset[dict[str, Any]]):
 
 def network_image(image: NDArray[np.uint8], size: int) -> Tensor:
     """Squeeze an image uint8 [H, W, 3] to the network's square: uint8 [3, S, S]."""
-    if image.shape[:2] != (size, size):
-        image = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return torch.from_numpy(squeeze(image, size))
 
 
 def fractions(boxes: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

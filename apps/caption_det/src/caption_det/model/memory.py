@@ -82,7 +82,7 @@ class QueryMemory(nn.Module):
             at: [B, O, 2], their reference points (x, y) as fractions of the image.
         """
         value, shapes = flatten_levels(levels)
-        B = len(value)
+        B = value.shape[0]  # len() would fix it in an exported graph
         x, place, reference = (p.expand(B, -1, -1) for p in (self.queries, self.places, self.reference.sigmoid()))
         if more is not None and at is not None:
             x, place = torch.cat([x, more], 1), torch.cat([place, torch.zeros_like(more)], 1)

@@ -66,8 +66,8 @@ class SetDetector(nn.Module):
     def forward(self, levels: list[Tensor]) -> Detections:
         """Return the last layer's boxes, with those of the earlier layers for the loss."""
         value, shapes = flatten_levels(levels)
-        x = self.queries.expand(len(value), -1, -1)
-        reference = self.reference.expand(len(value), -1, -1).float()
+        x = self.queries.expand(value.shape[0], -1, -1)
+        reference = self.reference.expand(value.shape[0], -1, -1).float()
         found: list[Detections] = []
         for layer, classes, boxes in zip(self.layers, self.classes, self.boxes, strict=True):
             x = layer(x, self.places[None], reference.sigmoid()[:, :, None], value, shapes)

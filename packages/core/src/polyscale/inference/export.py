@@ -16,7 +16,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from timm.layers import Conv2dSame
-from torch import Tensor
+from torch import Tensor, nn
 
 from polyscale import __version__
 from polyscale.data.images import replace_file
@@ -107,29 +107,68 @@ def _needed(program: str) -> Any:
     return importlib.import_module("onnx")
 
 
+def export_graph(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    free: Mapping[str, Any],
+    *,
+    program: str,
+    about: Mapping[str, Any],
+) -> bytes:
+    """Return any module as ONNX; it is not compared with the module, which is left to the caller.
+
+    Args:
+        module: on the CPU, in eval mode, without gradients.
+        inputs: of its forward in order, by the names that they get; free dimensions are larger than 1 here.
+        outputs: names of what it returns.
+        free: dimensions of any size, as dynamic_shapes of torch.export.
+        program: the command, whose extra [export] is needed.
+        about: goes into the metadata, each value as JSON.
+
+    Raises:
+        UserError: the extra is missing, or the module cannot be written.
+    """
+    onnx = _needed(program)
+    try:
+        proto = _written(onnx, module, inputs, outputs, free)
+    except Exception as error:  # whatever torch's tracer raises: dozens of kinds, none of them the user's fault
+        raise UserError(f"the network cannot be written as ONNX: {_describe(error)}") from error
+    _tidy(onnx, proto)
+    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in about.items()})
+    content: bytes = proto.SerializeToString()
+    return content
+
+
 def _traced(onnx: Any, module: Exportable, size: tuple[int, int] | None) -> Any:
     """The module as an ONNX ModelProto."""
     image = torch.rand((2, 3, *(size or (200, 264))), generator=torch.Generator().manual_seed(0))
     free = {"image": dict.fromkeys((0,) if size else (0, 2, 3), torch.export.Dim.AUTO)}
     try:
-        with quiet_exporter(), _maxima_of_any_size(), _padding_of_any_size(), torch.no_grad():
-            program = torch.export.export(module, (image,), dynamic_shapes=free, strict=False)
-            table = torch.export.default_decompositions()
-            aten = torch.ops.aten
-            for mean in (aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default):
-                table[mean] = adaptive_mean
-            program = program.run_decompositions(table)
-            names: dict[str, Any] = {"input_names": ["image"], "output_names": list(module.outputs)}
-            # the whole optimiser takes minutes, and drops additions below 1e-8 that may keep a logarithm finite
-            written = torch.onnx.export(
-                program, (), dynamo=True, verbose=False, optimize=False, opset_version=OPSET, **names
-            )
-            assert written is not None
-            optimizer = importlib.import_module("onnxscript").optimizer
-            optimizer.fold_constants(written.model, onnx_shape_inference=False)
-            optimizer.remove_unused_nodes(written.model)
-    except Exception as error:  # whatever torch's tracer raises: dozens of kinds, none of them the user's fault
+        return _written(onnx, module, {"image": image}, module.outputs, free)
+    except Exception as error:  # as above
         raise UserError(f"the network cannot be written as ONNX{_sizes(size)}: {_describe(error)}") from error
+
+
+def _written(
+    onnx: Any, module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], free: Mapping[str, Any]
+) -> Any:
+    with quiet_exporter(), _maxima_of_any_size(), _padding_of_any_size(), torch.no_grad():
+        program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=free, strict=False)
+        table = torch.export.default_decompositions()
+        aten = torch.ops.aten
+        for mean in (aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default):
+            table[mean] = adaptive_mean
+        program = program.run_decompositions(table)
+        names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(outputs)}
+        # the whole optimiser takes minutes, and drops additions below 1e-8 that may keep a logarithm finite
+        written = torch.onnx.export(
+            program, (), dynamo=True, verbose=False, optimize=False, opset_version=OPSET, **names
+        )
+        assert written is not None
+        optimizer = importlib.import_module("onnxscript").optimizer
+        optimizer.fold_constants(written.model, onnx_shape_inference=False)
+        optimizer.remove_unused_nodes(written.model)
     proto = written.model_proto
     _pad_as_tensorflow(onnx, proto, {f"{n}.weight" for n, m in module.named_modules() if isinstance(m, Conv2dSame)})
     return proto

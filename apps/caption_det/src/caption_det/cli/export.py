@@ -1,0 +1,31 @@
+"""`caption-det export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyscale.commands import note
+from polyscale.commands.types import ModelArgument
+
+
+def export(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Argument(help="Folder to write: encoder.onnx, decoder.onnx and tokenizer.json.")],
+) -> None:
+    """Write a model as ONNX, and compare boxes and greedy captions of it with the model's.
+
+    encoder.onnx: image [B, 3, S, S] in [0, 1] at the model's own size -> boxes [B, N, 4] as fractions of the image,
+    scores [B, N, K] before the suppression of overlaps, and the state in which a caption begins. decoder.onnx writes
+    one word: token [B, 1] and state -> logits [B, V] and the new state. caption_det.onnx runs both without torch.
+    """
+    from caption_det.export import export as write
+    from caption_det.model import load
+    from polyscale.commands import check_folder
+
+    check_folder(out)
+    network = load(model)
+    note(f"writing {out}, and comparing it with the model: a minute or more")
+    write(network, out)
+    size = sum(file.stat().st_size for file in out.iterdir()) / 2**20
+    note(f'made {out} ({size:.1f} MB): caption_det.onnx.OnnxCaptioner("{out}") runs it without torch')

@@ -14,7 +14,7 @@ app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(predict)
 app.command()(export)
-app.command()(data)
+app.add_typer(data, name="data")
 app.command()(info)
 config_command(app, Config, PRESETS, "nano")
 

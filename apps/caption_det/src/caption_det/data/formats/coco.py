@@ -19,7 +19,7 @@ _NAME = re.compile(r"(captions|instances)_(train|val|test)(?:\d{4})?\.json")
 
 def fits(path: Path) -> bool:
     """Whether the folder holds COCO's label files."""
-    return path.is_dir() and bool(_label_files(path))
+    return path.is_dir() and bool(label_files(path))
 
 
 def read(path: Path) -> tuple[list[Labelled], list[str], list[str]]:
@@ -29,7 +29,7 @@ def read(path: Path) -> tuple[list[Labelled], list[str], list[str]]:
         UserError: a file that is not COCO's json, categories that differ between files, labels of other images.
     """
     by_split: dict[str, dict[str, Path]] = {}
-    for kind, split, file in _label_files(path):
+    for kind, split, file in label_files(path):
         if kind in by_split.setdefault(split, {}):
             raise UserError(f"{file}: {by_split[split][kind].name} has the {split} split too; keep one of them")
         by_split[split][kind] = file
@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[list[Labelled], list[str], list[str]]:
     categories: dict[int, str] = {}
     first: Path | None = None
     for split, files in by_split.items():
-        parts = {kind: _load(file) for kind, file in files.items()}
+        parts = {kind: load(file) for kind, file in files.items()}
         if "instances" in parts:
             own = {int(c["id"]): str(c["name"]) for c in parts["instances"]["categories"]}
             if categories and own != categories:
@@ -50,7 +50,8 @@ def read(path: Path) -> tuple[list[Labelled], list[str], list[str]]:
     return items, names, []
 
 
-def _label_files(path: Path) -> list[tuple[str, str, Path]]:
+def label_files(path: Path) -> list[tuple[str, str, Path]]:
+    """Return (captions or instances, split, file) of each label file in a folder or its annotations/."""
     found = []
     for folder in (path, path / "annotations"):
         for file in sorted(folder.glob("*.json")) if folder.is_dir() else ():
@@ -60,7 +61,12 @@ def _label_files(path: Path) -> list[tuple[str, str, Path]]:
     return found
 
 
-def _load(file: Path) -> dict[str, Any]:
+def load(file: Path) -> dict[str, Any]:
+    """Return the content of a label file with lists of images and annotations.
+
+    Raises:
+        UserError: it is not COCO's json.
+    """
     with foreign(file, "COCO's json"):
         content = json.loads(file.read_text(encoding="utf-8"))
         for key in ("images", "annotations"):

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from caption_det.evaluation.box_metrics import Boxes
 from caption_det.evaluation.caption_metrics import bleu, cider, rouge_l, tokenize
+from caption_det.evaluation.grounding import grounded
 from caption_det.evaluation.mentions import hallucinated
 
 FLICKR8K = Path(__file__).parents[4] / "shared/data/caption/flickr8k/captions_test.json"
@@ -64,3 +67,19 @@ def test_hallucinations_are_mentions_without_an_object() -> None:
     captions = [tokenize("A man eats a hot dog."), tokenize("two dogs"), tokenize("the sky")]
     assert hallucinated(captions, [{2}, {0}, set()], categories) == pytest.approx(1 / 3)
     assert hallucinated(captions[2:], [{0}], categories) != hallucinated(captions[2:], [{0}], categories)  # NaN
+
+
+def test_a_phrase_is_grounded_by_the_best_box_of_its_class() -> None:
+    truth = [Boxes(np.array([[0, 0, 10, 10], [50, 50, 90, 90.0]]), np.array([0, 1]))]
+    good, far = [0, 0, 10, 8.0], [30, 30, 40, 40.0]
+    captions = [[tokenize("A dog and a cat."), tokenize("the dog"), tokenize("a bird")]]  # no bird has a box
+
+    def score(boxes: list[list[float]], labels: list[int], scores: list[float]) -> float:
+        found = [Boxes(np.array(boxes).reshape(-1, 4), np.array(labels), np.array(scores))]
+        return grounded(found, truth, captions, ["dog", "cat", "bird"])
+
+    assert score([good, far], [0, 0], [0.9, 0.8]) == pytest.approx(2 / 3)  # two of the three phrases name the dog
+    assert score([good, far], [0, 0], [0.8, 0.9]) == 0
+    assert score([good, [52, 50, 90, 90.0]], [0, 1], [0.8, 0.1]) == 1
+    assert score([good], [1], [0.8]) == score([], [], []) == 0
+    assert np.isnan(grounded(truth, truth, [[tokenize("the sky")]], ["dog", "cat", "bird"]))

@@ -19,12 +19,13 @@ from polyscale.training import read_journal
 
 SHOWN = (
     *("CIDEr", "BLEU4", "ROUGE_L", "distinct", "CIDEr_shuffled", "attributes", "attributes_unseen", "hallucinated"),
-    *("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"),
+    *("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "grounded"),
 )
 LOWER_IS_BETTER = frozenset({"CIDEr_shuffled", "hallucinated"})
 CAPTION = (
     "CIDEr, BLEU and ROUGE in per cent; CIDEr_shuffled gives every image the caption of the next one; distinct: share "
-    "of different captions; hallucinated: share of mentioned categories without a box; AP of boxes in [0, 1]."
+    "of different captions; hallucinated: share of mentioned categories without a box; AP of boxes in [0, 1]; "
+    "grounded: share of the classes named by human captions whose best box overlaps a true one by half."
 )
 EXAMPLES = 12
 DRAWN_SCORE = 0.3

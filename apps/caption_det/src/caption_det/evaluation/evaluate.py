@@ -13,6 +13,7 @@ from caption_det.data.dataset import CaptionSet, network_input
 from caption_det.evaluation.box_metrics import NAMES as BOX_METRICS
 from caption_det.evaluation.box_metrics import Boxes, average_precision
 from caption_det.evaluation.caption_metrics import bleu, cider, rouge_l, tokenize
+from caption_det.evaluation.grounding import grounded
 from caption_det.evaluation.mentions import hallucinated
 from caption_det.predict import Decoding, describe
 from polyscale.evaluation import eval_mode, gather, iterate_batches
@@ -117,7 +118,13 @@ def score(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:
     if spoken:
         summary |= _score_captions(answers, dataset, columns)
     if all(record.boxes is not None for record in records):
-        summary |= _score_boxes(answers, dataset)
+        found, truth, sizes = _boxes_of(answers, dataset)
+        summary |= dict.fromkeys(BOX_METRICS, 0.0)
+        if any(len(boxes.xyxy) for boxes in found):
+            summary |= average_precision(found, truth, len(dataset.categories), sizes)
+        if all(record.captions for record in records):
+            references = [[tokenize(caption) for caption in record.captions] for record in records]
+            summary["grounded"] = grounded(found, truth, references, dataset.categories)
     return Scores(tuple(dataset.names), tuple(answers), summary, columns)
 
 
@@ -150,7 +157,8 @@ def _score_captions(
     return summary
 
 
-def _score_boxes(answers: Sequence[Answer], dataset: CaptionSet) -> dict[str, float]:
+def _boxes_of(answers: Sequence[Answer], dataset: CaptionSet) -> tuple[list[Boxes], list[Boxes], list[tuple[int, int]]]:
+    """Boxes that were found and that are there, in pixels, and (height, width) of each image."""
     truth, found, sizes = [], [], []
     for i, answer in enumerate(answers):
         record, (height, width) = dataset.record(i), dataset.image_size(i)
@@ -159,9 +167,7 @@ def _score_boxes(answers: Sequence[Answer], dataset: CaptionSet) -> dict[str, fl
         scale = np.array([width, height, width, height])
         found.append(Boxes(answer.boxes * scale, answer.labels, answer.scores))
         sizes.append((height, width))
-    if not any(len(boxes.xyxy) for boxes in found):
-        return dict.fromkeys(BOX_METRICS, 0.0)
-    return average_precision(found, truth, len(dataset.categories), sizes)
+    return found, truth, sizes
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -8,6 +8,8 @@ from polyscale.models.options import WeightSource
 from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TrainSettings
 
+THRESHOLD = 0.4  # lowest score of a box that is shown: the best F1 of photo, see docs/caption-det.md
+
 
 class DataSettings(Settings):
     """Which images to learn from."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from caption_det.config import THRESHOLD
 from caption_det.data.dataset import network_image
 from caption_det.model import CaptionDetModel, ScoredBoxes, load
 from polyscale.data.images import MAX_ASPECT, PREDICTION_PIXELS, ImageSource, read_image, replace_file
@@ -65,7 +66,7 @@ def describe(
     *,
     features: Sequence[Tensor] | None = None,
     precision: str = "auto",
-    threshold: float = 0.3,
+    threshold: float = THRESHOLD,
 ) -> list[tuple[list[str], ScoredBoxes]]:
     """Return captions and scored boxes of some images; one pass of the encoder serves both.
 
@@ -193,7 +194,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
         device: str | torch.device = "auto",
         precision: str = "auto",
         decoding: Decoding | None = None,
-        threshold: float = 0.3,
+        threshold: float = THRESHOLD,
     ) -> None:
         if not 0 < threshold < 1:
             raise UserError(f"threshold is {threshold}; a number between 0 and 1 is needed", exit_code=2)

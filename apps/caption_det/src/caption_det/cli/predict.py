@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from caption_det.cli.options import Beams
+from caption_det.config import THRESHOLD
 from polyscale.commands import note
 from polyscale.commands.types import (
     BatchSize,
@@ -27,7 +28,7 @@ def predict(
     inputs: ImageArguments,
     model: ModelOption = "photo",
     out: PredictionsOut = Path("predictions"),
-    threshold: Annotated[float, typer.Option(help="Lowest score of the boxes.")] = 0.3,
+    threshold: Annotated[float, typer.Option(help="Lowest score of the boxes.")] = THRESHOLD,
     captions: Annotated[int, typer.Option(min=1, help="Captions of each image, the most likely first.")] = 1,
     beams: Beams = None,
     temperature: Annotated[

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 
+from caption_det.config import THRESHOLD
 from caption_det.data import CaptionSet
 from caption_det.evaluation.baselines import most_frequent, nearest_neighbour
 from caption_det.evaluation.evaluate import Answer, Scores, evaluate, metric_of, score
@@ -28,7 +29,6 @@ CAPTION = (
     "grounded: share of the classes named by human captions whose best box overlaps a true one by half."
 )
 EXAMPLES = 12
-DRAWN_SCORE = 0.3
 
 
 def assess(
@@ -97,7 +97,7 @@ def write_report(result: Assessment[Scores], folder: Path, dataset: CaptionSet, 
     for index in range(min(EXAMPLES, len(dataset))):
         answer, image = result.scores.answers[index], dataset.original(index)
         examples.append((_drawn(image, answer, dataset.categories), f"{dataset.names[index]}: {answer.caption or ''}"))
-    report.images(examples, title=f"Captions, and boxes from a score of {DRAWN_SCORE}", columns=4)
+    report.images(examples, title=f"Captions, and boxes from a score of {THRESHOLD}", columns=4)
     if config:
         report.details("Settings", config)
     return report.save(folder / "report.html")
@@ -105,7 +105,7 @@ def write_report(result: Assessment[Scores], folder: Path, dataset: CaptionSet, 
 
 def _drawn(image: np.ndarray, answer: Answer, categories: tuple[str, ...]) -> np.ndarray:
     height, width = image.shape[:2]
-    kept = answer.scores >= DRAWN_SCORE
+    kept = answer.scores >= THRESHOLD
     boxes = answer.boxes[kept] * np.array([width, height, width, height])
     labels = [categories[number] for number in answer.labels[kept]]
     return draw_boxes(image, boxes, labels, answer.scores[kept].tolist())

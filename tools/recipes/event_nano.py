@@ -40,10 +40,10 @@ metrics: [AP, AP50, AP75, AP_S, AP_M]
 Finds pedestrians, two-wheelers and cars in drawn traffic that the model of an event camera has filmed: RVT of width
 {width} ({parameters:.2f} M parameters), attention blocks {blocks} by stage, {levels} levels of the pyramid, windows of
 50 ms, frames of {columns}x{height}. Trained from scratch by `event-det train` (tools/recipes/event_nano.py),
-seed {seed}, commit {commit}. {note}
+seed {seed}, commit {commit}.{note}
 
 Data: {recordings} generated recordings of 4 s and nothing else. The epoch was chosen on 12 others; the numbers below
-are of 16 others, scored once.
+are of 16 others, scored once, with boxes ranked by the class probability times the objectness.
 
 Not for: real recordings. On those at hand it boxes whatever moves and calls most of it a two-wheeler or pedestrian. It
 is a start for your own data of the same classes and windows: `event-det train --data.path DATA --model.weights nano`.
@@ -103,7 +103,7 @@ def card(model: EventDetector, config: Config, scores: dict[str, Any], commit: s
         parameters=sum(p.numel() for p in model.parameters()) / 1e6,
         blocks=", ".join(map(str, config.model.blocks)),
         levels=config.model.levels,
-        note=sys.argv[2] if len(sys.argv) > 2 else "",
+        note=f" {sys.argv[2]}" if len(sys.argv) > 2 else "",
         columns=model.size[1],
         height=model.size[0],
         rows="\n".join(line(name, row) for name, row in rows.items()),

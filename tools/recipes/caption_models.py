@@ -61,8 +61,12 @@ ABOUT = {
     "Apache-2.0) that stay as they are, trained on Flickr8k's 6,000 training photographs",
 }
 LIMITS = {
-    "nano": "Not for: photographs. It knows eight shapes in eight colours on textured grounds, one or two groups in an "
-    "image; it serves tests, demonstrations and as an example of the training from nothing.",
+    "nano": """Not for: photographs. It knows eight shapes in eight colours on textured grounds, one or two groups in an
+image; it serves tests, demonstrations and as an example of the training from nothing.
+
+On 200 validation scenes colours and sizes are right in every mention, shapes in 95 %, counts in 92 %, backgrounds in 60 %
+(chance: 25 %). Of two single objects it says often which lies left or above the wrong way round: 28 of 75 such captions
+are right.""",
     "photo": """Captions read by eye next to 24 test photographs: the subject (dogs, cyclists, skiers, groups of people)
 is right in 19, the whole sentence in 4. Colours of clothes are guessed (1 of 8 right), children become men or women,
 two animals become one, and what it does not know sits "on a bench" or stands "in front of a building" (each one caption

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from caption_det.data.synthetic import World
+from caption_det.model import load
 from polyscale.testing.apps import AppContract, Trained
 from polyscale.testing.command import call, one_line
 
@@ -112,3 +113,15 @@ class TestCommands(AppContract):
         both = ("--model.captioner", "none", "--model.detector", "none")
         one_line(call(self.app, "train", *both), 2, "model.captioner")
         one_line(call(self.app, "train", "--model.heads", "7"), 2, "model.heads", "width")
+
+
+def test_the_head_of_the_words_can_be_added_and_left_out(tmp_path: Path) -> None:
+    def train(out: str, *words: str) -> set[str]:
+        run = call("caption-det", "train", *SMALL, *words, "--train.max_steps", "1", "--out", tmp_path / out)
+        assert run.returncode == 0, run.stderr
+        return {name for name in load(tmp_path / out).state_dict() if name.startswith("words.")}
+
+    assert not train("a", "--loss.words", "0")
+    assert train("b", "--loss.words", "1", "--model.init", str(tmp_path / "a")) == {"words.weight", "words.bias"}
+    assert "words" in json.loads((tmp_path / "b/log.jsonl").read_text().splitlines()[0])
+    assert not train("c", "--loss.words", "0", "--model.init", str(tmp_path / "b"))

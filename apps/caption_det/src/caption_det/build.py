@@ -180,17 +180,23 @@ def _prepared(network: CaptionDetModel, m: ModelSettings) -> CaptionDetModel:
 
 
 def _start_from(config: Config, train_set: CaptionSet) -> CaptionDetModel:
-    """The trained model model.init with its tokenizer; what is of the categories is fresh where they differ."""
+    """Return the trained model model.init and its tokenizer; parts that categories or loss.words change are fresh."""
     m = config.model
     assert m.init is not None
     trained = load(m.init)
     shape = CaptionDetConfig.from_dict(trained.config.to_dict())
-    if list(train_set.categories) == shape.categories or not train_set.categories:
+    values = {**shape.to_dict(), "words_weight": config.loss.words}
+    fresh: tuple[str, ...] = ()
+    if train_set.categories and list(train_set.categories) != shape.categories:
+        values["categories"] = list(train_set.categories)
+        fresh = ("detector.classes", "encoder.memory.kind")  # of the categories
+    wanted = CaptionDetConfig.from_dict(values)
+    if bool(wanted.words_weight) != bool(shape.words_weight):
+        fresh += ("words.",)
+    if not fresh:
         return _prepared(trained, m)
-    values = {**shape.to_dict(), "categories": list(train_set.categories)}
-    network = CaptionDetModel(CaptionDetConfig.from_dict(values))
+    network = CaptionDetModel(wanted)
     network.tokenizer = trained.tokenizer
-    fresh = ("detector.classes", "encoder.memory.facts")  # of the categories
     kept = {name: value for name, value in trained.state_dict().items() if not name.startswith(fresh)}
     load_tensors(network, kept, m.init, optional=fresh)
     return _prepared(network, m)

@@ -64,9 +64,9 @@ LIMITS = {
     "nano": """Not for: photographs. It knows eight shapes in eight colours on textured grounds, one or two groups in an
 image; it serves tests, demonstrations and as an example of the training from nothing.
 
-On 200 validation scenes colours and sizes are right in every mention, shapes in 95 %, counts in 92 %, backgrounds in 60 %
-(chance: 25 %). Of two single objects it says often which lies left or above the wrong way round: 28 of 75 such captions
-are right.""",
+On 200 validation scenes colours and sizes are right in every mention, shapes in 95 %, counts in 92 %, backgrounds in
+60 % (chance: 25 %). Of two single objects it says often which lies left or above the wrong way round: 28 of 75 such
+captions are right.""",
     "photo": """Captions read by eye next to 24 test photographs: the subject (dogs, cyclists, skiers, groups of people)
 is right in 19, the whole sentence in 4. Colours of clothes are guessed (1 of 8 right), children become men or women,
 two animals become one, and what it does not know sits "on a bench" or stands "in front of a building" (each one caption
@@ -103,7 +103,7 @@ def main() -> None:
     scores: dict[str, float] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["model"]
     network = load(run)
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
-    metrics = {key: round(scores[key], 4) for key in SHOWN if key in scores}
+    metrics = {key: round(scores[key], 4) for key in SHOWN if scores.get(key) is not None}
     network.config.about = {
         "license": "other" if name == "photo" else "apache-2.0",
         "terms": TERMS[name],

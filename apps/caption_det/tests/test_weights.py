@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from caption_det.data.synthetic import World
 from caption_det.model.loading import SHIPPED
 from caption_det.predict import Decoding, Predictor
 from polyscale.models.sources import shipped_names
 from polyscale.testing.command import call, one_line
 
-MODELS = ("photo",)
+MODELS = ("nano", "photo")
 PHOTOGRAPHS = Path(__file__).parents[4] / "shared/data/caption/coco_mini"
 
 
@@ -30,6 +31,18 @@ def test_they_stay_small_and_are_known() -> None:
     assert shipped_names(SHIPPED) == sorted(MODELS)
     assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) <= 20e6
     one_line(call("caption-det", "info", "runs/none"), 1, "runs/none")
+
+
+def test_nano_describes_scenes_it_has_not_seen() -> None:
+    world = World("test", 48, side=96)
+    seen = [i for i in range(len(world)) if not world.is_held_out(i)]
+    predictor = Predictor("nano", device="cpu")
+    answers = [predictor(world.draw(i)[0]) for i in seen]
+    right = [world.judge(i, answer.caption or "") for i, answer in zip(seen, answers, strict=True)]
+    blind = [world.judge(i, answer.caption or "") for i, answer in zip(seen, answers[1:] + answers[:1], strict=True)]
+    stated = json.loads(call("caption-det", "info", "nano", "--json").stdout)["metrics"]
+    assert sum(right) / len(seen) > stated["attributes"] - 0.3  # 24 scenes
+    assert sum(blind) <= 1
 
 
 def test_photo_looks_at_the_image(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from polyscale.settings import recorded_splits, resolve_for
 
 
 def evaluate(
-    model: ModelArgument,
+    model: ModelArgument = "nano",
     data: DataOption = None,
     split: Split = "test",
     images: Images = None,

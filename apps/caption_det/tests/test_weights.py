@@ -8,10 +8,13 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from caption_det.build import build_set
+from caption_det.config import Config
 from caption_det.data.synthetic import World
 from caption_det.model.loading import SHIPPED
 from caption_det.predict import Decoding, Predictor
 from polyscale.models.sources import shipped_names
+from polyscale.settings import resolve_for
 from polyscale.testing.command import call, one_line
 
 MODELS = ("nano", "photo")
@@ -43,6 +46,11 @@ def test_nano_describes_scenes_it_has_not_seen() -> None:
     stated = json.loads(call("caption-det", "info", "nano", "--json").stdout)["metrics"]
     assert sum(right) / len(seen) > stated["attributes"] - 0.3  # 24 scenes
     assert sum(blind) <= 1
+
+
+def test_eval_draws_scenes_as_large_as_the_model_sees_them() -> None:
+    dataset = build_set(resolve_for(Config, "nano", {}), "test", 96)
+    assert dataset.source.image_size(0) == (96, 96)  # squeezed ones have other boxes and other scores
 
 
 def test_photo_looks_at_the_image(tmp_path: Path) -> None:

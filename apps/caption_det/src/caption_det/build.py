@@ -23,22 +23,25 @@ from polyscale.settings import SPLIT_FILE
 CLIP = "clip"
 
 
-def open_sets(config: Config, recorded: Path | None = None) -> Opened:
-    """Return the splits that the configuration describes; `recorded` is the split.json of a run."""
+def open_sets(config: Config, recorded: Path | None = None, size: int | None = None) -> Opened:
+    """Return the splits that the configuration describes; `recorded` is the split.json of a run.
+
+    Scenes of the embedded world are drawn with side `size`, by default that of the configured network.
+    """
     data = config.data
     return open_data(
         data.path,
         images=data.images,
         val_fraction=data.val_fraction,
         counts=(data.train_images, data.eval_images, data.eval_images),
-        side=max(config.model.image_size, 64),
+        side=max(size or config.model.image_size, 64),
         recorded=recorded,
     )
 
 
 def build_set(config: Config, split: str, size: int | None = None, recorded: Path | None = None) -> CaptionSet:
     """Open the "train", "val" or "test" split with samples of side `size`, by default the configured network's."""
-    opened = open_sets(config, recorded)
+    opened = open_sets(config, recorded, size)
     source = opened.source(split, config.data.path)
     cache = config.data.cache and split != "test"
     return CaptionSet(source, split, size or config.model.image_size, opened.notes, cache=cache)

@@ -46,6 +46,7 @@ FRONT = {
 library_name: polyscale
 pipeline_tag: image-to-text
 tags: [image-captioning, object-detection, gpt2]
+datasets: [caption-det synthetic scenes]
 metrics: [CIDEr, BLEU4, ROUGE_L, AP50]""",
     "photo": """license: other
 license_name: research-data

@@ -156,3 +156,9 @@ def test_help_needs_neither_torch_nor_numba() -> None:
         [sys.executable, "-m", "event_det", "--help"], capture_output=True, text=True, timeout=60, check=True
     )
     assert "view" in done.stdout
+
+
+def test_predict_offers_no_file_that_it_cannot_run() -> None:
+    help_text = call("event-det", "predict", "--help").stdout
+    assert "--model" in help_text
+    assert "ONNX" not in help_text

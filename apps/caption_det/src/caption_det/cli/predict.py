@@ -15,10 +15,10 @@ from polyscale.commands.types import (
     ImageArguments,
     JsonLines,
     Limit,
-    ModelOption,
     Precision,
     PredictionsOut,
     Recursive,
+    TorchModelOption,
     Workers,
 )
 from polyscale.data.naming import plural
@@ -26,7 +26,7 @@ from polyscale.data.naming import plural
 
 def predict(
     inputs: ImageArguments,
-    model: ModelOption = "photo",
+    model: TorchModelOption = "photo",
     out: PredictionsOut = Path("predictions"),
     threshold: Annotated[float, typer.Option(help="Lowest score of the boxes.")] = THRESHOLD,
     captions: Annotated[int, typer.Option(min=1, help="Captions of each image, the most likely first.")] = 1,

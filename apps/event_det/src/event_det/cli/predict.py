@@ -20,7 +20,7 @@ from event_det.cli.options import (
     open_recording,
 )
 from polyscale.commands import check_targets, note, print_json, progress
-from polyscale.commands.types import Device, ModelOption, Precision
+from polyscale.commands.types import Device, Precision, TorchModelOption
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
 
@@ -36,7 +36,7 @@ KINDS = (".csv", ".npy", ".json", ".gif", ".mp4")
 
 def predict(
     path: RecordingArgument,
-    model: ModelOption = "nano",
+    model: TorchModelOption = "nano",
     out: Annotated[
         list[Path] | None,
         typer.Option(

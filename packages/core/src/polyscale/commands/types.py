@@ -10,6 +10,8 @@ FILE_HELP = MODEL_HELP.replace("owner/name,", "owner/name, ONNX file,")
 
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help=FILE_HELP)]
+# of applications that run no ONNX file
+TorchModelOption = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 ImageArguments = Annotated[
     list[str],
     typer.Argument(help="Images, folders, globs or file:// URLs; - reads an image or a list of names from stdin."),

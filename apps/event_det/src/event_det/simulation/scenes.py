@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from event_det.simulation.sprites import PHASES, Rng, Sprite, make_sprite
+from event_det.simulation.sprites import PHASES, Sprite, make_sprite
+from polyscale.data.noise import Rng, enlarged
 
 CLASSES = ("pedestrian", "two-wheeler", "car")
 HEIGHTS = {"pedestrian": 36, "two-wheeler": 30, "car": 26, "post": 46, "litter": 12}
@@ -194,5 +194,4 @@ def _house(rng: Rng, wall: NDArray[np.float32]) -> None:
 
 def _noise(rng: Rng, shape: tuple[int, int], cells: int) -> NDArray[np.float32]:
     """Return smooth noise in [-1, 1] with about `cells` bumps along the rows."""
-    grid = rng.uniform(-1, 1, (cells, max(cells * shape[1] // shape[0], 2))).astype(np.float32)
-    return np.asarray(Image.fromarray(grid).resize(shape[::-1], Image.Resampling.BICUBIC))
+    return enlarged(rng.uniform(-1, 1, (cells, max(cells * shape[1] // shape[0], 2))), *shape)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Rng = np.random.Generator
+from polyscale.data.noise import Rng
+
 FINER = 4  # sprites are drawn at this many times their size, then averaged
 PHASES = 8
 

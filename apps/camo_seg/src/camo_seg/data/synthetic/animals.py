@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from polyscale.data.noise import Field, Rng
+
 Array = NDArray[np.float64]
-Field = NDArray[np.float32]
-Rng = np.random.Generator
 
 SOFTNESS = 0.03  # of the union, in body lengths
 

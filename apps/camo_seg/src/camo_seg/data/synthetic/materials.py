@@ -1,9 +1,8 @@
 """Seamless-looking natural textures made of filtered noise: the materials of the synthetic camouflage scenes.
 
-A material is one uint8 RGB image. Band-pass noise is shaped in the frequency domain (as in Galerne et al. 2011,
-random phase textures), cells are a jittered-grid Voronoi with an elliptic metric per cell (after Worley 1996), and a
-scalar pattern is coloured through a five-stop palette, so that everything cut from one material shares its histogram.
-Numpy only; all randomness comes from the generator that is passed in.
+A material is one uint8 RGB image. Band-pass noise is shaped in the frequency domain, cells are a jittered-grid Voronoi
+with an elliptic metric per cell (after Worley 1996), and a scalar pattern is coloured through a five-stop palette, so
+that everything cut from one material shares its histogram. All randomness comes from the generator that is passed in.
 """
 
 import math
@@ -14,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Field = NDArray[np.float32]
-Rng = np.random.Generator
+from polyscale.data.noise import Field, Rng, enlarged, frequencies, streaks, white_spectrum
 
 # Dark to light, sRGB. Names say what they were mixed for.
 PALETTES: dict[str, tuple[tuple[int, int, int], ...]] = {
@@ -33,14 +31,11 @@ PALETTES: dict[str, tuple[tuple[int, int, int], ...]] = {
 
 
 @lru_cache(maxsize=8)
-def _frequencies(size: int) -> tuple[Field, Field, Field]:
-    """log2 of the radius in cycles per image, and cosine and sine of twice the angle, on the half plane of rfft2."""
-    fy = np.fft.fftfreq(size, 1 / size)[:, None]
-    fx = np.fft.rfftfreq(size, 1 / size)[None]
-    radius = np.hypot(fx, fy)
+def _log_radius(size: int) -> Field:
+    """log2 of the radius in cycles per image, on the half plane of rfft2."""
+    radius = frequencies(size, size)[0] * size
     radius[0, 0] = 1e-6
-    twice = 2 * np.arctan2(fy, fx)
-    return tuple(plane.astype(np.float32) for plane in (np.log2(radius), np.cos(twice), np.sin(twice)))
+    return np.log2(radius).astype(np.float32)
 
 
 def noise(
@@ -51,32 +46,26 @@ def noise(
     `wavelength` is in pixels, `octaves` the deviation of the log-frequency band, `angle` (radians) the direction
     across the streaks and `stretch` how oriented it is (0 isotropic, 3 fur, 10 grass).
     """
-    log_radius, cosine, sine = _frequencies(size)
+    log_radius = _log_radius(size)
     exponent = (log_radius - math.log2(size / wavelength)) ** 2
     exponent *= -0.5 / octaves**2
     exponent -= log_radius  # equal energy per octave in two dimensions
     if stretch:
-        exponent += cosine * (stretch * math.cos(2 * angle)) + sine * (stretch * math.sin(2 * angle))
+        exponent += streaks(size, size, angle, stretch)
         exponent -= stretch
     np.exp(exponent, out=exponent)
     exponent[0, 0] = 0
-    white = np.frombuffer(rng.bytes(2 * exponent.size), np.int8).astype(np.float32)
-    white += 0.5  # bytes are centred on -0.5
-    spectrum = white.view(np.complex64).reshape(exponent.shape)
-    spectrum *= exponent
-    field = np.fft.irfft2(spectrum, s=(size, size)).astype(np.float32)
+    field = np.fft.irfft2(white_spectrum(rng, exponent), s=(size, size)).astype(np.float32)
     # Parseval gives the deviation without another pass over the field; a byte's variance is 2^16 / 12
     field *= size**2 / math.sqrt(float(np.vdot(exponent, exponent)) * 2**18 / 12)
     return field
 
 
 def smooth_noise(rng: Rng, size: int, cells: int) -> Field:
-    """Slow noise: a `cells` x `cells` grid of normal numbers, enlarged bicubically to [size, size]."""
-    grid = Image.fromarray(rng.standard_normal((cells + 2, cells + 2)).astype(np.float32))
+    """Slow noise: a `cells` x `cells` grid of normal numbers and its border, enlarged to [size, size]."""
     edge = size / cells
-    large = grid.resize((int(size + 2 * edge), int(size + 2 * edge)), Image.Resampling.BICUBIC)
-    start = int(edge)
-    return np.asarray(large, np.float32)[start : start + size, start : start + size]
+    side, start = int(size + 2 * edge), int(edge)
+    return enlarged(rng.standard_normal((cells + 2, cells + 2)), side, side)[start : start + size, start : start + size]
 
 
 def cells(rng: Rng, size: int, pitch: int, aspect: float, angle: float, scatter: float) -> tuple[Field, Field, Field]:

@@ -16,10 +16,8 @@ from PIL import Image, ImageFilter
 from camo_seg.data.dataset import Sample
 from camo_seg.data.synthetic.animals import ANIMALS, silhouette
 from camo_seg.data.synthetic.materials import FAMILIES, PALETTES, material, palette_table, smooth_noise
+from polyscale.data.noise import Field, Rng
 from polyscale.errors import UserError
-
-Field = NDArray[np.float32]
-Rng = np.random.Generator
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 SMALLEST, LARGEST = 0.003, 0.30  # share of the image's area that its animals cover

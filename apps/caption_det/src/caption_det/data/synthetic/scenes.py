@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caption_det.data.synthetic.shapes import SHAPES, coverage
+from polyscale.data.noise import Rng
 
-Rng = np.random.Generator
 Placed = list[list[tuple[int, int, NDArray[np.float32]]]]
 """Left, top and coverage of each object of each group."""
 Size = Literal["small", "large"]

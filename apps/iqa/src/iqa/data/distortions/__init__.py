@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from iqa.data.distortions import blur, camera, colour, noise
-from iqa.data.distortions.pixels import Bytes, Rng
+from iqa.data.distortions.pixels import Bytes
+from polyscale.data.noise import Rng
 from polyscale.errors import UserError
 
 Distortion = Callable[[Bytes, float, Rng], Bytes]

@@ -8,7 +8,8 @@ import math
 import numpy as np
 from PIL import Image
 
-from iqa.data.distortions.pixels import Bytes, Rng, convolved, disc, gaussian, path_kernel, to_bytes
+from iqa.data.distortions.pixels import Bytes, convolved, disc, gaussian, path_kernel, to_bytes
+from polyscale.data.noise import Rng
 
 MOST_SQUARES = 400  # drawn at once, whatever the level: a higher level uses more of the same list
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from iqa.data.distortions.pixels import Bytes, Field, Rng, curve, gaussian, luma, to_bytes
+from iqa.data.distortions.pixels import Bytes, curve, gaussian, luma, to_bytes
+from polyscale.data.noise import Field, Rng
 
 RAMP = np.arange(256, dtype=np.float64)
 

@@ -7,7 +7,8 @@ in strength alone.
 import numpy as np
 from scipy import ndimage
 
-from iqa.data.distortions.pixels import LINEAR, Bytes, Field, Rng, from_linear, gaussian, to_bytes
+from iqa.data.distortions.pixels import LINEAR, Bytes, from_linear, gaussian, to_bytes
+from polyscale.data.noise import Field, Rng
 
 TO_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)  # of Y, Cb, Cr (JFIF)
 

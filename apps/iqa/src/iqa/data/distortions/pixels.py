@@ -14,10 +14,9 @@ from PIL import Image, ImageFilter
 from scipy import fft
 
 from polyscale.data.colour import linear_to_srgb, srgb_to_linear
+from polyscale.data.noise import Field, Rng, enlarged
 
 Bytes = NDArray[np.uint8]
-Field = NDArray[np.float32]
-Rng = np.random.Generator
 
 LINEAR = srgb_to_linear(np.linspace(0, 1, 256)).astype(np.float32)
 # back over a table that is spaced by the square root: fine steps where the eye sees them
@@ -97,7 +96,7 @@ def smooth_field(rng: Rng, height: int, width: int, cells: int) -> Field:
     longer = max(height, width)
     coarse = rng.standard_normal((cells + 3, cells + 3), np.float32)
     box = (1.0, 1.0, 1.0 + cells * width / longer, 1.0 + cells * height / longer)
-    field = np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC, box))
+    field = enlarged(coarse, height, width, box)
     field -= field.min()
     field /= max(float(field.max()), 1e-6)
     return field

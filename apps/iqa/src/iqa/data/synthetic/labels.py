@@ -12,10 +12,10 @@ from PIL import Image
 from iqa.data.distortions import DISTORTIONS, REACH, distort
 from iqa.data.distortions.pixels import gaussian
 from iqa.data.synthetic.scenes import scene
+from polyscale.data.noise import Rng
 from polyscale.errors import UserError
 
 Bytes = NDArray[np.uint8]
-Rng = np.random.Generator
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 KINDS = tuple(DISTORTIONS)

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqa.data.distortions.pixels import LINEAR
+from polyscale.data.noise import Field, Rng
 
 Array = NDArray[np.float64]
-Field = NDArray[np.float32]
-Rng = np.random.Generator
 
 # Families of surface colours as ranges of hue, saturation and value, and how often a world has them
 FAMILIES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float], float]] = {

@@ -15,8 +15,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy import fft
 
 from iqa.data.distortions.pixels import from_linear, smooth_field
-from iqa.data.synthetic.outlines import Field, Rng, World
+from iqa.data.synthetic.outlines import World
 from iqa.data.synthetic.worlds import world
+from polyscale.data.noise import Field, Rng, frequencies, streaks, white_spectrum
 
 SUPER = 2  # the map of shapes has this many points per pixel and direction
 
@@ -74,13 +75,11 @@ def _shadow(rng: Rng, things: World, numbers: NDArray[np.int32]) -> Field:
 
 
 @lru_cache(maxsize=8)
-def _frequencies(rows: int, columns: int) -> tuple[Field, Field, Field]:
-    """Return log of the radius in cycles per pixel, cosine and sine of twice the angle, on the half plane of rfft2."""
-    fy, fx = fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None]
-    radius = np.hypot(fx, fy)
+def _log_radius(rows: int, columns: int) -> Field:
+    """Log of the radius in cycles per pixel, on the half plane of rfft2; 0 at the constant."""
+    radius = frequencies(rows, columns)[0].copy()
     radius[0, 0] = 1
-    twice = 2 * np.arctan2(fy, fx)
-    return tuple(plane.astype(np.float32) for plane in (np.log(radius), np.cos(twice), np.sin(twice)))
+    return np.log(radius).astype(np.float32)
 
 
 def texture(rng: Rng, height: int, width: int, slope: float, angle: float = 0.0, stretch: float = 0.0) -> Field:
@@ -89,15 +88,12 @@ def texture(rng: Rng, height: int, width: int, slope: float, angle: float = 0.0,
     `stretch` makes streaks across `angle` (radians): 0 isotropic, 3 fur, 6 grass.
     """
     rows, columns = (fft.next_fast_len(max(n, 8), real=True) for n in (height, width))
-    log_radius, cosine, sine = _frequencies(rows, columns)
-    gain = log_radius * np.float32(-slope)
+    gain = _log_radius(rows, columns) * np.float32(-slope)
     if stretch:
-        gain += cosine * np.float32(stretch * math.cos(2 * angle)) + sine * np.float32(stretch * math.sin(2 * angle))
+        gain += streaks(rows, columns, angle, stretch)
     np.exp(gain, out=gain)
     gain[0, 0] = 0
-    white = np.frombuffer(rng.bytes(2 * gain.size), np.int8).astype(np.float32)
-    white += 0.5  # bytes are centred on -0.5
-    field: Field = fft.irfft2(white.view(np.complex64).reshape(gain.shape) * gain, (rows, columns))[:height, :width]
+    field: Field = fft.irfft2(white_spectrum(rng, gain), (rows, columns))[:height, :width]
     field /= float(field.std()) + 1e-6
     if rng.random() < 0.4:
         field = np.abs(field) * np.float32(-1.66)

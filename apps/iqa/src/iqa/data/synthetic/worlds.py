@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from iqa.data.synthetic.outlines import Rng, Scenery, World, blobs, boxes, branches, ridge, writing
+from iqa.data.synthetic.outlines import Scenery, World, blobs, boxes, branches, ridge, writing
+from polyscale.data.noise import Rng
 
 MOST_LEAVES = 600
 

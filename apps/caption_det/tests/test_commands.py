@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from caption_det.build import build_set, build_training_set
+from caption_det.config import PRESETS, Config
 from caption_det.data.synthetic import World
 from caption_det.model import load
+from polyscale.settings import resolve
 from polyscale.testing.apps import AppContract, Trained
 from polyscale.testing.command import call, one_line
 
@@ -102,6 +105,13 @@ class TestCommands(AppContract):
         )  # fmt: skip
         assert again.returncode == 0, again.stderr
         assert "AP" in again.stdout
+
+    def test_a_model_that_is_trained_on_keeps_its_size_and_length(self, trained: Trained) -> None:
+        config = resolve(Config, presets=PRESETS, default_preset="nano", overrides={"model.init": str(trained.out)})
+        base = build_set(config, "val")
+        assert (config.model.image_size, base[0]["image"].shape) == (96, (3, 64, 64))
+        learnt = build_training_set(config, base, load(trained.out))
+        assert (config.model.max_tokens, learnt.max_tokens) == (32, 12)
 
     def test_info_counts(self) -> None:
         rows = json.loads(call(self.app, "info", *SMALL[:10], "--json").stdout)

@@ -13,10 +13,13 @@ from caption_det.data import CaptionSet, TrainingSet
 from caption_det.data.open import SPLITS, SYNTHETIC, Opened, open_data
 from caption_det.data.tokenizer import open_tokenizer, train_tokenizer
 from caption_det.model import CaptionDetConfig, CaptionDetModel, load
+from caption_det.model.loading import SHIPPED, read_config
+from caption_det.model.lora import add_adapters
 from caption_det.model.towers import ClipTower
 from polyscale.data.splits import record_splits
 from polyscale.errors import UserError
 from polyscale.models.backbones import create_backbone
+from polyscale.models.sources import find
 from polyscale.models.tensors import load_tensors
 from polyscale.settings import SPLIT_FILE
 
@@ -26,7 +29,7 @@ CLIP = "clip"
 def open_sets(config: Config, recorded: Path | None = None, size: int | None = None) -> Opened:
     """Return the splits that the configuration describes; `recorded` is the split.json of a run.
 
-    Scenes of the embedded world are drawn with side `size`, by default that of the configured network.
+    Scenes of the embedded world are drawn with side `size`, by default `input_size`.
     """
     data = config.data
     return open_data(
@@ -34,17 +37,23 @@ def open_sets(config: Config, recorded: Path | None = None, size: int | None = N
         images=data.images,
         val_fraction=data.val_fraction,
         counts=(data.train_images, data.eval_images, data.eval_images),
-        side=max(size or config.model.image_size, 64),
+        side=max(size or input_size(config), 64),
         recorded=recorded,
     )
 
 
 def build_set(config: Config, split: str, size: int | None = None, recorded: Path | None = None) -> CaptionSet:
-    """Open the "train", "val" or "test" split with samples of side `size`, by default the configured network's."""
+    """Open the "train", "val" or "test" split with samples of side `size`, by default `input_size`."""
     opened = open_sets(config, recorded, size)
     source = opened.source(split, config.data.path)
     cache = config.data.cache and split != "test"
-    return CaptionSet(source, split, size or config.model.image_size, opened.notes, cache=cache)
+    return CaptionSet(source, split, size or input_size(config), opened.notes, cache=cache)
+
+
+def input_size(config: Config) -> int:
+    """Return the side of the network's images: that of model.init, whose shape is kept, or model.image_size."""
+    init = config.model.init
+    return config.model.image_size if init is None else int(read_config(find(init, shipped=SHIPPED)).image_size)
 
 
 def build_training_set(config: Config, base: CaptionSet, model: CaptionDetModel) -> TrainingSet:
@@ -60,7 +69,7 @@ def build_training_set(config: Config, base: CaptionSet, model: CaptionDetModel)
         raise UserError(f"{config.data.path}: no image has boxes; set --model.detector none to learn captions alone")
     tokenizer = model.tokenizer if settings.captioner != "none" else None
     data = config.data
-    return TrainingSet(base, tokenizer, data.captions, settings.max_tokens, data.flip, data.box_share)
+    return TrainingSet(base, tokenizer, data.captions, model.config.max_tokens, data.flip, data.box_share)
 
 
 def record_run(config: Config, out: Path) -> None:
@@ -174,6 +183,8 @@ def _load_pretrained(network: CaptionDetModel, m: ModelSettings) -> None:
 def _prepared(network: CaptionDetModel, m: ModelSettings) -> CaptionDetModel:
     if m.freeze_tower:
         network.encoder.tower.requires_grad_(False)
+    if m.lora:
+        add_adapters(network.decoder, network.encoder.tower, m.lora)
     if m.checkpoint_activations:
         network.gradient_checkpointing_enable()
         tower: Any = network.encoder.tower

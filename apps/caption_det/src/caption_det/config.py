@@ -51,6 +51,9 @@ class ModelSettings(Settings):
     """Start from a trained model: a run's folder, a hub id, or a shipped name; its tokenizer and shape are kept."""
     freeze_tower: bool = False
     """Leave the tower's weights as they are."""
+    lora: int = Field(0, ge=0)
+    """Rank of low-rank adapters on the attention of GPT-2 and of a CLIP tower, whose other weights stay as they are;
+    0 trains all of them. Needs trained weights: model.init, or a hub's."""
     image_size: int = Field(224, ge=32)
     """Side in pixels of the square that images are resized to."""
     width: int = Field(128, ge=8)
@@ -131,6 +134,10 @@ class Config(Settings):
                 raise ValueError(f"model.heads: {m.heads} does not divide model.{name} {width}")
         if m.backbone == "clip" and m.vision_width % m.heads:
             raise ValueError(f"model.heads: {m.heads} does not divide model.vision_width {m.vision_width}")
+        fresh = (m.text == "fresh" and m.captioner != "none") or m.backbone == "clip"
+        if m.lora and m.init is None and fresh:
+            raise ValueError("model.lora: adapters need weights that are trained; set model.init, or model.text and "
+                             "model.backbone of the hub")  # fmt: skip
         if self.data.features is not None and not m.freeze_tower:
             raise ValueError("data.features: the maps of a tower that learns cannot be kept; set model.freeze_tower")
         return self

@@ -26,6 +26,7 @@ from transformers.utils import ModelOutput, logging
 from caption_det.model.configuration import CaptionDetConfig
 from caption_det.model.dense import DenseDetector
 from caption_det.model.detections import Detections, ScoredBoxes, Targets, score_boxes
+from caption_det.model.lora import merged_state
 from caption_det.model.memory import MapMemory, ObjectMemory, QueryMemory, level_means
 from caption_det.model.object_queries import SetDetector
 from caption_det.model.towers import TimmTower, create_tower
@@ -214,7 +215,11 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         return None if self.decoder is None else self.decoder.get_output_embeddings()
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Write config.json, model.safetensors, generation_config.json and the tokenizer's files into a folder."""
+        """Write config.json, model.safetensors, generation_config.json and the tokenizer's files into a folder.
+
+        Adapters are merged into the weights, so that the folder is that of a model without them.
+        """
+        kwargs.setdefault("state_dict", merged_state(self))
         shown = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()  # of a second's work
         super().save_pretrained(str(save_directory), *args, **kwargs)

@@ -17,13 +17,15 @@ from torch import Tensor
 from caption_det.config import THRESHOLD
 from caption_det.data.dataset import network_image
 from caption_det.model import CaptionDetModel, ScoredBoxes, load
+from caption_det.model.reading import read_tokens, split_words
+from caption_det.predict_map import WordMap, draw_words
 from polyscale.data.images import MAX_ASPECT, PREDICTION_PIXELS, ImageSource, read_image, replace_file
 from polyscale.errors import UserError
 from polyscale.inference import Predictor as BasePredictor
 from polyscale.inference import autocast, resolve_device, resolve_precision
 from polyscale.report import draw_boxes
 
-FILE_ENDING = "_boxes.jpg"
+FILE_ENDING, MAP_ENDING = "_boxes.jpg", "_words.jpg"
 MAX_JPEG_SIDE = 65_500  # pixels, libjpeg's limit
 
 
@@ -138,9 +140,7 @@ class Prediction:
         (path,) = output_files(folder, self.name)
         if self.source is not None and self.source.resolve() == path.resolve():
             raise UserError(f"{self.source}: would be overwritten by its own result; choose another output folder")
-        buffer = io.BytesIO()
-        Image.fromarray(self.drawn()).save(buffer, "JPEG", quality=92)
-        return [replace_file(path, buffer.getvalue())]
+        return [save_jpeg(path, self.drawn())]
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON and CSV can hold: name, file, size, captions, and the objects with box, score and label."""
@@ -160,9 +160,16 @@ class Prediction:
         }
 
 
-def output_files(folder: str | Path, name: str) -> list[Path]:
-    """The paths that `Prediction.save` writes for a prediction of this name."""
-    return [Path(folder) / f"{name}{FILE_ENDING}"]
+def output_files(folder: str | Path, name: str, maps: bool = False) -> list[Path]:
+    """The path that `Prediction.save` writes for a prediction of this name, and that of the maps of its words."""
+    return [Path(folder) / f"{name}{ending}" for ending in (FILE_ENDING, *((MAP_ENDING,) if maps else ()))]
+
+
+def save_jpeg(path: Path, image: NDArray[np.uint8]) -> Path:
+    """Write uint8 [H, W, 3] whole or not at all. Raises UserError where it cannot be written."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=92)
+    return replace_file(path, buffer.getvalue())
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,3 +230,21 @@ class Predictor(BasePredictor[_Item, Prediction]):
         boxes = found.boxes.double().numpy() * np.array([width, height, width, height])
         labels = tuple(self.model.config.categories[number] for number in found.labels.tolist())
         return Prediction(name, item.image, tuple(captions), boxes, found.scores.double().numpy(), labels, path)
+
+    def map_words(self, image: ImageSource, caption: str) -> list[WordMap]:
+        """Compute where the model looks for each word of a caption, its own or any other.
+
+        Raises:
+            UserError: an image that cannot be read, or a model without captions.
+        """
+        if self.model.decoder is None or self.model.tokenizer is None:
+            raise UserError("the model writes no captions, so that no word has a place")
+        ids, words = split_words(self.model.tokenizer, caption)
+        ids = ids[: self.model.config.max_tokens]
+        pixels = torch.from_numpy(self.read(image).pixels)[None].to(self.device).float() / 255
+        places = read_tokens(self.model, pixels, torch.tensor([ids], device=self.device)).cpu().numpy()
+        return [WordMap(word, places[tokens].mean(0)) for word, tokens in words if tokens[-1] < len(ids)]
+
+    def draw_words(self, prediction: Prediction) -> NDArray[np.uint8]:
+        """Draw where each word of a prediction's caption looked: uint8 [h, w, 3]."""
+        return draw_words(prediction.image, self.map_words(prediction.image, prediction.caption or ""))

@@ -22,12 +22,16 @@ from polyscale.commands.types import (
     Workers,
 )
 from polyscale.data.naming import plural
+from polyscale.errors import UserError
 
 
 def predict(
     inputs: ImageArguments,
     model: TorchModelOption = "photo",
     out: PredictionsOut = Path("predictions"),
+    maps: Annotated[
+        bool, typer.Option("--map", help="Write NAME_words.jpg too: where each word of the caption looked.")
+    ] = False,
     threshold: Annotated[float, typer.Option(help="Lowest score of the boxes.")] = THRESHOLD,
     captions: Annotated[int, typer.Option(min=1, help="Captions of each image, the most likely first.")] = 1,
     beams: Beams = None,
@@ -51,29 +55,36 @@ def predict(
     """Print a caption for each image and write the image with its boxes, or print JSON lines."""
     import torch
 
-    from caption_det.predict import Decoding, Prediction, Predictor, output_files
+    from caption_det.predict import Decoding, Prediction, Predictor, output_files, save_jpeg
     from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
 
+    if maps and as_json:
+        raise UserError("--map --json: --json writes no files; leave one of them away", exit_code=2)
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
     torch.manual_seed(seed)
     decoding = Decoding(captions, beams, temperature, top_p)
     predictor = Predictor(model, device, precision, decoding, threshold)
+    if maps and predictor.model.decoder is None:
+        raise UserError(f"--map: {model} writes no captions, so that no word has a place", exit_code=2)
     if model == "photo":
         note("photo knows scenes like Flickr8k's (people, dogs, sports outdoors) and is often wrong elsewhere: "
              "caption-det info photo")  # fmt: skip
 
     def save(result: Prediction) -> None:
         result.save(out)
+        if maps:
+            save_jpeg(output_files(out, result.name, maps)[1], predictor.draw_words(result))
 
     outputs: Outputs[Prediction] = Outputs(
         save=None if as_json else save,
-        files=lambda name: output_files(out, name),
+        files=lambda name: output_files(out, name, maps),
         sort_keys={"objects": lambda result: -len(result.labels)},
         row=lambda result: {"name": result.name, "caption": " | ".join(result.captions), "objects": len(result.labels)},
     )
     outcome = predict_images(predictor, files, options, outputs)
     if outcome.kept and not as_json:
-        note(f"made {out}: {len(outcome.kept)} of {plural(len(files), 'image')} (_boxes.jpg)")
+        endings = "_boxes.jpg, _words.jpg" if maps else "_boxes.jpg"
+        note(f"made {out}: {len(outcome.kept)} of {plural(len(files), 'image')} ({endings})")
     if outcome.failed or refused:
         raise typer.Exit(1)

@@ -279,6 +279,8 @@ class CaptionDetModel(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             for name in ("logits", "cross_attentions", CACHE):
                 if name in words:
                     output[name] = words[name]
+            if "attentions" in words:
+                output["decoder_attentions"] = words["attentions"]
             if labels is not None:
                 losses["caption"] = _caption_loss(words.logits, labels)
                 total.append(self.config.caption_weight * losses["caption"])

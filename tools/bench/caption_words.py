@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from caption_det import Predictor
 from caption_det.build import build_set
 from caption_det.config import Config
+from caption_det.describer import Decoding
 from caption_det.evaluation.mentions import MentionFinder
-from caption_det.predict import Decoding
 from polyscale.settings import resolve_for
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     config = resolve_for(Config, None, {"path": options.data, "images": options.images})
     predictor = Predictor(options.model, "cpu", "fp32", Decoding(beams=1))
-    dataset = build_set(config, options.split, predictor.model.config.image_size)
+    dataset = build_set(config, options.split, predictor.describer.image_size)
     rows = []
     for index in range(min(options.limit, len(dataset))):
         record = dataset.record(index)
@@ -60,7 +60,8 @@ def inside(place: tuple[float, float], boxes: NDArray[np.float64]) -> bool:
 def covered(boxes: NDArray[np.float64]) -> float:
     """The share of the image that lies in a box."""
     grid = (np.arange(100) + 0.5) / 100
-    return float(np.mean([[inside((x, y), boxes) for x in grid] for y in grid]))
+    across, down = ((boxes[:, i, None] <= grid) & (grid <= boxes[:, i + 2, None]) for i in range(2))
+    return float((down[:, :, None] & across[:, None]).any(0).mean())
 
 
 if __name__ == "__main__":

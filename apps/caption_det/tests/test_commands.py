@@ -137,9 +137,3 @@ def test_the_head_of_the_words_can_be_added_and_left_out(tmp_path: Path) -> None
     assert train("b", "--loss.words", "1", "--model.init", str(tmp_path / "a")) == {"words.weight", "words.bias"}
     assert "words" in json.loads((tmp_path / "b/log.jsonl").read_text().splitlines()[0])
     assert not train("c", "--loss.words", "0", "--model.init", str(tmp_path / "b"))
-
-
-def test_predict_offers_no_file_that_it_cannot_run() -> None:
-    help_text = call("caption-det", "predict", "--help").stdout
-    assert "--model" in help_text
-    assert "ONNX" not in help_text

@@ -1,5 +1,6 @@
 """Exported models: onnxruntime alone writes the model's captions and finds its boxes."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from caption_det.data.tokenizer import train_tokenizer
+from caption_det.describe import describe
+from caption_det.describer import Decoding, choose_boxes
 from caption_det.export import export
 from caption_det.model import CaptionDetConfig, CaptionDetModel
+from caption_det.model.detections import Detections, score_boxes
 from caption_det.onnx import OnnxCaptioner
-from caption_det.predict import Decoding, describe
 from polyscale.errors import UserError
 from polyscale.testing.command import call, one_line
 
@@ -102,6 +106,74 @@ def test_it_runs_without_torch(pair: tuple[CaptionDetModel, Path]) -> None:
     result = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
+
+
+def test_predict_runs_the_folder_as_it_runs_the_model(
+    pair: tuple[CaptionDetModel, Path], images: list[np.ndarray], tmp_path: Path
+) -> None:
+    model, folder = pair
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    model.save_pretrained(tmp_path / "model")
+    options = ("predict", *map(str, files), "--json", "--threshold", "0.05", "--device", "cpu", "--precision", "fp32")
+    wanted = call("caption-det", *options, "--model", tmp_path / "model", "--beams", "1")
+    program = (
+        "import sys\n"
+        "from caption_det.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    words = [sys.executable, "-c", program, *options, "--model", str(folder)]
+    got = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
+    assert got.returncode == 0, got.stderr
+    rows = [[json.loads(line) for line in text.splitlines()] for text in (got.stdout, wanted.stdout)]
+    assert len(rows[0]) == len(rows[1]) == len(images)
+    for one, other in zip(*rows, strict=True):
+        objects = [row.pop("objects") for row in (one, other)]
+        assert (len(objects[1]) > 0) == (model.detector is not None)
+        assert one == other
+        assert [found["label"] for found in objects[0]] == [found["label"] for found in objects[1]]
+        for found, known in zip(*objects, strict=True):
+            assert found["score"] == pytest.approx(known["score"], abs=1e-3)
+            assert found["box"] == pytest.approx(known["box"], abs=0.11)  # rounded to a tenth of a pixel
+
+
+def test_what_a_folder_cannot_do_is_one_line(pair: tuple[CaptionDetModel, Path], tmp_path: Path) -> None:
+    model, folder = pair
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    words = ("caption-det", "predict", tmp_path / "a.png", "--out", tmp_path / "out", "--model", folder)
+    for option in (("--beams", "3"), ("--captions", "2"), ("--temperature", "1"), ("--top-p", "0.5")):
+        one_line(call(*words, *option), 2, str(folder), "greedy")
+    one_line(call(*words, "--device", "cuda"), 2, "device", "cpu")
+    one_line(call(*words, "--precision", "bf16"), 2, "precision", "fp32")
+    one_line(call(*words, "--runtime", "torch"), 1, "runtime", "ONNX")
+    if model.decoder is not None:
+        assert call(*words, "--map").errors == [
+            "error: an exported model does not say where it looks; take the model that it was made from"
+        ]
+    model.save_pretrained(tmp_path / "model")
+    missing = call(*words[:-1], tmp_path / "model", "--runtime", "onnx")
+    one_line(missing, 1, "encoder.onnx", "caption-det export")
+
+
+def test_boxes_are_chosen_as_with_torch() -> None:
+    rng = np.random.default_rng(0)
+    centres, sides = rng.uniform(0.3, 0.7, (400, 2)), rng.uniform(0.05, 0.5, (400, 2))
+    sides[:20] = 0  # no area
+    corners = np.concatenate([centres - sides / 2, centres + sides / 2], 1).astype(np.float32)
+    classes, objectness = torch.randn(1, 400, 3), torch.randn(1, 400)
+    boxes = torch.from_numpy(np.concatenate([centres, sides], 1)).float()[None]
+    scores = (classes.sigmoid() * objectness.sigmoid()[..., None]).sqrt()[0].numpy()
+    for nms_iou in (0.6, 0.3, None):
+        (wanted,) = score_boxes(Detections(boxes, objectness, classes), nms_iou=nms_iou, threshold=0.2)
+        found = choose_boxes(corners, scores, nms_iou, 0.2)
+        np.testing.assert_allclose(found[0], wanted.boxes, atol=1e-6)
+        np.testing.assert_allclose(found[1], wanted.scores, atol=1e-6)
+        np.testing.assert_array_equal(found[2], wanted.labels)
+        assert len(found[2]) > 5
 
 
 def test_files_that_differ_are_not_kept(

@@ -11,8 +11,9 @@ from safetensors import safe_open
 from caption_det.build import build_set
 from caption_det.config import Config
 from caption_det.data.synthetic import World
+from caption_det.describer import Decoding
 from caption_det.model.loading import SHIPPED
-from caption_det.predict import Decoding, Predictor
+from caption_det.predict import Predictor
 from polyscale.models.sources import shipped_names
 from polyscale.settings import resolve_for
 from polyscale.testing.command import call, one_line

@@ -138,6 +138,7 @@ def _write(model: CaptionDetModel, folder: Path) -> None:
     about = {
         "class": "CaptionDetModel", "image_size": side, "categories": model.config.categories,
         "captions": model.decoder is not None, "boxes": model.detector is not None, "max_tokens": own.max_new_tokens,
+        "nms_iou": None if model.detector is None else model.detector.nms_iou,
         "start": own.decoder_start_token_id, "end": own.eos_token_id, "pad": own.pad_token_id,
     }  # fmt: skip
     fast = torch.backends.mha.get_fastpath_enabled()

@@ -5,16 +5,17 @@ and state -> logits and the new state; tokenizer.json turns tokens into words.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from caption_det.describer import Decoding, Described, choose_boxes
 from caption_det.pixels import squeeze
 from polyscale.errors import UserError, foreign
-from polyscale.inference import session
+from polyscale.inference.onnx import session
 
 ENCODER, DECODER, TOKENIZER = "encoder.onnx", "decoder.onnx", "tokenizer.json"
 
@@ -55,6 +56,9 @@ class OnnxCaptioner:
             metadata = self._encoder.get_modelmeta().custom_metadata_map
             self.about: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
             self._speaks = bool(self.about["captions"])
+            if not {"nms_iou", "image_size", "categories", "max_tokens"} <= self.about.keys():
+                raise UserError(f"{folder / ENCODER}: was written by an older version; write it again with "
+                                "`caption-det export`")  # fmt: skip
         if self._speaks:
             self._decoder = session(folder / DECODER, threads=threads)
             self._tokenizer = _tokenizer(folder / TOKENIZER)
@@ -104,6 +108,52 @@ class OnnxCaptioner:
     def decode(self, state: dict[str, NDArray[Any]]) -> list[str]:
         """Write captions greedily from the state that the encoder gave."""
         return [self._tokenizer.decode(row, skip_special_tokens=True).strip() for row in self.tokens(state).tolist()]
+
+
+class OnnxDescriber:
+    """An exported folder ready for images, see caption_det.describer.Describer.
+
+    Args:
+        folder: what `caption-det export` wrote.
+        device: "auto" or "cpu".
+        precision: "auto" or "fp32".
+        decoding: the captions are greedy ones.
+        threshold: lowest score of the boxes.
+
+    Raises:
+        UserError: see OnnxCaptioner; a device, precision or search that onnxruntime does not do here.
+    """
+
+    def __init__(self, folder: Path, device: object, precision: str, decoding: Decoding, threshold: float) -> None:
+        if str(device) not in ("auto", "cpu"):
+            raise UserError(
+                f"device: onnxruntime predicts on cpu, not {device}; use cpu, or a saved model", exit_code=2
+            )
+        if precision not in ("auto", "fp32"):
+            raise UserError(f"precision: an export has fp32, not {precision}; use fp32, or a saved model", exit_code=2)
+        if replace(decoding, beams=None) != Decoding() or decoding.beams not in (None, 1):
+            raise UserError(
+                f"{folder}: an exported model writes one greedy caption; leave captions, beams, temperature, top-p "
+                "away, or take the model that it was made from", exit_code=2)  # fmt: skip
+        if not (folder / ENCODER).is_file():
+            raise UserError(f"{folder / ENCODER}: no such file; write it with `caption-det export {folder} FOLDER`, or "
+                            "use the runtime torch")  # fmt: skip
+        self._captioner, self._threshold = OnnxCaptioner(folder), threshold
+        about = self._captioner.about
+        self.image_size, self.categories = int(about["image_size"]), list(about["categories"])
+        self.speaks = bool(about["captions"])
+        self._nms_iou: float | None = about["nms_iou"]
+
+    def __call__(self, images: NDArray[np.uint8]) -> list[Described]:
+        """Describe images uint8 [B, 3, S, S]."""
+        answers = []
+        for one in self._captioner(list(images.transpose(0, 2, 3, 1))):
+            nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+            found = nothing
+            if one.boxes is not None and one.scores is not None:
+                found = choose_boxes(one.boxes, one.scores, self._nms_iou, self._threshold)
+            answers.append(Described([] if one.caption is None else [one.caption], *found))
+        return answers
 
 
 def _tokenizer(file: Path) -> Any:

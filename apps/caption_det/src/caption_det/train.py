@@ -6,10 +6,10 @@ from caption_det.build import build_model, build_set, build_training_set, record
 from caption_det.config import Config
 from caption_det.data import CaptionSet, collate
 from caption_det.data.features import complete_maps, open_maps
+from caption_det.describer import Decoding
 from caption_det.evaluation.evaluate import evaluate, metric_of
 from caption_det.model import CaptionDetModel
 from caption_det.objective import Objective
-from caption_det.predict import Decoding
 from polyscale.commands import progress
 from polyscale.settings import SPLIT_FILE, record
 from polyscale.training import Run, param_groups

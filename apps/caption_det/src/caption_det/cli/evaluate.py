@@ -26,9 +26,9 @@ def evaluate(
     from accelerate import Accelerator
 
     from caption_det.build import build_set, check_categories
+    from caption_det.describer import Decoding
     from caption_det.evaluation.assess import assess, write_report
     from caption_det.model import load
-    from caption_det.predict import Decoding
     from polyscale.commands import check_folder
     from polyscale.commands.bodies import show_assessment
 

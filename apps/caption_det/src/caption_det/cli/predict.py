@@ -18,16 +18,25 @@ from polyscale.commands.types import (
     Precision,
     PredictionsOut,
     Recursive,
-    TorchModelOption,
+    Runtime,
     Workers,
 )
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
 
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Folder of a run or model, or what `export` wrote, hub id owner/name, or the name of a shipped model.",
+    ),
+]
+
 
 def predict(
     inputs: ImageArguments,
-    model: TorchModelOption = "photo",
+    model: Model = "photo",
     out: PredictionsOut = Path("predictions"),
     maps: Annotated[
         bool, typer.Option("--map", help="Write NAME_words.jpg too: where each word of the caption looked.")
@@ -49,23 +58,26 @@ def predict(
     recursive: Recursive = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    runtime: Runtime = "auto",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
     """Print a caption for each image and write the image with its boxes, or print JSON lines."""
-    import torch
-
-    from caption_det.predict import Decoding, Prediction, Predictor, output_files, save_jpeg
+    from caption_det.describer import Decoding
+    from caption_det.predict import Prediction, Predictor, output_files, save_jpeg
     from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
 
     if maps and as_json:
         raise UserError("--map --json: --json writes no files; leave one of them away", exit_code=2)
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
-    torch.manual_seed(seed)
     decoding = Decoding(captions, beams, temperature, top_p)
-    predictor = Predictor(model, device, precision, decoding, threshold)
-    if maps and predictor.model.decoder is None:
+    predictor = Predictor(model, device, precision, decoding, threshold, runtime)
+    if temperature is not None or top_p is not None:
+        import torch
+
+        torch.manual_seed(seed)
+    if maps and not predictor.describer.speaks:
         raise UserError(f"--map: {model} writes no captions, so that no word has a place", exit_code=2)
     if model == "photo":
         note("photo knows scenes like Flickr8k's (people, dogs, sports outdoors) and is often wrong elsewhere: "

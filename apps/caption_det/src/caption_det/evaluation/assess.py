@@ -9,10 +9,10 @@ from accelerate import Accelerator
 
 from caption_det.config import THRESHOLD
 from caption_det.data import CaptionSet
+from caption_det.describer import Decoding
 from caption_det.evaluation.baselines import most_frequent, nearest_neighbour
 from caption_det.evaluation.evaluate import Answer, Scores, evaluate, metric_of, score
 from caption_det.model import CaptionDetModel
-from caption_det.predict import Decoding
 from polyscale.commands import progress
 from polyscale.evaluation import Assessment, Difference, Stopwatch, compare, mean_difference, provenance
 from polyscale.report import draw_boxes

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caption_det.data.dataset import CaptionSet, network_input
+from caption_det.describe import describe
+from caption_det.describer import Decoding
 from caption_det.evaluation.box_metrics import NAMES as BOX_METRICS
 from caption_det.evaluation.box_metrics import Boxes, average_precision
 from caption_det.evaluation.caption_metrics import bleu, cider, rouge_l, tokenize
 from caption_det.evaluation.grounding import grounded
 from caption_det.evaluation.mentions import hallucinated
-from caption_det.predict import Decoding, describe
 from polyscale.evaluation import eval_mode, gather, iterate_batches
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from caption_det.describer import CANDIDATES, LIMIT
 from polyscale.losses import cxcywh_to_xyxy
 
 Targets = Sequence[Mapping[str, Tensor]]
 """One dict per image: "class_labels" int64 [T] in [0, K) and "boxes" [T, 4]; T may be 0."""
-
-CANDIDATES = 300  # best (place, class) pairs of an image that are looked at
 
 
 @dataclass
@@ -57,7 +56,7 @@ class ScoredBoxes(NamedTuple):
 
 @torch.no_grad()
 def score_boxes(
-    found: Detections, *, nms_iou: float | None = 0.6, threshold: float = 0.05, limit: int = 100
+    found: Detections, *, nms_iou: float | None = 0.6, threshold: float = 0.05, limit: int = LIMIT
 ) -> list[ScoredBoxes]:
     """Return the scored boxes of each image.
 

@@ -112,7 +112,7 @@ def _sampling(model: CaptionDetModel) -> Iterator[list[Tensor]]:
         read.append(deformable_sample(pixels, shapes, places, weights))
 
     layers = queries.layers if isinstance(queries, QueryMemory) else ()
-    hooks = [layer.look.register_forward_hook(note) for layer in layers]  # type: ignore[union-attr, operator]
+    hooks = [layer.look.register_forward_hook(note) for layer in layers]  # type: ignore[union-attr]
     try:
         yield read
     finally:

@@ -10,7 +10,7 @@ import sys
 import time
 
 import torch
-from interleaved import Side, _forward, _interleave, machine
+from interleaved import Side, _forward, interleave, machine
 
 from iqa.build import build_model
 from iqa.config import PRESETS, Config
@@ -37,7 +37,7 @@ def main() -> None:
         Side(peer, (image,)),
     )
     clock = time.perf_counter if options.clock == "wall" else time.process_time
-    timing = _interleave(_forward(sides[0]), _forward(sides[1]), options.rounds, clock)
+    timing = interleave(_forward(sides[0]), _forward(sides[1]), options.rounds, clock)
     middle, low, high = timing.ratio
     sys.stdout.write(
         f"{machine(bool(kept))}, {options.clock} time\n"

@@ -72,3 +72,18 @@ def test_the_images_that_are_learnt_by_heart_are_all_and_once_in_a_split(
     assert {split: len(found) for split, found in records.items()} == {"train": 5, "val": 5, "test": 5}
     assert sorted(found.captions[0] for found in records["train"]) == [f"caption 0 of {n}" for n in (1, 2, 3, 7, 8)]
     assert all(len(found.captions) == len(found.boxes) == 1 for found in records["train"])
+
+
+def test_the_table_of_ablations_says_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = open_tool("recipes/caption_ablations.py", monkeypatch)
+    for seed, value in ((0, 10.0), (1, 20.0)):
+        made = recipe.folder(tmp_path, "caption only", seed)
+        made.mkdir()
+        scores = dict.fromkeys(recipe.COLUMNS, None) | {"CIDEr": value, "attributes_unseen": float("nan")}
+        (made / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
+    rows = {line.split(" | ")[0].strip("| "): line for line in recipe.table(tmp_path, 3).splitlines()[2:]}
+    assert rows.keys() == recipe.VARIANTS.keys()
+    assert rows["caption only"] == "| caption only | 2 | 15.0 ± 7.1 | - | - | - | - | - | - | - |"
+    assert "not measured here" in rows["joint"]
+    for name, settings in recipe.VARIANTS.items():
+        assert recipe.resolve_run("nano", settings).model, name  # a variant that the settings refuse is one too many

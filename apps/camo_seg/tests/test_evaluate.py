@@ -16,6 +16,8 @@ from camo_seg.evaluation import evaluate as evaluation
 from camo_seg.evaluation.assess import compare_scores as compare
 from camo_seg.evaluation.evaluate import evaluate, evaluate_baselines, predict_maps
 from camo_seg.evaluation.metrics import ROW_LENGTH, score_image, summarise
+from camo_seg.model import CamoSegmenter
+from camo_seg.model.mixture import UseCounter
 from polyscale.errors import UserError
 from polyscale.testing.ranks import run_ranks
 
@@ -200,6 +202,15 @@ def test_every_process_makes_the_same_number_of_passes() -> None:
 
     indices = [index for index, _ in predict_maps(Counting(), discs(3), batch_size=2, accelerator=Ranks(2, 3))]
     assert (indices, calls) == ([], [1])
+
+
+def test_passes_that_only_keep_step_with_the_others_do_not_count_as_use_of_the_experts() -> None:
+    network = CamoSegmenter("test_resnet", width=8, image_size=32, scales=(1.0,), experts=3, top_k=2)
+    for rank, images in ((0, 3), (1, 0)):
+        use = UseCounter(network)
+        maps = predict_maps(network, discs(3), batch_size=1, accelerator=Ranks(rank, 2), counting=use.counting)
+        assert len(list(maps)) == images
+        assert sum(use.counts.values()) == 2 * images
 
 
 def evaluate_as_rank(folder: Path, rank: int) -> None:

@@ -12,7 +12,7 @@ from camo_seg.cli.info import cost_rows
 from camo_seg.config import Config, LossSettings
 from camo_seg.evaluation.assess import use_by_epoch
 from camo_seg.model import CamoSegmenter, ModelLevelMoE
-from camo_seg.model.mixture import MixtureDecoder, Routing, balance_loss, counting_use, expert_names
+from camo_seg.model.mixture import MixtureDecoder, Routing, UseCounter, balance_loss, expert_names
 from camo_seg.objective import Objective
 from polyscale.blocks import MultiScaleInputProcessor
 from polyscale.losses import bce_loss
@@ -193,12 +193,13 @@ def test_use_is_counted_and_logged_by_epoch() -> None:
     assert expert_names(6) == ["edge", "texture", "context", "detail", "edge_2", "texture_2"]
     torch.manual_seed(0)
     network = CamoSegmenter(**TINY, scales=(1.0,), experts=5, top_k=3).eval()
-    with counting_use(network) as counts, torch.no_grad():
+    use = UseCounter(network)
+    with use.counting(), torch.no_grad():
         network(torch.rand(4, 3, 64, 64))
         network(torch.rand(3, 3, 64, 64))
-    assert sum(counts.values()).item() == 7 * 3
-    with counting_use(CamoSegmenter(**TINY)) as none:
-        assert none == {}
+    network(torch.rand(2, 3, 64, 64))
+    assert sum(use.counts.values()).item() == 7 * 3
+    assert UseCounter(CamoSegmenter(**TINY)).counts == {}
     records = [
         {"kind": "training", "epoch": 0, "use_edge": 0.2, "loss": 1.0},
         {"kind": "training", "epoch": 0, "use_edge": 0.4},

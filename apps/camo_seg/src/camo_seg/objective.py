@@ -26,10 +26,23 @@ class Objective:
     """(output of the network, masks) -> {"loss": total, parts...}; all scalars, parts already weighted.
 
     A mixture adds "use_edge", "use_texture", ...: each expert's share of the choices, which the total leaves out.
+
+    Args:
+        settings: The parts and their weights.
+        scales: The network's input scales.
+        total_epochs: Of the training.
+        over_processes: Returns the mean of a tensor over all processes, by which a mixture's balance is that of the
+            whole step.
     """
 
-    def __init__(self, settings: LossSettings, scales: Sequence[float], total_epochs: int) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: LossSettings,
+        scales: Sequence[float],
+        total_epochs: int,
+        over_processes: Callable[[Tensor], Tensor] = Tensor.detach,
+    ) -> None:
+        self.settings, self.over_processes = settings, over_processes
         criteria: dict[str, Criterion] = {"structure": structure_loss, "bce": bce_loss, "bce_iou": _bce_iou}
         self.criterion = criteria[settings.main]
         weights = settings.scale_weights or [1.0 if scale == 1 else 0.5 for scale in scales]
@@ -58,12 +71,13 @@ class Objective:
             alike = ScaleAwareLoss([1 / len(output.levels)] * len(output.levels))
             parts["deep"] = s.deep * alike(output.levels, masks, self.criterion)[0]
         if output.routing is not None and s.balance:
-            parts["balance"] = s.balance * balance_loss(output.routing)
-        use = {} if output.routing is None else _use(output.routing)
-        return {"loss": sum(parts.values(), start=logits.new_zeros(())), **parts, **use}
+            use = self.over_processes(output.routing.use)
+            parts["balance"] = s.balance * balance_loss(output.routing, use)
+        shares = {} if output.routing is None else _shares(output.routing)
+        return {"loss": sum(parts.values(), start=logits.new_zeros(())), **parts, **shares}
 
 
-def _use(routing: Routing) -> dict[str, Tensor]:
+def _shares(routing: Routing) -> dict[str, Tensor]:
     return {USE + name: share for name, share in zip(expert_names(len(routing.use)), routing.use, strict=True)}
 
 

@@ -1,5 +1,6 @@
 """The training loop of camo-seg: the whole story on one screen."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def train(config: Config, out: Path | None = None, *, resume: bool = False) -> R
     size = net.input_size
     train_set = build_set(config.data, "train", size, augment=True, recorded=recorded)
     val_set = build_set(config.data, "val", size, recorded=recorded)
-    objective = Objective(config.loss, config.model.scales, config.train.epochs)
+    mean = partial(run.accelerator.reduce, reduction="mean")
+    objective = Objective(config.loss, config.model.scales, config.train.epochs, over_processes=mean)
     model, _ = run.prepare(net, parameter_groups(net, config), unused_parameters=_leaves_some_out(config))
     if run.is_main and not resume:
         record_run(config.data, run.out)

@@ -16,7 +16,7 @@ from camo_seg.data import CamoSet
 from camo_seg.evaluation.evaluate import ProbabilityMap, Scores, evaluate, evaluate_baselines, map_images, score_maps
 from camo_seg.evaluation.metrics import LOWER_IS_BETTER
 from camo_seg.evaluation.tables import write_tables
-from camo_seg.model.mixture import counting_use
+from camo_seg.model.mixture import UseCounter
 from camo_seg.objective import USE
 from camo_seg.tta import TTA
 from polyscale.commands import progress
@@ -49,8 +49,8 @@ def assess(
 
     `weights` and `run` are recorded in the result.
     """
-    watch = Stopwatch()
-    with progress("evaluating", total=len(dataset), transient=True) as bar, counting_use(model) as counts:
+    watch, use = Stopwatch(), UseCounter(model)
+    with progress("evaluating", total=len(dataset), transient=True) as bar:
         scores = evaluate(
             model,
             dataset,
@@ -59,6 +59,7 @@ def assess(
             precision=precision,
             progress=bar.reach,
             tta=tta,
+            counting=use.counting,
         )
     comparison: Comparison[Scores] = Comparison("", METRIC, {"model": scores})
     if baselines:
@@ -68,7 +69,7 @@ def assess(
     result = assessment(comparison, dataset, provenance("polyscale-camo-seg", weights, watch, run=run))
     if tta is not None:
         result = replace(result, notes=(*result.notes, f"test-time augmentation: {tta}"))
-    return with_use(result, expert_use(counts, accelerator))
+    return with_use(result, expert_use(use.counts, accelerator))
 
 
 def assess_maps(
@@ -103,7 +104,7 @@ def assessment(comparison: Comparison[Scores], dataset: CamoSet, about: Mapping[
 
 
 def expert_use(counts: Mapping[str, Tensor], accelerator: Accelerator | None) -> dict[str, float]:
-    """Each expert's share of the choices, over all processes, from what `counting_use` counted."""
+    """Each expert's share of the choices, over all processes, from what a `UseCounter` counted."""
     if not counts:
         return {}
     total = torch.stack(list(counts.values()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,6 +99,7 @@ def evaluate(
     mask_cache: MaskCache | None = None,
     progress: Progress | None = None,
     tta: TTA | None = None,
+    counting: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Scores:
     """Score `model` on every image of `dataset`, at the size of the masks.
 
@@ -113,6 +114,7 @@ def evaluate(
         mask_cache: keeps the masks, one bit a pixel, from one call to the next on the same data set.
         progress: called with (images done, images of this process).
         tta: average the maps of each image mirrored and at several sizes.
+        counting: entered around each pass whose maps count, see `predict_maps`.
 
     Raises:
         UserError: an empty data set, a bad file, or an output that is not finite, naming the image.
@@ -126,6 +128,7 @@ def evaluate(
         workers=workers,
         progress=progress,
         tta=tta,
+        counting=counting,
     )
     with closing(maps):  # an error must not leave the model in eval mode
         rows = {index: _score(dataset, index, probability, fast, mask_cache) for index, probability in maps}
@@ -147,14 +150,20 @@ def predict_maps(
     workers: int = 2,
     progress: Progress | None = None,
     tta: TTA | None = None,
+    counting: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Generator[tuple[int, ProbabilityMap], None, None]:
-    """Yield (index, probability map float32 [S, S]) of this process's share of the data set, in order."""
+    """Yield (index, probability map float32 [S, S]) of this process's share of the data set, in order.
+
+    `counting` is not entered around the passes that this process makes only to keep step with the others.
+    """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     batches = iterate_batches(dataset, batch_size, accelerator=accelerator, workers=workers, progress=progress)
     with eval_mode(model):
         for indices, batch in batches:
             images = torch.stack([sample["image"] for sample in batch])
-            yield from zip(indices, map_images(model, images, device, precision, tta), strict=False)
+            with counting() if indices else nullcontext():
+                maps = map_images(model, images, device, precision, tta)
+            yield from zip(indices, maps, strict=False)
 
 
 def map_images(

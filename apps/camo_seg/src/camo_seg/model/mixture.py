@@ -47,12 +47,18 @@ class Routing(NamedTuple):
         return F.one_hot(self.chosen, self.probabilities.shape[1]).float().mean((0, 1))
 
 
-def balance_loss(routing: Routing) -> Tensor:
+def balance_loss(routing: Routing, use: Tensor | None = None) -> Tensor:
     """N x sum over the experts of (share of the choices) x (mean probability): 1 where all are used alike, at most N.
 
     The shares have no gradient: the probabilities of the experts in use are lowered.
+
+    Args:
+        routing: Of this process's images.
+        use: Float [N], the shares over the images of all processes, whose losses then have the loss of all images as
+            their mean; those of `routing` by default.
     """
-    return len(routing.use) * (routing.use * routing.probabilities.mean(0)).sum()
+    use = routing.use if use is None else use
+    return len(use) * (use * routing.probabilities.mean(0)).sum()
 
 
 class MixtureDecoder(nn.Module):
@@ -201,23 +207,31 @@ def expert_names(count: int) -> list[str]:
     return [names[i % len(VIEWS)] + (f"_{number}" if number > 1 else "") for i, number in enumerate(rounds)]
 
 
-@contextmanager
-def counting_use(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Count the choices of a model's mixture inside this context: name -> how often; empty without a mixture."""
-    routers = [module for module in model.modules() if isinstance(module, Router)]
-    names = expert_names(routers[0].layers[-1].out_features) if routers else []  # type: ignore[arg-type]
-    counts = {name: torch.zeros(()) for name in names}
+class UseCounter:
+    """Counts the choices of a model's mixture inside `counting`.
 
-    def count(_: nn.Module, __: object, routing: Routing) -> None:
-        for name, number in zip(names, routing.use * routing.chosen.numel(), strict=True):
-            counts[name] += number.cpu()
+    Attributes:
+        counts: Name of the expert -> how often it was chosen; empty without a mixture.
+    """
 
-    handles = [router.register_forward_hook(count) for router in routers]
-    try:
-        yield counts
-    finally:
-        for handle in handles:
-            handle.remove()
+    def __init__(self, model: nn.Module) -> None:
+        self._routers = [module for module in model.modules() if isinstance(module, Router)]
+        names = expert_names(self._routers[0].layers[-1].out_features) if self._routers else []  # type: ignore[arg-type]
+        self.counts = {name: torch.zeros(()) for name in names}
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count what the model does inside."""
+        handles = [router.register_forward_hook(self._count) for router in self._routers]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _count(self, _: nn.Module, __: object, routing: Routing) -> None:
+        for name, number in zip(self.counts, routing.use * routing.chosen.numel(), strict=True):
+            self.counts[name] += number.cpu()
 
 
 def _weighted_sum(maps_BKxx: Tensor, weights_BK: Tensor) -> Tensor:

@@ -197,3 +197,21 @@ def test_the_shared_odd_masks_are_refused(folder: str) -> None:
 
     with pytest.raises(UserError, match=r"set mask_rule|EXIF turn"):
         read()
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("auto", "no folder of images"),
+        ("cod10k", "COD10K has the folders Train and Test"),
+        ("camo", "needs a folder of images"),
+        ("bundle", "a bundle has the folders TrainDataset and TestDataset"),
+        ("test", "needs a folder of images"),
+    ],
+)
+def test_a_wrong_layout_names_what_was_expected_and_what_was_found(tmp_path: Path, layout: str, expected: str) -> None:
+    for name in ("fotos", "truth"):
+        (tmp_path / name).mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    result = command.call("camo-seg", "data", tmp_path, "--layout", layout)
+    command.one_line(result, 1, str(tmp_path), expected, "found fotos/, truth/, 1 image")

@@ -142,6 +142,16 @@ def test_compare_takes_models_beside_maps(bundle: Path, maps: Path, tmp_path: Pa
     assert "2 images" in result.stdout
 
 
+def test_compare_opens_all_before_it_scores_one(
+    bundle: Path, maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[object] = []
+    monkeypatch.setattr("camo_seg.evaluation.evaluate.score_maps", lambda *words: scored.append(words))
+    result = call("camo-seg", "compare", maps, tmp_path / "none", "--data", bundle, "-o", tmp_path / "page")
+    one_line(result, 1, "none: no such model")
+    assert scored == []
+
+
 def test_latex_escapes_and_prints_as_papers_do() -> None:
     text = to_latex([{"": "a_b & c", "wF": 0.7344, "MAE": None}, {"": "d", "wF": 1.0, "MAE": 0.05}], {"MAE"})
     assert r" & wF $\uparrow$ & MAE $\downarrow$ \\" in text

@@ -90,6 +90,30 @@ def test_the_backbone_unfreezes_from_its_deepest_part_on(scales: tuple[float, ..
         Config.model_validate({"train": {"epochs": 3}, "optim": {"unfreeze_epochs": 3}})
 
 
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        ((0.0, 1.0), "above 0 and 1.0 among them"),
+        ((0.5, 1.5), "above 0 and 1.0 among them"),
+        ((), "above 0 and 1.0 among them"),
+        ((1.0, 1.0), "must increase"),
+        ((1.5, 1.0, 0.5), "must increase"),
+        ((1.0, 9.0), "none above 4"),
+        (tuple(1 + i / 9 for i in range(9)), "at most 8 scales"),
+        ((0.001, 1.0), "leaves no pixel of 384"),
+    ],
+)
+def test_scales_that_cannot_be_are_refused_before_anything_is_read(scales: tuple[float, ...], message: str) -> None:
+    with pytest.raises(ValidationError, match=r"model\.scales: .*" + message):
+        Config.model_validate({"model": {"scales": scales}})
+
+
+@pytest.mark.parametrize("weights", [(-1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ()])
+def test_weights_of_scales_that_cannot_be_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match=r"loss\.scale_weights: needs weights of 0 or more"):
+        Config.model_validate({"loss": {"scale_weights": weights}})
+
+
 class Left(nn.Module):
     """Sees an object wherever a pixel is red, more so in the left half: a mirror changes its map."""
 

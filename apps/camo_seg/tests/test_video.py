@@ -1,10 +1,12 @@
 """Videos in and out: as many frames as came in, at their size and rate, in flat memory, faults in one line."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from camo_seg.outputs import Cutout
 from camo_seg.predict import Predictor
@@ -107,3 +109,28 @@ def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"empty\.mp4"):
         list(predict_video(_bright(), _film(tmp_path / "empty.mp4", 0), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def _change(path: Path, sizes: list[tuple[int, int]]) -> Path:
+    """A video of JPEG frames of these sizes."""
+    raw = b""
+    for width, height in sizes:
+        with io.BytesIO() as file:
+            Image.new("RGB", (width, height)).save(file, "JPEG")
+            raw += file.getvalue()
+    with av.open(io.BytesIO(raw), format="mjpeg") as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux() if packet.size):
+            packet.stream, packet.pts, packet.dts = stream, number, number
+            container.mux(packet)
+    return path
+
+
+def test_a_change_of_size_is_refused_before_any_video_is_segmented(tmp_path: Path) -> None:
+    good, changing = _film(tmp_path / "good.mp4", 3), _change(tmp_path / "bad.mkv", [(64, 48)] * 6 + [(32, 24)])
+    result = call("camo-seg", "predict", good, changing, "--out", tmp_path / "out")
+    one_line(result, 1, "bad.mkv: the size changes from 64 x 48 to 32 x 24 at frame 7")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="at frame 7"):
+        predict_video(_bright(), changing, None)
+    assert len(list(predict_video(_bright(), changing, None, limit=6))) == 6

@@ -9,6 +9,7 @@ from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TrainSettings
 
 Layout = Literal["auto", "pairs", "cod10k", "camo", "nc4k", "chameleon", "bundle", "test"]
+MAX_SCALES, MAX_SCALE = 8, 4.0
 MOST_VALIDATION = 0.8  # val_fraction stays below it: where a test split is drawn too, something is left to learn from
 
 
@@ -139,14 +140,23 @@ class Config(Settings):
     @model_validator(mode="after")
     def _scales_agree(self) -> "Config":
         scales, weights = self.model.scales, self.loss.scale_weights
+        if min(scales, default=0.0) <= 0 or 1.0 not in scales:
+            raise ValueError(f"model.scales: needs scales above 0 and 1.0 among them, got {scales}")
+        if len(scales) > MAX_SCALES or max(scales) > MAX_SCALE or self.model.image_size * min(scales) < 1:
+            raise ValueError(
+                f"model.scales: takes at most {MAX_SCALES} scales, none above {MAX_SCALE:g} or so small that it leaves "
+                f"no pixel of {self.model.image_size}; got {scales}"
+            )
+        if len(scales) > 1 and self.model.fusion == "window" and (len(scales) != 2 or scales[0] != 1):
+            raise ValueError(f"model.scales: fusion window needs 1.0 and one finer scale, as 1,1.5; got {scales}")
+        if list(scales) != sorted(set(scales)):
+            raise ValueError(f"model.scales: must increase, as 0.5,1,1.5; got {scales}")
+        if weights is not None and (min(weights, default=0.0) < 0 or not any(weights)):
+            raise ValueError(f"loss.scale_weights: needs weights of 0 or more, one of them above 0, got {weights}")
         if weights is not None and len(scales) > 1 and self.loss.scale_loss > 0 and len(weights) != len(scales):
             raise ValueError(
                 f"loss.scale_weights: needs one weight per scale of model.scales, got {len(weights)} for {len(scales)}"
             )
-        if min(scales) <= 0 or 1.0 not in scales:
-            raise ValueError(f"model.scales: needs scales above 0 and 1.0 among them, got {scales}")
-        if len(scales) > 1 and self.model.fusion == "window" and (len(scales) != 2 or scales[0] != 1):
-            raise ValueError(f"model.scales: fusion window needs 1.0 and one finer scale, as 1,1.5; got {scales}")
         return self
 
     @model_validator(mode="after")

@@ -37,8 +37,9 @@ def predict_video(
 ) -> Iterator[Prediction]:
     """Yield the prediction of each frame in turn and write NAME_mask.mp4, NAME_overlay.mp4 and NAME_cutout.mp4.
 
-    The videos appear when the last frame is done; they have the frames' size (made even, as the format asks for), the
-    rate of the source and no sound. At most `batch_size` frames are held. Results are called NAME_000001 and so on.
+    The call itself decodes the video once, to refuse what cannot be used before the first frame is segmented. The
+    videos appear when the last frame is done; they have the frames' size (made even, as the format asks for), the rate
+    of the source and no sound. At most `batch_size` frames are held. Results are called NAME_000001 and so on.
 
     Args:
         predictor: what segments the frames.
@@ -54,15 +55,25 @@ def predict_video(
     """
     if cutout is not None and cutout.crop:
         raise UserError("crop: the frames of a video keep their size; leave --crop out", exit_code=2)
+    shape = _check_frames(path, limit)
     drawn = {} if folder is None else _drawings(overlay, cutout)
+    return _predict(predictor, path, folder, shape, drawn, batch_size, limit)
+
+
+def _predict(
+    predictor: Predictor,
+    path: Path,
+    folder: Path | None,
+    shape: tuple[int, int],
+    drawn: dict[str, Callable[[Prediction], Pixels]],
+    batch_size: int,
+    limit: int | None,
+) -> Iterator[Prediction]:
     with _Source(path) as source:
         frames = islice(source.frames(), limit)
-        first = next(frames, None)
-        if first is None:
-            raise UserError(f"{path}: a video without frames")
-        writers = {kind: _Writer(_target(folder, path, kind), first.shape, source.rate) for kind in drawn}
+        writers = {kind: _Writer(_target(folder, path, kind), shape, source.rate) for kind in drawn}
         try:
-            for result in _results(predictor, path, first, frames, batch_size):
+            for result in _results(predictor, path, frames, batch_size):
                 for kind, draw in drawn.items():
                     writers[kind].write(draw(result))
                 yield result
@@ -93,22 +104,28 @@ def _drawings(overlay: bool, cutout: Cutout | None) -> dict[str, Callable[[Predi
     return drawn
 
 
-def _results(
-    predictor: Predictor, path: Path, first: Pixels, rest: Iterator[Pixels], batch_size: int
-) -> Iterator[Prediction]:
-    number, batch = 0, [first, *islice(rest, batch_size - 1)]
-    while batch:
-        items = []
-        for offset, frame in enumerate(batch):
-            if frame.shape != first.shape:
-                was, now = (f"{s[1]} x {s[0]}" for s in (first.shape, frame.shape))
-                raise UserError(f"{path}: the size changes from {was} to {now} at frame {number + offset + 1}")
-            items.append(predictor.read(frame))
+def _check_frames(path: Path, limit: int | None) -> tuple[int, int]:
+    """Decode a video, a small part of what segmenting it takes, and return the (height, width) of its frames."""
+    with _Source(path) as source:
+        shapes = islice(source.shapes(), limit)
+        first = next(shapes, None)
+        if first is None:
+            raise UserError(f"{path}: a video without frames")
+        for number, shape in enumerate(shapes, start=2):
+            if shape != first:
+                was, now = (f"{s[1]} x {s[0]}" for s in (first, shape))
+                raise UserError(f"{path}: the size changes from {was} to {now} at frame {number}")
+    return first
+
+
+def _results(predictor: Predictor, path: Path, frames: Iterator[Pixels], batch_size: int) -> Iterator[Prediction]:
+    number = 0
+    while batch := list(islice(frames, batch_size)):
+        items = [predictor.read(frame) for frame in batch]
         outputs = predictor.infer(np.stack([item.pixels for item in items]))
         for item, output in zip(items, outputs, strict=True):
             number += 1
             yield predictor.result(f"{path.stem}_{number:06}", path, item, output)
-        batch = list(islice(rest, batch_size))
 
 
 def _draw_mask(result: Prediction) -> Pixels:
@@ -147,12 +164,21 @@ class _Source:
 
     def frames(self) -> Iterator[Pixels]:
         """Yield frames as uint8 RGB [H, W, 3], turned upright."""
+        for frame, turns in self._decode():
+            pixels = frame.to_ndarray(format="rgb24")
+            yield np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+    def shapes(self) -> Iterator[tuple[int, int]]:
+        """Yield the (height, width) of the frames, turned upright."""
+        for frame, turns in self._decode():
+            yield (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+
+    def _decode(self) -> Iterator[tuple[Any, int]]:
+        """Yield PyAV's frames and how many quarter turns, anticlockwise, put them upright."""
         error_type = _pyav().FFmpegError
         try:
             for frame in self.container.decode(self.stream):
-                pixels = frame.to_ndarray(format="rgb24")
-                turns = round(getattr(frame, "rotation", 0) / 90) % 4  # anticlockwise
-                yield np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+                yield frame, round(getattr(frame, "rotation", 0) / 90) % 4
         except error_type as error:
             raise UserError(f"{self.path}: damaged: {_reason(error)}") from error
 
@@ -160,10 +186,10 @@ class _Source:
 class _Writer:
     """An mp4 file that appears whole or not at all."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], rate: Fraction) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int], rate: Fraction) -> None:
         av = _pyav()
         self.path, self.part = path, path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.part.mp4")
-        self.height, self.width = (side + side % 2 for side in shape[:2])
+        self.height, self.width = (side + side % 2 for side in shape)
         path.parent.mkdir(parents=True, exist_ok=True)
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         try:

@@ -71,16 +71,19 @@ def _score_all(models: list[str], data: "DataSettings", split: str, batch_size: 
     scores: dict[str, Scores] = {}
     maps: dict[str, Callable[[int], ProbabilityMap]] = {}
     dataset = build_set(data, split, NO_NETWORK)
-    for model in models:
-        name = Path(model).name
+    found: dict[str, list[Path] | CamoSegmenter] = {}
+    for model in models:  # all are opened before the first is scored, which may take long
+        if _holds_maps(Path(model)):
+            found[Path(model).name], extra = match_maps(model, dataset.names)
+            note_extra(model, extra)
+        else:
+            found[Path(model).name] = CamoSegmenter.from_pretrained(model)
+    for name, network in found.items():
         with progress(name, total=len(dataset), transient=True) as bar:
-            if _holds_maps(Path(model)):
-                paths, extra = match_maps(model, dataset.names)
-                note_extra(model, extra)
-                scores[name] = score_maps(read_maps(paths), dataset)
-                maps[name] = partial(_map_of, paths)
+            if isinstance(network, list):
+                scores[name] = score_maps(read_maps(network), dataset)
+                maps[name] = partial(_map_of, network)
             else:
-                network = CamoSegmenter.from_pretrained(model)
                 seen = build_set(data, split, network.input_size)
                 scores[name] = evaluate(network, seen, batch_size=batch_size, precision=precision, progress=bar.reach)
                 maps[name] = maps_of(network, seen)

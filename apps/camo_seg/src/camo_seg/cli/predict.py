@@ -119,10 +119,8 @@ def _predict_videos(
         raise UserError(f"{videos[0]}: two videos of one name; give them one by one with --out", exit_code=2)
     check_targets([*targets, *([Path(options.csv)] if options.csv not in (None, "-") else [])], videos)
     with ExitStack() as stack:
-        write = None if options.csv is None else stack.enter_context(csv_writer(options.csv))
-        for video in videos:
-            bar = stack.enter_context(progress(video.name, transient=True))
-            results = predict_video(
+        checked = {  # each of them before the first is segmented
+            video: predict_video(
                 predictor,
                 video,
                 None if options.as_json else out,
@@ -131,6 +129,11 @@ def _predict_videos(
                 batch_size=options.batch_size,
                 limit=options.limit,
             )
+            for video in videos
+        }
+        write = None if options.csv is None else stack.enter_context(csv_writer(options.csv))
+        for video, results in checked.items():
+            bar = stack.enter_context(progress(video.name, transient=True))
             for result in results:
                 bar.advance()
                 if options.as_json:

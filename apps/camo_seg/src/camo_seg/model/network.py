@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from camo_seg.config import MAX_SCALE, MAX_SCALES
 from camo_seg.model.decoder import Decoder
 from camo_seg.model.freezing import keep_frozen
 from camo_seg.model.mixture import MixtureDecoder, Routing
@@ -24,7 +25,6 @@ from polyscale.models.options import Source
 from polyscale.models.weights import Pretrained
 
 Fusion = Literal["hierarchical", "absi", "window"]
-MAX_SCALES, MAX_SCALE = 8, 4.0
 MIN_SIZE, MAX_SIZE = 32, 8192  # pixels a side
 
 

@@ -7,7 +7,14 @@ intersected as ZoomNeXt does (some bundles carry stray files); a count other tha
 import re
 from pathlib import Path
 
-from camo_seg.data.formats.pairs import IMAGE_FOLDERS, folder_pair, list_pairs, note_spare_masks, read_pairs
+from camo_seg.data.formats.pairs import (
+    IMAGE_FOLDERS,
+    describe_content,
+    folder_pair,
+    list_pairs,
+    note_spare_masks,
+    read_pairs,
+)
 from camo_seg.data.formats.splits import Pair
 from polyscale.data.listing import Layout, Listing, folders_in, subfolder
 from polyscale.errors import UserError
@@ -38,7 +45,8 @@ def _flat(folder: Path, notes: list[str]) -> list[Pair]:
     """The pairs of a folder with Imgs and GT."""
     found = folder_pair(folder)
     if found is None:
-        raise UserError(f"{folder}: needs a folder of images (Imgs, Image) and one of masks (GT, Mask)")
+        needed = "needs a folder of images (Imgs, Image) and one of masks (GT, Mask)"
+        raise UserError(f"{folder}: {needed}; {describe_content(folder)}")
     pairs = read_pairs(*found, notes, strict=False)
     note_spare_masks(found[1], pairs, notes)
     return pairs
@@ -84,7 +92,7 @@ def list_cod10k(root: Path, cam_only: bool) -> Listing[Pair]:
             continue
         images, masks = subfolder(part, *IMAGE_FOLDERS), subfolder(part, "GT_Object")
         if images is None or masks is None:
-            raise UserError(f"{part}: COD10K needs the folders Image and GT_Object here")
+            raise UserError(f"{part}: COD10K needs the folders Image and GT_Object here; {describe_content(part)}")
         pairs = read_pairs(images, masks, notes, strict=False)
         camouflaged = [pair for pair in pairs if "NonCAM" not in pair.name]
         if cam_only and len(camouflaged) < len(pairs):
@@ -94,6 +102,8 @@ def list_cod10k(root: Path, cam_only: bool) -> Listing[Pair]:
             )
         splits[split] = camouflaged if cam_only else pairs
         _note_count(notes, "COD10K", split, splits[split], None if cam_only else COD10K_MIXED[split])
+    if not splits:
+        raise UserError(f"{root}: COD10K has the folders Train and Test; {describe_content(root)}")
     return Listing("COD10K", splits, notes + _twins(splits))
 
 
@@ -156,6 +166,8 @@ def list_bundle(root: Path, cam_only: bool) -> Listing[Pair]:
     notes: list[str] = []
     splits: dict[str, list[Pair]] = {}
     train, test = subfolder(root, *_TRAIN_FOLDERS), _test_folder(root)
+    if train is None and test is None:
+        raise UserError(f"{root}: a bundle has the folders TrainDataset and TestDataset; {describe_content(root)}")
     if train:
         splits["train"] = _flat(train, notes)
         _note_count(notes, "bundle", "train", splits["train"])

@@ -18,6 +18,7 @@ from camo_seg.data.formats.splits import Pair, split_by_table
 from polyscale.data.images import image_header, read_image
 from polyscale.data.listing import Listing, file_in, folders_in, passed_over_note, subfolder, walk_images
 from polyscale.data.masks import check_rule, read_mask
+from polyscale.data.naming import plural
 from polyscale.data.prefetch import prefetch
 from polyscale.data.splits import SPLIT_WORDS
 from polyscale.errors import UserError
@@ -35,6 +36,7 @@ MASK_FOLDERS = (
     "label",
     "labels",
 )
+NAMED = 8  # folders in a message
 _MASK_ENDING = re.compile(r"[_-](mask|gt|seg|segmentation|groundtruth|label)$", re.IGNORECASE)
 
 
@@ -178,6 +180,15 @@ def note_spare_masks(masks: Path, pairs: Iterable[Pair], notes: list[str]) -> No
         notes.append(f"{masks}: {len(spare)} masks belong to no image and are left out, first {spare[0].name}")
 
 
+def describe_content(root: Path) -> str:
+    """Return what lies directly in `root`, for a message: "found the folders fotos, truth and 3 images"."""
+    folders = [f"{folder.name}/" for folder in folders_in(root)]
+    named = [*folders[:NAMED], *([f"{len(folders) - NAMED} more folders"] if len(folders) > NAMED else [])]
+    images = len(walk_images(root, recursive=False).files)
+    parts = [*named, *([plural(images, "image")] if images else [])]
+    return f"found {', '.join(parts) or 'neither folders nor images'}"
+
+
 def list_pairs(root: Path, masks: Path | None = None) -> Listing[Pair]:
     """List a folder pair under `root`, or the folder `root` of images with its `masks` elsewhere."""
     notes: list[str] = []
@@ -192,7 +203,7 @@ def list_pairs(root: Path, masks: Path | None = None) -> Listing[Pair]:
     if folders is None:
         raise UserError(
             f"{root}: no folder of images ({', '.join(IMAGE_FOLDERS)}) next to one of masks"
-            f" ({', '.join(MASK_FOLDERS[:5])}, ...), nor a known benchmark"
+            f" ({', '.join(MASK_FOLDERS[:5])}, ...), nor a known benchmark; {describe_content(root)}"
         )
     pairs = read_pairs(*folders, notes)
     note_spare_masks(folders[1], pairs, notes)

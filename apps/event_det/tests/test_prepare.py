@@ -221,6 +221,10 @@ def test_images_of_on_minus_off_become_recordings(tmp_path: Path) -> None:
             (raw / f"labels/{split}/{name}_{number:05d}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
     done = call("event-det", "data", "prepare", raw, tmp_path / "out", "--classes", "person", "--half")
     assert done.returncode == 0, done.stderr
+    checked = call("event-det", "data", "check", tmp_path / "out", "--json")  # as prepare says, without --bins
+    assert json.loads(checked.stdout)["splits"]["train"]["labelled"] == 8
+    with pytest.raises(UserError, match=r"found .*nbins=1 \(see representation.window_ms and representation.bins"):
+        open_split(Config.model_validate({"data": {"path": str(tmp_path / "out")}}), "train")
     config = Config.model_validate({"data": {"path": str(tmp_path / "out")}, "representation": {"bins": 1}})
     splits = {name: open_split(config, name) for name in ("train", "val", "test")}
     assert {name: split.recordings for name, split in splits.items()} == {

@@ -104,8 +104,8 @@ def check(
     dataset: Annotated[
         DatasetName | None, typer.Option(help="What it is, where neither its description nor its size tells.")
     ] = None,
-    bins: Annotated[int, typer.Option(min=1, help="Time bins of a window.")] = 10,
-    window: Annotated[int, typer.Option(min=1, help="Milliseconds of a window.")] = 50,
+    bins: Annotated[int | None, typer.Option(min=1, help="Time bins of a window [default: as prepared].")] = None,
+    window: Annotated[int | None, typer.Option(min=1, help="Milliseconds of a window [default: as prepared].")] = None,
     draw: Annotated[
         Path | None, typer.Option("--draw", metavar="FOLDER", help="Write images of the events with the boxes there.")
     ] = None,
@@ -116,17 +116,19 @@ def check(
     from event_det.config import Config
     from event_det.data.check import draw_samples, summarise_split
     from event_det.data.open import SPLITS, SYNTHETIC, open_split
+    from event_det.data.rvt import prepared_windows
     from polyscale.data.listing import resolve_folder, subfolder
 
-    settings = {
-        "data": {"path": path, "dataset": dataset or "auto"},
-        "representation": {"window_ms": window, "bins": bins},
-    }
-    config = Config.model_validate(settings)
     root = None if path == SYNTHETIC else resolve_folder(path, f" (the embedded data set is called {SYNTHETIC})")
     present = [split for split in SPLITS if root is None or subfolder(root, split)]
     if not present:
         raise UserError(f"{path}: holds none of the folders train, val and test")
+    known = None if root is None else prepared_windows(root / present[0])
+    settings = {
+        "data": {"path": path, "dataset": dataset or "auto"},
+        "representation": {"window_ms": window or (known or (50, 10))[0], "bins": bins or (known or (50, 10))[1]},
+    }
+    config = Config.model_validate(settings)
     rows = {}
     for split in present:
         opened = open_split(config, split)

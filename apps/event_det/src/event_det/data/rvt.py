@@ -15,6 +15,7 @@ read such a frame. The embedded set adds `standing`, bool by row, to labels.npz,
 """
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +28,14 @@ from numpy.typing import NDArray
 from event_det.data.boxes import BOX_DTYPE
 from event_det.data.sparse import SparseFrames
 from event_det.formats.hdf5 import require_filters
+from polyscale.data.listing import folders_in, subfolder
 from polyscale.errors import UserError, foreign
 
 FRAMES, LABELS = "event_representations_v2", "labels_v2"
 FULL, HALF = "event_representations.h5", "event_representations_ds2_nearest.h5"
 SPARSE = "event_representations_sparse.h5"
 HISTOGRAM = "stacked_histogram_dt={window}_nbins={bins}"
+_PREPARED = re.compile(r"stacked_histogram_dt=?(\d+)_nbins=?(\d+)")
 
 
 class Sequence:
@@ -166,13 +169,27 @@ class SparseFile:
         return self.cells(start, stop).to_dense()
 
 
+def prepared_windows(split: Path) -> tuple[int, int] | None:
+    """Return milliseconds and bins of the windows of a split's first recording; None where it has none or several."""
+    for recording in folders_in(split):
+        inner = subfolder(recording, FRAMES)
+        found = [_PREPARED.fullmatch(path.name) for path in folders_in(inner)] if inner else []
+        known = [(int(match[1]), int(match[2])) for match in found if match]
+        if known:
+            return known[0] if len(known) == 1 else None
+    return None
+
+
 def _frames_folder(folder: Path, window: int, bins: int) -> Path:
     name = HISTOGRAM.format(window=window, bins=bins)
     for candidate in (name, name.replace("=", "")):
         if (found := folder / FRAMES / candidate).is_dir():
             return found
     present = sorted(path.name for path in (folder / FRAMES).iterdir()) if (folder / FRAMES).is_dir() else []
-    raise UserError(f"{folder / FRAMES}: holds no {name}; found {', '.join(present) or 'nothing'}")
+    raise UserError(
+        f"{folder / FRAMES}: holds no {name}; found {', '.join(present) or 'nothing'} "
+        "(see representation.window_ms and representation.bins, or --window and --bins)"
+    )
 
 
 def _integers(path: Path) -> NDArray[np.int64]:

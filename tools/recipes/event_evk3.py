@@ -6,7 +6,8 @@ scored once a run. (The split of the repository is random over neighbouring fram
 160 x 90, which preset nano sees at a pace a CPU can follow; a person is 29 x 73 pixels then.
 
 Trains with recurrence and without, seed by seed, one folder of RUNS each, and prints the table with the trivial
-baselines: 1,800 steps of .75 s, about 25 minutes of one thread a run, and 1.2 GB. A stopped call goes on where it was; `--table` prints what is there, and trains nothing.
+baselines: 1,800 steps of .75 s, about 25 minutes of one thread a run, and 1.2 GB. A stopped call goes on where it was;
+`--table` prints what is there, and trains nothing.
 
     github.com/Obaid-Alkaabi9/Object-Detection-using-Neuromorphic-camera-Prophesee-EVK3-IMX636
 """

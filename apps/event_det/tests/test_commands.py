@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from event_recordings import SENSOR, make_events, same, write
 from PIL import Image
 
 from event_det import Recording
 from event_det.formats import summarise
 from event_det.video import read_video
-from polyscale.testing.command import call, one_line
+from polyscale.testing.command import application, call, one_line
 
 
 def test_info_describes_a_recording(tmp_path: Path) -> None:
@@ -162,3 +163,21 @@ def test_predict_offers_no_file_that_it_cannot_run() -> None:
     help_text = call("event-det", "predict", "--help").stdout
     assert "--model" in help_text
     assert "ONNX" not in help_text
+
+
+def test_every_command_prints_json_on_demand(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dat", make_events(2000), "dat")
+    done = call("event-det", "data", "convert", path, tmp_path / "b.raw", "--json")
+    size = f"{SENSOR[0]}x{SENSOR[1]}"
+    assert json.loads(done.stdout) == {
+        "path": str(tmp_path / "b.raw"), "format": "evt3", "sensor": size, "events": 2000
+    }  # fmt: skip
+    done = call("event-det", "view", path, "--out", tmp_path / "strip.png", "--json")
+    shown = json.loads(done.stdout)
+    assert (shown["out"], shown["images"]) == (str(tmp_path / "strip.png"), 6)
+    top = typer.main.get_command(application("event-det"))
+    groups = [top, *(command for command in top.commands.values() if hasattr(command, "commands"))]  # type: ignore[attr-defined]
+    commands = [command for group in groups for command in group.commands.values() if command not in groups]
+    assert len(commands) > 10
+    without = [each.name for each in commands if not any("--json" in option.opts for option in each.params)]
+    assert without == ["config"]  # it prints YAML, or with --schema JSON

@@ -95,6 +95,7 @@ def convert(
     sensor: SensorOption = None,
     start: Start = None,
     end: End = None,
+    as_json: AsJson = False,
 ) -> None:
     """Convert a recording to another format, a block at a time."""
     from event_det.formats import write_recording
@@ -114,6 +115,8 @@ def convert(
     with progress("events", transient=True) as bar:
         size = recording.sensor or _measure(recording, bar)
         count = write_recording(target, _counted(recording.chunks(low, high), bar), size, format=name)
+    if as_json:
+        print_json(_written(target, name, count, size))
     if not recording.sensor and not sensor:
         note(f"{source} states no sensor size; {size[0]}x{size[1]} is written, which holds all events (see --sensor)")
     note(f"{count:,} events written to {target} as {name}; look at them with: event-det view {target}")
@@ -134,6 +137,7 @@ def simulate(
         float, typer.Option(min=1e-6, help="Times slower than filmed; 0.1 for a video of ten-fold slow motion.")
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of thresholds and noise.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Make the recording that an event camera would have taken in place of the camera of a video."""
     import itertools
@@ -154,7 +158,14 @@ def simulate(
     blocks = film_frames(itertools.chain([first], frames), model, seed, slower=slower)
     with progress("events", transient=True) as bar:
         count = write_recording(target, _counted(blocks, bar), (width, height), format=name)
+    if as_json:
+        print_json(_written(target, name, count, (width, height)))
     note(f"{count:,} events written to {target} as {name}; look at them with: event-det view {target}")
+
+
+def _written(target: Path, format: str, events: int, sensor: tuple[int, int]) -> dict[str, Any]:
+    """What --json prints of a file that was made, by the names of `data info`."""
+    return {"path": target, "format": format, "sensor": f"{sensor[0]}x{sensor[1]}", "events": events}
 
 
 def _measure(recording: "Recording", bar: "Bar") -> tuple[int, int]:

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from event_det.cli.evaluate import MODEL_HELP
-from polyscale.commands import note
+from polyscale.commands import note, print_json
+from polyscale.commands.types import AsJson
 
 
 def export(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     file: Annotated[Path, typer.Argument(help="File to write: .onnx, or .pt2 for torch.export.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write one step of a detector with its state as inputs and outputs, and compare 20 steps of it with the model.
 
@@ -26,4 +28,6 @@ def export(
     check_targets([file])
     note(f"writing {file}, and comparing it with the model over 20 steps")
     names = export_step(load_model(model), file)
+    if as_json:
+        print_json({"out": file, "states": names})
     note(f"made {file}: frame, first and {len(names)} states in; boxes, scores and {len(names)} states out")

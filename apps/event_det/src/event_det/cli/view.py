@@ -16,7 +16,8 @@ from event_det.cli.options import (
     microseconds,
     open_recording,
 )
-from polyscale.commands import note, progress
+from polyscale.commands import note, print_json, progress
+from polyscale.commands.types import AsJson
 from polyscale.errors import UserError
 
 FRAMES = {".gif": 250, ".mp4": 1_000_000, ".png": 6}
@@ -43,6 +44,7 @@ def view(
     time_origin: TimeOrigin = "raw",
     format: FormatOption = "auto",
     sensor: SensorOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a recording as an animated GIF, an MP4, or a strip of images in a PNG; no model is needed."""
     target = out or Path(f"{path.stem}.gif")
@@ -66,6 +68,8 @@ def view(
         bar.restart("frames", min(most, plan.windows))
         write = write_strip if kind == ".png" else write_video
         count = write(target, recording, plan, frames=most, bar=bar)
+    if as_json:
+        print_json({"out": target, "images": count, "window_us": plan.window, "windows": plan.windows})
     note(f"{target}: {describe(kind, count, plan.window)}")
     if kind != ".png" and count < plan.windows:
         note(f"stopped after {count} of {plan.windows:,} frames; --frames, --start and --window show more")

@@ -121,6 +121,7 @@ def test_view_draws_the_polarity_of_most_events(tmp_path: Path) -> None:
         (["data", "convert", "a.dat", "b.xyz"], 2, "no format is written as .xyz"),
         (["data", "convert", "a.dat", "b.aedat4", "--to", "aedat4"], 2, "aedat4 is only read"),
         (["data", "convert", "a.dat", "a.dat"], 2, "is the recording itself"),
+        (["export", "nano", "a.txt"], 2, "a.txt: the file to write should end in .onnx or .pt2"),
         (["data", "convert", "a.dat", "none/b.npy"], 1, "its folder does not exist"),
         (["view", "a.dat", "-o", "a.avi"], 2, "should end in .gif, .mp4 or .png"),
         (["view", "a.dat", "--start", "99"], 1, "holds no events from 99 s; it has some from"),

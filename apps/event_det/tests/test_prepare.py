@@ -223,7 +223,9 @@ def test_images_of_on_minus_off_become_recordings(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     checked = call("event-det", "data", "check", tmp_path / "out", "--json")  # as prepare says, without --bins
     assert json.loads(checked.stdout)["splits"]["train"]["labelled"] == 8
-    with pytest.raises(UserError, match=r"found .*nbins=1 \(see representation.window_ms and representation.bins"):
+    with pytest.raises(
+        UserError, match=r"found .*nbins=1 \(a training reads it with representation.window_ms and representation.bins"
+    ):
         open_split(Config.model_validate({"data": {"path": str(tmp_path / "out")}}), "train")
     config = Config.model_validate({"data": {"path": str(tmp_path / "out")}, "representation": {"bins": 1}})
     splits = {name: open_split(config, name) for name in ("train", "val", "test")}

@@ -22,9 +22,10 @@ def export(
     states for the next step, in the order of the inputs. Suppression of overlapping boxes is left to the caller.
     """
     from event_det.build import load_model
-    from event_det.export import export_step
+    from event_det.export import check_ending, export_step
     from polyscale.commands import check_targets
 
+    check_ending(file)
     check_targets([file])
     note(f"writing {file}, and comparing it with the model over 20 steps")
     names = export_step(load_model(model), file)

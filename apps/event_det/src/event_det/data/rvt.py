@@ -188,7 +188,8 @@ def _frames_folder(folder: Path, window: int, bins: int) -> Path:
     present = sorted(path.name for path in (folder / FRAMES).iterdir()) if (folder / FRAMES).is_dir() else []
     raise UserError(
         f"{folder / FRAMES}: holds no {name}; found {', '.join(present) or 'nothing'} "
-        "(see representation.window_ms and representation.bins, or --window and --bins)"
+        "(a training reads it with representation.window_ms and representation.bins set so, data check with --window "
+        "and --bins; a model sees windows such as it was trained on)"
     )
 
 

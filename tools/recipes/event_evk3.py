@@ -135,7 +135,7 @@ def table(runs: Path, seeds: int, given: dict[str, str]) -> str:
         cells = [spread([row[key] for row in found.values()]) for key in COLUMNS]
         lines.append(f"| {name} | {len(found)} | {' | '.join(cells)} | {gap(gains)} |")
     config = resolve(Config, presets=PRESETS, default_preset="nano", overrides=given)
-    scores = evaluate_baselines(open_split(config, "test"), fit_prior(open_split(config, "train")))
+    scores = evaluate_baselines(open_split(config, "test"), fit_prior(open_split(config, "val")))
     for name, row in scores.items():
         lines.append(f"| {name} | | {' | '.join(spread([row.summary.get(key)]) for key in COLUMNS)} | |")
     return "\n".join(lines) + "\n"

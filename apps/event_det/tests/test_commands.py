@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import typer
 from event_recordings import SENSOR, make_events, same, write
+from event_sets import write_square
 from PIL import Image
 
 from event_det import Recording
@@ -182,3 +183,10 @@ def test_every_command_prints_json_on_demand(tmp_path: Path) -> None:
     assert len(commands) > 10
     without = [each.name for each in commands if not any("--json" in option.opts for option in each.params)]
     assert without == ["config"]  # it prints YAML, or with --schema JSON
+
+
+def test_a_set_without_val_says_how_to_do_without_it(tmp_path: Path) -> None:
+    write_square(tmp_path / "set/test/r0", 12, 0)
+    (tmp_path / "set/event_det.json").write_text('{"classes": ["wide", "tall", "other"]}', encoding="utf-8")
+    result = call("event-det", "eval", "nano", "--data", tmp_path / "set")
+    one_line(result, 1, "holds no folder val", "--no-baselines leaves them out")

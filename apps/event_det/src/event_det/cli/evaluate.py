@@ -7,6 +7,7 @@ import typer
 
 from event_det.config import Config
 from polyscale.commands.types import AsJson, DataOption, Precision, Split
+from polyscale.errors import UserError
 from polyscale.settings import resolve_for
 
 MODEL_HELP = "Folder of a run or model, hub id owner/name, name of a shipped model, or a checkpoint of RVT (.ckpt)."
@@ -64,10 +65,16 @@ def evaluate(
     network = load_model(model).to(accelerator.device)
     config = resolve_for(Config, model, {"path": data, "dataset": dataset})
     chosen = open_split(config, split)
+    prior = None
+    if baselines:
+        try:
+            prior = fit_prior(open_split(config, "val"))
+        except UserError as error:
+            raise UserError(f"{error}; the baselines look at val: --no-baselines leaves them out") from error
     result = assess(
         network,
         chosen,
-        prior=fit_prior(open_split(config, "val")) if baselines else None,
+        prior=prior,
         weights=model,
         accelerator=accelerator,
         batch_size=batch_size,

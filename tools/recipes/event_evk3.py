@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from event_det import PRESETS, Config, load_model, open_split
 from event_det.data.boxes import BOX_DTYPE, Standard, crop_boxes
-from event_det.data.frames import FrameRecording, find_frame_recordings, read_grey, read_yolo, rebuild_counts
+from event_det.data.frames import FrameRecording, find_frame_recordings, read_grey, rebuild_counts
 from event_det.data.open import DESCRIPTION, write_description
+from event_det.data.raw import read_yolo
 from event_det.data.rvt import write_sequence
 from event_det.evaluation.assess import evaluate_baselines
 from event_det.evaluation.baselines import fit_prior

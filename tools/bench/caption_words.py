@@ -39,7 +39,7 @@ def main() -> None:
         fractions = record.boxes / np.array([*image.shape[1::-1], *image.shape[1::-1]])
         caption = predictor(image).caption or ""
         for word, places in predictor.map_words(image, caption):
-            for kind in MentionFinder(dataset.categories).find((word.lower(),)):
+            for kind in MentionFinder(dataset.categories).find([word.lower()]):
                 boxes = fractions[record.labels == kind]
                 if len(boxes):
                     rows.append([inside(largest(places), boxes), inside((0.5, 0.5), boxes), covered(boxes)])

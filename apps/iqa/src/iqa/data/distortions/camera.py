@@ -10,7 +10,6 @@ from PIL import Image
 from iqa.data.distortions.pixels import (
     LINEAR,
     Bytes,
-    Rng,
     convolved,
     curve,
     disc,
@@ -18,6 +17,7 @@ from iqa.data.distortions.pixels import (
     path_kernel,
     smooth_field,
 )
+from polyscale.data.noise import Rng
 
 LONGEST = 16000  # pixels a side that every codec takes (WebP ends at 16383)
 LAYERS = 3  # of blur between sharp and fully out of focus

@@ -51,14 +51,7 @@ def main() -> None:
 
 
 def build(sizes: dict[str, int]) -> CaptionDetModel:
-    vision = CLIPVisionConfig(
-        hidden_size=sizes["width"],
-        intermediate_size=4 * sizes["width"],
-        num_hidden_layers=sizes["layers"],
-        num_attention_heads=sizes["heads"],
-        image_size=sizes["side"],
-        patch_size=sizes["patch"],
-    )
+    vision = CLIPVisionConfig(**transformer(sizes))
     config = CaptionDetConfig(
         vision_config=vision,
         text_config=text(sizes),
@@ -72,18 +65,23 @@ def build(sizes: dict[str, int]) -> CaptionDetModel:
 
 
 def build_peer(sizes: dict[str, int]) -> nn.Module:
-    vision = ViTConfig(
-        hidden_size=sizes["width"],
-        intermediate_size=4 * sizes["width"],
-        num_hidden_layers=sizes["layers"],
-        num_attention_heads=sizes["heads"],
-        image_size=sizes["side"],
-        patch_size=sizes["patch"],
-    )
+    vision = ViTConfig(**transformer(sizes))
     model = VisionEncoderDecoderModel(VisionEncoderDecoderConfig.from_encoder_decoder_configs(vision, text(sizes)))
     model.generation_config.decoder_start_token_id = 0
     model.generation_config.pad_token_id = 2
     return model.eval()
+
+
+def transformer(sizes: dict[str, int]) -> dict[str, int]:
+    """The shape of either vision transformer."""
+    return {
+        "hidden_size": sizes["width"],
+        "intermediate_size": 4 * sizes["width"],
+        "num_hidden_layers": sizes["layers"],
+        "num_attention_heads": sizes["heads"],
+        "image_size": sizes["side"],
+        "patch_size": sizes["patch"],
+    }
 
 
 def text(sizes: dict[str, int]) -> GPT2Config:

@@ -92,12 +92,16 @@ def test_nothing_half_done_is_left(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_command_prints_a_line_a_frame(tmp_path: Path) -> None:
+def test_the_command_prints_a_line_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film = _film(tmp_path / "clip.mp4", 3)
-    result = call("camo-seg", "predict", film, "--json", "--out", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    result = call("camo-seg", "predict", film, "--json")
     assert result.returncode == 0, result.stderr
     assert [json.loads(line)["name"] for line in result.stdout.splitlines()] == [f"clip_{i:06}" for i in (1, 2, 3)]
-    assert not (tmp_path / "out").exists()
+    assert [file.name for file in tmp_path.iterdir()] == [film.name]
+    again = call("camo-seg", "predict", film, "--json", "--out", "made", "--limit", 1)
+    assert again.stdout == result.stdout.splitlines(keepends=True)[0]
+    assert sorted(file.name for file in Path("made").iterdir()) == ["clip_mask.mp4", "clip_overlay.mp4"]
     one_line(call("camo-seg", "predict", film, tmp_path, "--out", tmp_path / "out"), 2, "give videos alone")
     one_line(call("camo-seg", "predict", film, "--crop", "--out", tmp_path / "out"), 2, "keep their size")
     broken = tmp_path / "broken.mp4"

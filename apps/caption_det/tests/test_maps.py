@@ -1,5 +1,6 @@
 """Where words look: on models whose attention is set by hand, so that the right places are known."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,9 @@ def test_the_command_writes_maps(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "_words.jpg" in result.stderr
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a_boxes.jpg", "a_words.jpg"]
-    one_line(call(*words, tmp_path / "model", "--json"), 2, "--map", "--json")
+    printed = call(*words, tmp_path / "model", "--json")
+    assert json.loads(printed.stdout)["name"] == "a"
+    assert "_words.jpg" in printed.stderr  # asked for by --map, beside the line
     one_line(call(*words, tmp_path / "boxes"), 2, "--map", "no captions")
     with pytest.raises(UserError, match="no captions"):
         Predictor(tmp_path / "boxes", "cpu").map_words(noise, "a cat")

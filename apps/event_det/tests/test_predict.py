@@ -75,10 +75,10 @@ def test_windows_hold_both_of_their_ends(recording: Recording) -> None:
 
 def test_results_do_not_depend_on_the_grouping(recording: Recording) -> None:
     runs = []
-    for at_once in (1, 3, 64):
+    for batch_size in (1, 3, 64):
         model = network()
-        runs.append(list(Predictor(model, threshold=0, at_once=at_once).stream(recording)))
-        assert max(model.calls) <= at_once
+        runs.append(list(Predictor(model, threshold=0, batch_size=batch_size).stream(recording)))
+        assert max(model.calls) <= batch_size
         assert sum(model.calls) == len(runs[-1])
     for other in runs[1:]:
         for a, b in zip(runs[0], other, strict=True):
@@ -95,7 +95,7 @@ def test_the_network_sees_what_training_sees(recording: Recording) -> None:
     model.detect = lambda frames, state=None, threshold=0.0: (  # type: ignore[method-assign]
         seen.append(frames.clone()) or inner(frames, state)  # type: ignore[func-returns-value]
     )
-    results = list(Predictor(model, at_once=2).stream(recording))
+    results = list(Predictor(model, batch_size=2).stream(recording))
     frames = torch.cat(seen)[:, 0].numpy()
     assert frames.dtype == np.uint8
     for frame, found in zip(frames, results, strict=True):
@@ -225,6 +225,8 @@ def test_the_command_prints_json_lines(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == len(detected(recording))
     assert lines[1]["boxes"][0]["class"] == "car"
+    predict(recording.path, threshold=0, as_json=True, limit=2)
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == lines[:2]
 
 
 def test_the_command_refuses_before_it_works(recording: Recording, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -12,6 +13,8 @@ from polyscale.testing.apps import AppContract
 class TestContract(AppContract):
     app = "iqa"
     metric = "SRCC"
+    files = ("--map",)
+    defaults: ClassVar = {"predict --precision": "fp32", "eval --precision": "fp32"}  # users compare scores
     tiny = (
         *("--data.crop", "none", "--data.ranked_levels", "0", "--data.scale", "0,10"),
         *("--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1"),

@@ -59,7 +59,7 @@ class Predictor:
         threshold: Least score.
         window: Microseconds of a window, those of training.
         cutoff: Largest count of a cell, that of training.
-        at_once: Windows that go through the network together; the results do not depend on it.
+        batch_size: Windows per forward pass; the results do not depend on it.
 
     Raises:
         UserError: a model that cannot be loaded, a device, precision or number that is not there.
@@ -69,16 +69,16 @@ class Predictor:
         self,
         model: nn.Module | str | Path = "nano",
         device: str | torch.device = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         *,
         threshold: float = 0.3,
         window: int = 50_000,
         cutoff: int = 10,
-        at_once: int = 4,
+        batch_size: int = 8,
     ) -> None:
-        if not 0 <= threshold < 1 or window < 1 or at_once < 1:
+        if not 0 <= threshold < 1 or window < 1 or batch_size < 1:
             raise UserError(
-                f"threshold is {threshold}, window {window}, at_once {at_once}; 0 to 1, at least 1 and 1 are needed",
+                f"threshold {threshold}, window {window}, batch_size {batch_size}: 0 to 1, at least 1 and 1 are needed",
                 exit_code=2,
             )
         self.device = resolve_device(device)
@@ -88,9 +88,8 @@ class Predictor:
         self.classes: tuple[str, ...] = tuple(network.classes)
         self.size: tuple[int, int] = tuple(network.size)
         self.bins = network.arguments["in_channels"] // 2
-        self.precision, self.threshold, self.window, self.cutoff, self.at_once = (
-            precision, threshold, window, cutoff, at_once
-        )  # fmt: skip
+        self.precision, self.threshold, self.batch_size = precision, threshold, batch_size
+        self.window, self.cutoff = window, cutoff
 
     def stream(self, recording: Recording, start: int | None = None, end: int | None = None) -> Iterator[Detected]:
         """Yield what is found at the end of every window.
@@ -111,7 +110,7 @@ class Predictor:
         group: list[tuple[int, Events]] = []
         for item in inclusive_windows(recording, self.window, start, end):
             group.append(item)
-            if len(group) == self.at_once:
+            if len(group) == self.batch_size:
                 found, state = self._detect(group, sensor, half, state)
                 yield from found
                 group = []

@@ -9,7 +9,17 @@ import typer
 from camo_seg.cli.options import CamOnly, Layout, MaskRule, Masks, TestSet, TtaFlip, TtaScales
 from camo_seg.config import Config
 from polyscale.commands import note
-from polyscale.commands.types import AsJson, BatchSize, DataOption, ModelArgument, Precision, ResultsOut, Split
+from polyscale.commands.types import (
+    AsJson,
+    BatchSize,
+    DataOption,
+    Device,
+    ModelArgument,
+    Precision,
+    ResultsOut,
+    Split,
+    Workers,
+)
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
 from polyscale.settings import recorded_splits, resolve_for
@@ -34,8 +44,10 @@ def evaluate(
     mask_rule: MaskRule = None,
     tta_flip: TtaFlip = False,
     tta_scales: TtaScales = None,
-    batch_size: BatchSize = 8,
+    device: Device = "auto",
     precision: Precision = "auto",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
     baselines: Annotated[bool, typer.Option(help="Score the trivial baselines too.")] = True,
     out: ResultsOut = None,
     as_json: AsJson = False,
@@ -46,14 +58,13 @@ def evaluate(
     give keep the run's values; with --data they are those of camo-seg train. A data set of several test sets (the
     standard bundle, or a YAML file that names sets) gets a row for each.
     """
-    from accelerate import Accelerator
-
     from camo_seg.build import build_set
     from camo_seg.evaluation.assess import assess, maps_of, write_report
     from camo_seg.model import CamoSegmenter
     from camo_seg.tta import read_tta
     from polyscale.commands import check_folder
     from polyscale.commands.bodies import show_assessment
+    from polyscale.evaluation import create_accelerator
 
     tta = read_tta(tta_flip, tta_scales)
     if out is not None:
@@ -76,7 +87,7 @@ def evaluate(
         dataset = build_set(resolve_for(Config, None, given).data, split, NO_NETWORK)
         _score_folder(predictions, dataset, baselines, out, as_json)
         return
-    accelerator = Accelerator()
+    accelerator = create_accelerator(device)
     network = CamoSegmenter.from_pretrained(model).to(accelerator.device)
     recorded = recorded_splits(Config, model, given)
     dataset = build_set(resolve_for(Config, model, given).data, split, network.input_size, recorded=recorded)
@@ -88,6 +99,7 @@ def evaluate(
         baselines=baselines,
         batch_size=batch_size,
         precision=precision,
+        workers=workers,
         tta=tta,
     )
     if accelerator.is_main_process:

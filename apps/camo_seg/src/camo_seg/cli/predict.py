@@ -8,6 +8,7 @@ import typer
 from camo_seg.cli.options import TtaFlip, TtaScales
 from polyscale.commands import check_targets, csv_writer, note, print_json, progress
 from polyscale.commands.types import (
+    SORT_HELP,
     BatchSize,
     Csv,
     Device,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 def predict(
     inputs: ImageArguments,
     model: ModelOption = "nano",
-    out: PredictionsOut = Path("predictions"),
+    out: PredictionsOut = None,
     threshold: Annotated[float, typer.Option(help="Probability from which a pixel belongs to the mask.")] = 0.5,
     overlay: Annotated[bool, typer.Option(help="Write the overlay next to map and mask.")] = True,
     cutout: Annotated[bool, typer.Option("--cutout", help="Write the object alone, on transparency.")] = False,
@@ -48,13 +49,13 @@ def predict(
     tta_scales: TtaScales = None,
     csv: Csv = None,
     as_json: JsonLines = False,
-    sort: Annotated[Literal["none", "name", "area"], typer.Option(help="Order of CSV and JSON.")] = "none",
+    sort: Annotated[Literal["none", "name", "area"], typer.Option(help=f"{SORT_HELP} Of area the largest.")] = "none",
     limit: Limit = None,
     recursive: Recursive = False,
     device: Device = "auto",
     precision: Precision = "auto",
     runtime: Runtime = "auto",
-    batch_size: BatchSize = 4,
+    batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:
     """Write each image's probability map, mask and overlay at its own size, or print JSON lines.
@@ -65,7 +66,7 @@ def predict(
     from camo_seg.predict import Prediction, Predictor, output_files
     from camo_seg.predict_video import SUFFIXES
     from camo_seg.tta import read_tta
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
+    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, output_folder, predict_images
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     tta = read_tta(tta_flip, tta_scales)
@@ -75,28 +76,26 @@ def predict(
 
     wanted = cutout or crop or background is not None
     cut = Cutout(None if background is None else parse_colour(background), crop) if wanted else None
+    folder = output_folder(out, as_json=as_json, asked=wanted)
     videos = [Path(name) for name in inputs if Path(name).suffix.lower() in SUFFIXES and Path(name).is_file()]
     if videos:
         if len(videos) < len(inputs) or sort != "none":
             raise UserError(f"{videos[0]}: a video: give videos alone, and no --sort", exit_code=2)
-        _predict_videos(load(), videos, out, options, overlay, cut)
+        _predict_videos(load(), videos, folder, options, overlay, cut)
         return
     files, refused = list_inputs(inputs, options)
     predictor = load()
 
-    def save(result: Prediction) -> None:
-        result.save(out, overlay, cut)
-
     outputs: Outputs[Prediction] = Outputs(
-        save=None if as_json else save,
-        files=lambda name: output_files(out, name, overlay, wanted),
+        save=None if folder is None else lambda result: result.save(folder, overlay, cut),
+        files=lambda name: output_files(folder, name, overlay, wanted) if folder else (),
         sort_keys={"area": lambda result: -result.area},
     )
     outcome = predict_images(predictor, files, options, outputs)
-    if outcome.kept and not as_json:
+    if outcome.kept and folder is not None:
         written = f"{len(outcome.kept)} of {plural(len(files), 'image')}"
-        endings = ", ".join(path.name for path in output_files(out, "", overlay, wanted))
-        note(f"made {out}: {written} ({endings})")
+        endings = ", ".join(path.name for path in output_files(folder, "", overlay, wanted))
+        note(f"made {folder}: {written} ({endings})")
     if outcome.failed or refused:
         raise typer.Exit(1)
 
@@ -104,7 +103,7 @@ def predict(
 def _predict_videos(
     predictor: "Predictor",
     videos: list[Path],
-    out: Path,
+    out: Path | None,
     options: "PredictOptions",
     overlay: bool,
     cut: "Cutout | None",
@@ -113,7 +112,7 @@ def _predict_videos(
 
     from camo_seg.predict_video import output_videos, predict_video
 
-    made = {video: [] if options.as_json else output_videos(out, video, overlay, cut is not None) for video in videos}
+    made = {video: [] if out is None else output_videos(out, video, overlay, cut is not None) for video in videos}
     targets = [path for paths in made.values() for path in paths]
     if len(set(targets)) < len(targets):
         raise UserError(f"{videos[0]}: two videos of one name; give them one by one with --out", exit_code=2)
@@ -123,7 +122,7 @@ def _predict_videos(
             video: predict_video(
                 predictor,
                 video,
-                None if options.as_json else out,
+                out,
                 overlay=overlay,
                 cutout=cut,
                 batch_size=options.batch_size,

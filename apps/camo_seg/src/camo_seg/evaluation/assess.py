@@ -43,6 +43,7 @@ def assess(
     baselines: bool = True,
     batch_size: int = 8,
     precision: str = "auto",
+    workers: int = 2,
     tta: TTA | None = None,
 ) -> Assessment[Scores]:
     """Score `model` and the baselines on every image of `dataset`; the same in every process of `accelerator`.
@@ -57,6 +58,7 @@ def assess(
             accelerator=accelerator,
             batch_size=batch_size,
             precision=precision,
+            workers=workers,
             progress=bar.reach,
             tta=tta,
             counting=use.counting,

@@ -6,7 +6,17 @@ import typer
 
 from caption_det.cli.options import Beams, Images
 from caption_det.config import Config
-from polyscale.commands.types import AsJson, BatchSize, DataOption, ModelArgument, Precision, ResultsOut, Split
+from polyscale.commands.types import (
+    AsJson,
+    BatchSize,
+    DataOption,
+    Device,
+    ModelArgument,
+    Precision,
+    ResultsOut,
+    Split,
+    Workers,
+)
 from polyscale.settings import recorded_splits, resolve_for
 
 
@@ -16,25 +26,26 @@ def evaluate(
     split: Split = "test",
     images: Images = None,
     beams: Beams = None,
-    batch_size: BatchSize = 8,
+    device: Device = "auto",
     precision: Precision = "auto",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
     baselines: Annotated[bool, typer.Option(help="Score the trivial baselines too.")] = True,
     out: ResultsOut = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model: CIDEr, BLEU, ROUGE-L and average precision, by default on the data set of the run MODEL."""
-    from accelerate import Accelerator
-
     from caption_det.build import build_set, check_categories
     from caption_det.describer import Decoding
     from caption_det.evaluation.assess import assess, write_report
     from caption_det.model import load
     from polyscale.commands import check_folder
     from polyscale.commands.bodies import show_assessment
+    from polyscale.evaluation import create_accelerator
 
     if out is not None:
         check_folder(out)
-    accelerator = Accelerator()
+    accelerator = create_accelerator(device)
     network = load(model).to(accelerator.device)
     given = {"path": data, "images": images}
     recorded = recorded_splits(Config, model, given)
@@ -49,6 +60,7 @@ def evaluate(
         accelerator=accelerator,
         batch_size=batch_size,
         precision=precision,
+        workers=workers,
         decoding=Decoding(beams=beams),
     )
     if accelerator.is_main_process:

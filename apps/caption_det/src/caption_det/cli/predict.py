@@ -1,6 +1,5 @@
 """`caption-det predict`."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -9,6 +8,7 @@ from caption_det.cli.options import Beams
 from caption_det.config import THRESHOLD
 from polyscale.commands import note
 from polyscale.commands.types import (
+    SORT_HELP,
     BatchSize,
     Csv,
     Device,
@@ -37,7 +37,7 @@ Model = Annotated[
 def predict(
     inputs: ImageArguments,
     model: Model = "photo",
-    out: PredictionsOut = Path("predictions"),
+    out: PredictionsOut = None,
     maps: Annotated[
         bool, typer.Option("--map", help="Write NAME_words.jpg too: where each word of the caption looked.")
     ] = False,
@@ -53,7 +53,9 @@ def predict(
     seed: Annotated[int, typer.Option(min=0, help="Of the words that are drawn.")] = 0,
     csv: Csv = None,
     as_json: JsonLines = False,
-    sort: Annotated[Literal["none", "name", "objects"], typer.Option(help="Order of CSV and JSON.")] = "none",
+    sort: Annotated[
+        Literal["none", "name", "objects"], typer.Option(help=f"{SORT_HELP} Of objects the most.")
+    ] = "none",
     limit: Limit = None,
     recursive: Recursive = False,
     device: Device = "auto",
@@ -65,10 +67,8 @@ def predict(
     """Print a caption for each image and write the image with its boxes, or print JSON lines."""
     from caption_det.describer import Decoding
     from caption_det.predict import Prediction, Predictor, output_files, save_jpeg
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
+    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, output_folder, predict_images
 
-    if maps and as_json:
-        raise UserError("--map --json: --json writes no files; leave one of them away", exit_code=2)
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
     decoding = Decoding(captions, beams, temperature, top_p)
@@ -83,20 +83,23 @@ def predict(
         note("photo knows scenes like Flickr8k's (people, dogs, sports outdoors) and is often wrong elsewhere: "
              "caption-det info photo")  # fmt: skip
 
+    folder = output_folder(out, as_json=as_json, asked=maps)
+
     def save(result: Prediction) -> None:
-        result.save(out)
+        assert folder is not None
+        result.save(folder)
         if maps:
-            save_jpeg(output_files(out, result.name, maps)[1], predictor.draw_words(result))
+            save_jpeg(output_files(folder, result.name, maps)[1], predictor.draw_words(result))
 
     outputs: Outputs[Prediction] = Outputs(
-        save=None if as_json else save,
-        files=lambda name: output_files(out, name, maps),
+        save=None if folder is None else save,
+        files=lambda name: output_files(folder, name, maps) if folder else (),
         sort_keys={"objects": lambda result: -len(result.labels)},
         row=lambda result: {"name": result.name, "caption": " | ".join(result.captions), "objects": len(result.labels)},
     )
     outcome = predict_images(predictor, files, options, outputs)
-    if outcome.kept and not as_json:
+    if outcome.kept and folder is not None:
         endings = "_boxes.jpg, _words.jpg" if maps else "_boxes.jpg"
-        note(f"made {out}: {len(outcome.kept)} of {plural(len(files), 'image')} ({endings})")
+        note(f"made {folder}: {len(outcome.kept)} of {plural(len(files), 'image')} ({endings})")
     if outcome.failed or refused:
         raise typer.Exit(1)

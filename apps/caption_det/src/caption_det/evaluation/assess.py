@@ -41,6 +41,7 @@ def assess(
     accelerator: Accelerator | None = None,
     batch_size: int = 8,
     precision: str = "auto",
+    workers: int = 2,
     decoding: Decoding | None = None,
 ) -> Assessment[Scores]:
     """Score `model` and the baselines on every image of `dataset`; the same in every process of `accelerator`.
@@ -56,6 +57,7 @@ def assess(
             batch_size=batch_size,
             precision=precision,
             decoding=decoding,
+            workers=workers,
             progress=bar.reach,
         )
     predictors = {"model": scores}

@@ -73,7 +73,7 @@ def evaluate(
     accelerator: Accelerator | None = None,
     precision: str = "auto",
     decoding: Decoding | None = None,
-    workers: int = 0,
+    workers: int = 2,
     progress: Progress | None = None,
 ) -> Scores:
     """Describe every image of `dataset` with `model` and score it; the same in every process of `accelerator`.

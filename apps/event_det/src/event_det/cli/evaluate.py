@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from event_det.config import Config
-from polyscale.commands.types import AsJson, DataOption, Precision, Split
+from polyscale.commands.types import AsJson, DataOption, Device, Precision, Split
 from polyscale.errors import UserError
 from polyscale.settings import resolve_for
 
@@ -35,8 +35,12 @@ def evaluate(
             "gen1, gen4 and etram, as in their published tables, product elsewhere."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Recordings that are played at once.")] = 4,
+    device: Device = "auto",
     precision: Precision = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Recordings per forward pass.")] = 8,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Threads that read ahead. HDF5 lets one of them read at a time.")
+    ] = 2,
     baselines: Annotated[
         bool, typer.Option(help="Score the trivial baselines too; they look at the split val.")
     ] = True,
@@ -50,18 +54,17 @@ def evaluate(
     Uses the data set of the run MODEL by default, or the synthetic set if MODEL is not a run. A found box belongs to
     the label whose window of 50 ms it is from. On several processes boxes are gathered and scored once.
     """
-    from accelerate import Accelerator
-
     from event_det.build import load_model
     from event_det.data import open_split
     from event_det.evaluation.assess import assess, write_report
     from event_det.evaluation.baselines import fit_prior
     from polyscale.commands import check_folder
     from polyscale.commands.bodies import show_assessment
+    from polyscale.evaluation import create_accelerator
 
     if out is not None:
         check_folder(out)
-    accelerator = Accelerator()
+    accelerator = create_accelerator(device)
     network = load_model(model).to(accelerator.device)
     config = resolve_for(Config, model, {"path": data, "dataset": dataset})
     chosen = open_split(config, split)
@@ -79,6 +82,7 @@ def evaluate(
         accelerator=accelerator,
         batch_size=batch_size,
         precision=precision,
+        workers=workers,
         protocol=protocol,
         ranking=ranking,
     )

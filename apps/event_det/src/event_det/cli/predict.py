@@ -1,6 +1,7 @@
 """`event-det predict`."""
 
 import contextlib
+import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from event_det.cli.options import (
     open_recording,
 )
 from polyscale.commands import check_targets, note, print_json, progress
-from polyscale.commands.types import Device, Precision, TorchModelOption
+from polyscale.commands.types import Device, JsonLines, Limit, Precision, TorchModelOption
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
 
@@ -50,16 +51,15 @@ def predict(
     start: Start = None,
     end: End = None,
     window: Annotated[float, typer.Option(min=0.001, help="Milliseconds of a window: that of the training.")] = 50.0,
-    at_once: Annotated[int, typer.Option(min=1, help="Windows per forward pass; results do not depend on it.")] = 4,
     frames: Annotated[int, typer.Option(min=1, help="The most frames of a GIF.")] = 250,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON line for each window; --out adds files.")
-    ] = False,
+    as_json: JsonLines = False,
+    limit: Limit = None,
     time_origin: TimeOrigin = "raw",
     format: FormatOption = "auto",
     sensor: SensorOption = None,
     device: Device = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows per forward pass; results do not depend on it.")] = 8,
 ) -> None:
     """Find objects in a recording: boxes at the end of every window of 50 ms, and a video with the boxes drawn."""
     default = [] if as_json else [Path(f"{path.stem}_boxes.csv"), Path(f"{path.stem}_boxes.gif")]
@@ -77,13 +77,16 @@ def predict(
     from event_det.model import EventDetector
     from event_det.predict import Predictor
 
-    predictor = Predictor(model, device, precision, threshold=threshold, window=round(window * 1000), at_once=at_once)
-    if model in EventDetector.shipped_names() and (limit := EventDetector.about(model).get("not_for")):
-        note(f"{model} is not for {limit}")
+    predictor = Predictor(
+        model, device, precision, threshold=threshold, window=round(window * 1000), batch_size=batch_size
+    )
+    if model in EventDetector.shipped_names() and (unfit := EventDetector.about(model).get("not_for")):
+        note(f"{model} is not for {unfit}")
     began, totals = time.perf_counter(), Totals()
     with contextlib.ExitStack() as stack, progress("windows", transient=True) as bar:
         part = microseconds(start), microseconds(end)
-        results = totals.count(_some(predictor.stream(recording, *part), recording, part), bar)
+        found = itertools.islice(predictor.stream(recording, *part), limit)
+        results = totals.count(_some(found, recording, part), bar)
         results = _print(results, predictor.classes) if as_json else results
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)

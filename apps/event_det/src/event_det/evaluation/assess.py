@@ -44,8 +44,9 @@ def assess(
     weights: str | Path = "",
     run: Path | None = None,
     accelerator: Accelerator | None = None,
-    batch_size: int = 4,
+    batch_size: int = 8,
     precision: str = "auto",
+    workers: int = 2,
     protocol: Protocol = "rvt",
     ranking: Ranking | None = None,
 ) -> Assessment[Scores]:
@@ -62,6 +63,7 @@ def assess(
             batch_size=batch_size,
             accelerator=accelerator,
             precision=precision,
+            workers=workers,
             protocol=protocol,
             ranking=ranking,
             progress=bar.reach,

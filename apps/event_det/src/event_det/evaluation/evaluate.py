@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from event_det.data import EventSet
 from event_det.data.boxes import Ranking
 from event_det.evaluation.average_precision import AveragePrecision, Found, Truth
 from event_det.model.detections import Detections, detect
+from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
 from polyscale.evaluation import eval_mode, gather, shard_batches
 from polyscale.evaluation.shard import Progress
@@ -80,9 +82,10 @@ def evaluate(
     model: nn.Module,
     dataset: EventSet,
     *,
-    batch_size: int = 4,
+    batch_size: int = 8,
     accelerator: Accelerator | None = None,
     precision: str = "auto",
+    workers: int = 2,
     protocol: Protocol = "rvt",
     ranking: Ranking | None = None,
     threshold: float = 0.001,
@@ -96,6 +99,7 @@ def evaluate(
         batch_size: recordings that are played at once.
         accelerator: each of its processes plays its share, and all return the same Scores.
         precision: see polyscale.inference.precision.
+        workers: threads that read ahead, one at a time.
         protocol: "rvt", or "coco": every labelled frame and every box counts.
         ranking: as the data set has it by default.
         threshold: least product of both of a box.
@@ -115,7 +119,8 @@ def evaluate(
     done = 0
     with eval_mode(model):
         for share in shares:
-            for count, frames in play(model, dataset, share, precision=precision, threshold=threshold):
+            played = play(model, dataset, share, precision=precision, workers=workers, threshold=threshold)
+            for count, frames in played:
                 rows |= {place[step]: _raw(found) for step, found in frames.items()}
                 done += count
                 if progress is not None:
@@ -131,6 +136,7 @@ def play(
     *,
     chunk: int = CHUNK,
     precision: str = "auto",
+    workers: int = 2,
     threshold: float = 0.001,
 ) -> Iterator[tuple[int, dict[int, Detections]]]:
     """Play recordings side by side from their start; yield (steps that were played, boxes by labelled step)."""
@@ -139,15 +145,28 @@ def play(
     lengths = [dataset.starts[i + 1] - start for i, start in zip(recordings, starts, strict=True)]
     labelled = set(dataset.labelled())
     state = None
-    for begin in range(0, max(lengths), chunk):
-        ends = [min(begin + chunk, length) for length in lengths]
+    reading = Lock()  # of HDF5, and of the files that the data set has open
+
+    def read(part: tuple[int, int]) -> Tensor:
+        with reading:
+            return torch.from_numpy(dataset.frames(*part))
+
+    begins = range(0, max(lengths), chunk)
+    chunks = [[min(begin + chunk, length) for length in lengths] for begin in begins]
+    parts = (
+        (start + begin, start + end)
+        for begin, ends in zip(begins, chunks, strict=True)
+        for start, end in zip(starts, ends, strict=True)
+        if end > begin
+    )
+    clips = iter(prefetch(read, parts, workers=workers, ahead=len(starts)))
+    for begin, ends in zip(begins, chunks, strict=True):
         frames = torch.zeros(
             (max(ends) - begin, len(starts), dataset.channels, *dataset.size), dtype=torch.uint8, device=device
         )
-        for slot, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        for slot, end in enumerate(ends):
             if end > begin:
-                read = torch.from_numpy(dataset.frames(start + begin, start + end))
-                frames[: end - begin, slot] = read.to(device)
+                frames[: end - begin, slot] = next(clips).to(device)
         wanted = {
             t * len(starts) + slot: start + begin + t
             for slot, (start, end) in enumerate(zip(starts, ends, strict=True))

@@ -8,7 +8,7 @@ import typer
 from iqa.cli.options import Exclude, Images, Layout, LowerBetter, Scale, SplitColumn
 from iqa.config import Config, DataSettings
 from polyscale.commands import note, print_json, table
-from polyscale.commands.types import AsJson, BatchSize, ModelArgument, Precision, ResultsOut
+from polyscale.commands.types import AsJson, BatchSize, Device, ModelArgument, Precision, ResultsOut, Workers
 from polyscale.errors import UserError
 from polyscale.settings import recorded_splits, resolve_for
 
@@ -33,8 +33,10 @@ def evaluate(
     crops: Annotated[str, typer.Option(help="whole (one pass), or random, grid or centre crops.")] = "whole",
     crop_count: Annotated[int, typer.Option(min=1, help="Random or grid crops per image.")] = 20,
     crop_side: Annotated[int, typer.Option(min=1, help="Side of a crop in pixels.")] = 224,
-    batch_size: BatchSize = 16,
+    device: Device = "auto",
     precision: Precision = "fp32",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
     out: ResultsOut = None,
     as_json: AsJson = False,
 ) -> None:
@@ -45,8 +47,6 @@ def evaluate(
     """
     if len(data or []) > 1 and not (exclude is None and out is None):
         raise UserError("--exclude and --out: for one --data at a time", exit_code=2)
-    from accelerate import Accelerator
-
     from iqa.build import build_set
     from iqa.evaluation.assess import assess, write_report
     from iqa.evaluation.crops import Crops
@@ -54,11 +54,12 @@ def evaluate(
     from iqa.model import QualityNet
     from polyscale.commands.bodies import show_assessment
     from polyscale.commands.output import check_folder
+    from polyscale.evaluation import create_accelerator
 
     parts = Crops(crops, crop_count, crop_side)  # type: ignore[arg-type]
     if out is not None:
         check_folder(out)
-    accelerator = Accelerator()
+    accelerator = create_accelerator(device)
     network = QualityNet.from_pretrained(model).to(accelerator.device)
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
     given["split_column"] = split_column
@@ -70,6 +71,7 @@ def evaluate(
         for one, record in zip(settings, records, strict=True)
     ]
     options: dict[str, Any] = {"accelerator": accelerator, "batch_size": batch_size, "precision": precision}
+    options["workers"] = workers
     if len(sets) > 1:
         rows = cross_data(network, {dataset.title: dataset for dataset in sets}, crops=parts, **options)
         _show_across(sets, rows, as_json)

@@ -8,10 +8,12 @@ import typer
 
 from polyscale.commands import note
 from polyscale.commands.types import (
+    SORT_HELP,
     BatchSize,
     Csv,
     Device,
     ImageArguments,
+    JsonLines,
     Limit,
     ModelOption,
     Precision,
@@ -29,15 +31,13 @@ MIN_SIDE = 100  # pixels; models learn from larger images
 def predict(
     inputs: ImageArguments,
     model: ModelOption = "nano",
-    out: PredictionsOut = Path("predictions"),
+    out: PredictionsOut = None,
     maps: Annotated[bool, typer.Option("--map", help="Write NAME_quality.jpg: where the quality is lost.")] = False,
     below: Annotated[float | None, typer.Option(help="Only images with a lower score.")] = None,
     above: Annotated[float | None, typer.Option(help="Only images with a higher score.")] = None,
     csv: Csv = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per image.")] = False,
-    sort: Annotated[
-        Literal["none", "score", "name"], typer.Option(help="Order of the results; score: lowest first.")
-    ] = "none",
+    as_json: JsonLines = False,
+    sort: Annotated[Literal["none", "score", "name"], typer.Option(help=f"{SORT_HELP} Of score the lowest.")] = "none",
     limit: Limit = None,
     recursive: Recursive = False,
     device: Device = "auto",
@@ -60,8 +60,10 @@ def predict(
     names = unique_names([file if isinstance(file, Path) else None for file in files])
     sources = dict(zip(names, files, strict=True))
 
+    folder = out or Path("predictions")
+
     def file_of(name: str) -> Path:
-        return out / f"{name}_quality.jpg"
+        return folder / f"{name}_quality.jpg"
 
     def save(result: Prediction) -> None:
         save_jpeg(file_of(result.name), predictor.draw_map(sources[result.name]))
@@ -82,7 +84,7 @@ def predict(
     if small:
         note(f"{plural(small, 'image')} below {MIN_SIDE} pixels a side: expect errors larger than the spread")
     if maps and outcome.kept:
-        note(f"made {out}: {plural(len(outcome.kept), 'map')} (_quality.jpg)")
+        note(f"made {folder}: {plural(len(outcome.kept), 'map')} (_quality.jpg)")
     if csv not in (None, "-"):
         note(f"made {csv}: {plural(len(outcome.kept), 'image')}")
     if outcome.failed or refused:

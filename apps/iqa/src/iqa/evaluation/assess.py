@@ -49,8 +49,9 @@ def assess(
     baseline: Baseline | None = None,
     exclude: Path | None = None,
     accelerator: Accelerator | None = None,
-    batch_size: int = 16,
+    batch_size: int = 8,
     precision: str = "fp32",
+    workers: int = 2,
     crops: Crops = WHOLE,
 ) -> Assessment[Scores]:
     """Score `model` and the baselines on every image of `dataset`; the same in every process of `accelerator`.
@@ -66,6 +67,7 @@ def assess(
         accelerator: see `evaluate`.
         batch_size: see `evaluate`.
         precision: see `evaluate`.
+        workers: see `evaluate`.
         crops: see `evaluate`.
 
     Raises:
@@ -80,6 +82,7 @@ def assess(
             accelerator=accelerator,
             batch_size=batch_size,
             precision=precision,
+            workers=workers,
             crops=crops,
             progress=bar.reach,
         )

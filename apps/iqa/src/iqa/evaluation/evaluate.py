@@ -41,7 +41,7 @@ def evaluate(
     model: nn.Module,
     dataset: Evaluable,
     *,
-    batch_size: int = 16,
+    batch_size: int = 8,
     accelerator: Accelerator | None = None,
     precision: str = "fp32",
     workers: int = 2,

@@ -149,6 +149,11 @@ class Outcome:
     failed: int = 0
 
 
+def output_folder(out: Path | None, *, as_json: bool, asked: bool = False) -> Path | None:
+    """Return where `predict` writes: `out` or predictions; None with --json where no option `asked` for files."""
+    return out or (None if as_json and not asked else Path("predictions"))
+
+
 def list_inputs(inputs: Sequence[str], options: PredictOptions) -> tuple[list[Any], bool]:
     """Return the images that `inputs` mean, and whether some were refused (named on stderr, as JSON lines too).
 

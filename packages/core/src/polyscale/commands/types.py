@@ -22,7 +22,10 @@ Resume = Annotated[Path | None, typer.Option(help="Continue the run in this fold
 ResultsOut = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder for metrics.json, images.csv and report.html.")
 ]
-PredictionsOut = Annotated[Path, typer.Option("--out", "-o", help="Folder for the files that are written.")]
+PredictionsOut = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder for the files that are written [default: predictions; with --json none]."),
+]
 
 ExportOut = Annotated[
     Path | None,
@@ -40,10 +43,40 @@ Runtime = Annotated[
     typer.Option(help="What runs the model: torch, or onnxruntime without it; auto: torch where it is installed."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per forward pass.")]
-Workers = Annotated[int, typer.Option(min=0, help="Threads that read images ahead.")]
+Workers = Annotated[int, typer.Option(min=0, help="Threads that read ahead.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
-JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON line per image and write no other files.")]
+JsonLines = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON line for each result; write only files that other options ask for."),
+]
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE|-", help="Write a CSV with a header; - to stdout.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many results; with --sort, keep the first.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many results.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")]
-Sort = Annotated[Literal["none", "name"], typer.Option(help="Order of the results.")]
+SORT_HELP = "Order of the results; --limit keeps the first of them."  # where there are other keys: by which, what first
+Sort = Annotated[Literal["none", "name"], typer.Option(help=SORT_HELP)]
+
+# The options that `predict`, `eval` and `data` of every application share, and their defaults. Not among them: --csv of
+# eval (--out writes it), and --sort, --limit and --recursive of eval and data, whose numbers are of the whole set.
+SHARED: dict[str, dict[str, object]] = {
+    "predict": {
+        "--out": None,
+        "--csv": None,
+        "--json": False,
+        "--sort": "none",
+        "--limit": None,
+        "--recursive": False,
+        "--device": "auto",
+        "--precision": "auto",
+        "--batch-size": 8,
+        "--workers": 2,
+    },
+    "eval": {
+        "--device": "auto",
+        "--precision": "auto",
+        "--batch-size": 8,
+        "--workers": 2,
+        "--out": None,
+        "--json": False,
+    },
+    "data": {"--json": False},
+}

@@ -7,6 +7,7 @@ from .bootstrap import Interval as Interval
 from .bootstrap import bootstrap as bootstrap
 from .bootstrap import interval as interval
 from .bootstrap import mean_difference as mean_difference
+from .launch import create_accelerator as create_accelerator
 from .provenance import Stopwatch as Stopwatch
 from .provenance import provenance as provenance
 from .shard import eval_mode as eval_mode

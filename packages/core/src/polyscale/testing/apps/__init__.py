@@ -11,11 +11,12 @@ with one thread, and none of them may open a connection.
 
 from polyscale.testing.apps.base import Trained
 from polyscale.testing.apps.commands import CommandContract
+from polyscale.testing.apps.options import OptionContract
 from polyscale.testing.apps.prediction import PredictionContract
 from polyscale.testing.apps.training import TrainingContract
 
 __all__ = ["AppContract", "Trained"]
 
 
-class AppContract(TrainingContract, PredictionContract, CommandContract):
+class AppContract(TrainingContract, PredictionContract, CommandContract, OptionContract):
     """Inherit as `class TestX(AppContract)`; `AppTests` says which attributes to set."""

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +35,10 @@ class AppTests:
         tiny: options of a `train` that takes seconds, two epochs of at least two steps.
         inputs: what `predict` takes, as `train` calls it.
         unit: what a sample of an evaluation is.
+        files: options with which `predict` writes files, where it does not by itself.
+        lacking: options of `polyscale.commands.types.SHARED` that have no sense here, "predict --sort", and why.
+        words: how the help of a shared option begins here, where the shared words do not fit.
+        defaults: of shared options, where another is better here.
     """
 
     app: ClassVar[str]
@@ -42,6 +46,10 @@ class AppTests:
     tiny: ClassVar[Sequence[str]]
     inputs: ClassVar[str] = "IMAGES"
     unit: ClassVar[str] = "image"
+    files: ClassVar[Sequence[str]] = ()
+    lacking: ClassVar[Mapping[str, str]] = {}
+    words: ClassVar[Mapping[str, str]] = {}
+    defaults: ClassVar[Mapping[str, object]] = {}
 
     # what a subclass may give
 

@@ -59,6 +59,13 @@ class PredictionContract(AppTests):
         assert (tmp_path / "made" / "rows.csv").read_text(encoding="utf-8") == to_stdout.stdout
         one_line(self.predict(trained, images / "a.png", "--csv", "-", "--json"), 2, "--csv")
 
+    def test_json_writes_files_where_they_are_asked_for(self, trained: Trained, images: Path) -> None:
+        before = set(Path().iterdir())
+        lines = self.predict(trained, images / "a.png", "--json").stdout
+        assert set(Path().iterdir()) == before
+        assert self.predict(trained, images / "a.png", "--json", "--out", "asked", *self.files).stdout == lines
+        assert all(file.name.startswith("a_") for file in Path("asked").iterdir())
+
     def test_shipped_models_load_and_predict(self, images: Path) -> None:
         for name in self._shipped("config.json"):
             assert _names(call(self.app, "predict", images / "a.png", "--model", name, "--json")) == ["a"]

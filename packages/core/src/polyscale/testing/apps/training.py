@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,23 @@ class TrainingContract(AppTests):
     def test_eval_of_last_uses_the_data_of_its_run(self, trained: Trained) -> None:
         last = read_json(call(self.app, "eval", trained.out / "last", "--json"))
         assert last["baselines"] == read_metrics(trained.out)["baselines"]
+
+    def test_eval_by_one_reader_on_the_cpu_gives_the_same_numbers(
+        self, trained: Trained, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        readers: list[int] = []
+
+        class Counted(ThreadPoolExecutor):
+            def __init__(self, max_workers: int, **named: Any) -> None:
+                readers.append(max_workers)
+                super().__init__(max_workers, **named)
+
+        monkeypatch.setattr("polyscale.data.prefetch.ThreadPoolExecutor", Counted)
+        got = read_json(call(self.app, "eval", trained.out, "--json", "--device", "cpu", "--workers", "1"))
+        assert 1 in readers
+        del got["provenance"]
+        assert got == read_metrics(trained.out)
+        one_line(call(self.app, "eval", trained.out, "--device", "nowhere"), 2, "device: 'nowhere' is none of auto")
 
     @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
     def test_two_processes_evaluate_as_one(self, trained: Trained, tmp_path: Path) -> None:

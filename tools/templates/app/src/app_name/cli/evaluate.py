@@ -1,7 +1,17 @@
 """`app-name eval`."""
 
 from app_name.config import Config
-from polyscale.commands.types import AsJson, BatchSize, DataOption, ModelArgument, Precision, ResultsOut, Split
+from polyscale.commands.types import (
+    AsJson,
+    BatchSize,
+    DataOption,
+    Device,
+    ModelArgument,
+    Precision,
+    ResultsOut,
+    Split,
+    Workers,
+)
 from polyscale.settings import resolve_for
 
 
@@ -9,27 +19,34 @@ def evaluate(
     model: ModelArgument,
     data: DataOption = None,
     split: Split = "test",
-    batch_size: BatchSize = 8,
+    device: Device = "auto",
     precision: Precision = "auto",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
     out: ResultsOut = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model next to trivial baselines, by default on the data set of the run MODEL."""
-    from accelerate import Accelerator
-
     from app_name.build import build_set
     from app_name.evaluation.assess import assess, write_report
     from app_name.model import Segmenter
     from polyscale.commands.bodies import show_assessment
     from polyscale.commands.output import check_folder
+    from polyscale.evaluation import create_accelerator
 
     if out is not None:
         check_folder(out)
-    accelerator = Accelerator()
+    accelerator = create_accelerator(device)
     network = Segmenter.from_pretrained(model).to(accelerator.device)
     dataset = build_set(resolve_for(Config, model, {"path": data}), split, network.input_size)
     result = assess(
-        network, dataset, weights=model, accelerator=accelerator, batch_size=batch_size, precision=precision
+        network,
+        dataset,
+        weights=model,
+        accelerator=accelerator,
+        batch_size=batch_size,
+        precision=precision,
+        workers=workers,
     )
     if accelerator.is_main_process:
         show_assessment(result, out, lambda folder: write_report(result, folder, network, dataset), as_json=as_json)

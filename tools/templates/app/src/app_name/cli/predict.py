@@ -1,12 +1,12 @@
 """`app-name predict`."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from polyscale.commands import note
 from polyscale.commands.types import (
+    SORT_HELP,
     BatchSize,
     Csv,
     Device,
@@ -25,10 +25,10 @@ from polyscale.data.naming import plural
 def predict(
     inputs: ImageArguments,
     model: ModelOption,
-    out: PredictionsOut = Path("predictions"),
+    out: PredictionsOut = None,
     csv: Csv = None,
     as_json: JsonLines = False,
-    sort: Annotated[Literal["none", "name", "area"], typer.Option(help="Order of CSV and JSON.")] = "none",
+    sort: Annotated[Literal["none", "name", "area"], typer.Option(help=f"{SORT_HELP} Of area the largest.")] = "none",
     limit: Limit = None,
     recursive: Recursive = False,
     device: Device = "auto",
@@ -38,21 +38,19 @@ def predict(
 ) -> None:
     """Write each image's mask and overlay at its own size, or print JSON lines."""
     from app_name.predict import Prediction, Predictor, output_files
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
+    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, output_folder, predict_images
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
 
-    def save(result: Prediction) -> None:
-        result.save(out)
-
+    folder = output_folder(out, as_json=as_json)
     outputs: Outputs[Prediction] = Outputs(
-        save=None if as_json else save,
-        files=lambda name: output_files(out, name),
+        save=None if folder is None else lambda result: result.save(folder),
+        files=lambda name: output_files(folder, name) if folder else (),
         sort_keys={"area": lambda result: -result.area},
     )
     outcome = predict_images(Predictor(model, device, precision), files, options, outputs)
-    if outcome.kept and not as_json:
-        note(f"made {out}: {len(outcome.kept)} of {plural(len(files), 'image')} (_mask.png, _overlay.png)")
+    if outcome.kept and folder is not None:
+        note(f"made {folder}: {len(outcome.kept)} of {plural(len(files), 'image')} (_mask.png, _overlay.png)")
     if outcome.failed or refused:
         raise typer.Exit(1)

@@ -30,6 +30,7 @@ def assess(
     accelerator: Accelerator | None = None,
     batch_size: int = 8,
     precision: str = "auto",
+    workers: int = 2,
 ) -> Assessment[Scores]:
     """Score `model` and the baselines on every image of `dataset`; the same in every process of `accelerator`.
 
@@ -38,7 +39,13 @@ def assess(
     watch = Stopwatch()
     with progress("evaluating", total=len(dataset), transient=True) as bar:
         scores = evaluate(
-            model, dataset, accelerator=accelerator, batch_size=batch_size, precision=precision, progress=bar.reach
+            model,
+            dataset,
+            accelerator=accelerator,
+            batch_size=batch_size,
+            precision=precision,
+            workers=workers,
+            progress=bar.reach,
         )
     predictors = {"model": scores, **evaluate_baselines(dataset, accelerator=accelerator)}
 

@@ -52,6 +52,7 @@ def evaluate(
     accelerator: Accelerator | None = None,
     batch_size: int = 8,
     precision: str = "auto",
+    workers: int = 2,
     progress: Progress | None = None,
 ) -> Scores:
     """Score `model` on every image of `dataset`; each process of `accelerator` computes its share.
@@ -66,6 +67,7 @@ def evaluate(
             dataset,
             accelerator,
             batch_size,
+            workers,
             progress,
         )[""]
 
@@ -74,7 +76,7 @@ def evaluate_baselines(
     dataset: MaskSet, *, accelerator: Accelerator | None = None, progress: Progress | None = None
 ) -> dict[str, Scores]:
     """Return the Scores of the maps in BASELINES by name, scored exactly as a model's."""
-    return _evaluate(BASELINES, dataset, accelerator, 8, progress)
+    return _evaluate(BASELINES, dataset, accelerator, 8, 2, progress)
 
 
 def _evaluate(
@@ -82,10 +84,12 @@ def _evaluate(
     dataset: MaskSet,
     accelerator: Accelerator | None,
     batch_size: int,
+    workers: int,
     progress: Progress | None,
 ) -> dict[str, Scores]:
     rows: dict[str, dict[int, list[float]]] = {name: {} for name in predictors}
-    for indices, samples in iterate_batches(dataset, batch_size, accelerator=accelerator, progress=progress):
+    batches = iterate_batches(dataset, batch_size, accelerator=accelerator, workers=workers, progress=progress)
+    for indices, samples in batches:
         batch = default_collate(samples)
         for name, predict in predictors.items():
             probability = predict(batch["image"])

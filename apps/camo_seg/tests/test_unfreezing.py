@@ -25,7 +25,7 @@ from camo_seg.train import parameter_groups, train
 from polyscale.testing.apps.base import Killed, count_steps
 from polyscale.testing.ranks import run_ranks
 from polyscale.training import read_journal
-from polyscale.training.snapshot import read_tree
+from polyscale.training.checkpoints.snapshot import read_tree
 
 STEPS, EPOCHS, EMA = 2, 3, 0.5  # steps of an epoch
 NETWORK: dict[str, Any] = {"backbone": "test_efficientnet_gn", "width": 8, "image_size": 32, "experts": 3}

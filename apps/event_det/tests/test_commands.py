@@ -32,7 +32,7 @@ def test_info_describes_a_recording(tmp_path: Path) -> None:
 
 
 def test_summary_finds_gaps_and_peaks_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("event_det.formats.dat.BLOCK", 7)
+    monkeypatch.setattr("event_det.formats.prophesee.dat.BLOCK", 7)
     events = make_events(200, step=1)
     events.t[100:] += 500_000
     found = summarise(Recording(write(tmp_path / "a.dat", events, "dat")))

@@ -10,7 +10,7 @@ import pytest
 from event_recordings import DATA, SENSOR, WRITTEN, make_events, same, write
 
 from event_det import FORMATS, Events, Recording
-from event_det.formats.evt import evt_header
+from event_det.formats.prophesee.evt import evt_header
 from polyscale.errors import UserError
 
 SAMPLES = {  # file, format, events, first and last time, sum of x, y and p: equal to independent decoders
@@ -50,9 +50,9 @@ def test_the_clock_wraps(tmp_path: Path, name: str, period: int) -> None:
 
 @pytest.mark.parametrize("name", [*WRITTEN])
 def test_many_blocks_seeking_and_windows(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("dat", "evt", "arrays", "hdf5", "bins"):
+    for module in ("prophesee.dat", "prophesee.evt", "tabular.arrays", "tabular.hdf5", "bins"):
         monkeypatch.setattr(f"event_det.formats.{module}.BLOCK", 100)
-    monkeypatch.setattr("event_det.formats.text.BYTES", 1000)
+    monkeypatch.setattr("event_det.formats.tabular.text.BYTES", 1000)
     events = make_events(3000, 2)
     recording = Recording(write(tmp_path / "a", events, name), format=name)
     chunks = list(recording.chunks())

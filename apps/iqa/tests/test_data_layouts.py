@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from iqa.data import list_folder, open_split
+from iqa.data.formats.benchmarks.live import LIVE_FOLDERS
 from iqa.data.formats.files import find_below, find_by_stem, find_images
-from iqa.data.formats.live import LIVE_FOLDERS
 from iqa.data.formats.xlsx import read_xlsx
 from polyscale.errors import UserError
 

@@ -15,7 +15,7 @@ import pytest
 from scipy.io import savemat
 
 from iqa.data.formats import matlab, xlsx
-from iqa.data.formats.live import _numbers, _texts
+from iqa.data.formats.benchmarks.live import _numbers, _texts
 from iqa.data.formats.matlab import read_matlab
 from iqa.data.formats.xlsx import read_xlsx
 from polyscale.errors import UserError

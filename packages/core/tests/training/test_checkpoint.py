@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from polyscale.errors import UserError
-from polyscale.training import checkpoint
-from polyscale.training.journal import Journal, read_journal
-from polyscale.training.snapshot import (
+from polyscale.training.checkpoints import checkpoint
+from polyscale.training.checkpoints.snapshot import (
     Frozen,
     load_state,
     random_states,
@@ -23,6 +22,7 @@ from polyscale.training.snapshot import (
     restore_random_states,
     write_tree,
 )
+from polyscale.training.journal import Journal, read_journal
 
 
 def sealed(root: Path, step: int) -> Path:

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_run import Net, tiny
 
-from polyscale.training import checkpoint, read_journal
-from polyscale.training.snapshot import read_tree
+from polyscale.training import read_journal
+from polyscale.training.checkpoints import checkpoint
+from polyscale.training.checkpoints.snapshot import read_tree
 
 pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 KINDS = {

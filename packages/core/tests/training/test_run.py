@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from polyscale.errors import UserError
 from polyscale.testing.ranks import run_ranks
-from polyscale.training import Run, TrainSettings, checkpoint, param_groups, read_journal
+from polyscale.training import Run, TrainSettings, param_groups, read_journal
+from polyscale.training.checkpoints import checkpoint
 from polyscale.training.folder import RunFolder
 from polyscale.training.launch import create_accelerator
 from polyscale.training.lock import lock_folder

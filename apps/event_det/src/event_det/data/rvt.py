@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from event_det.data.boxes import BOX_DTYPE
 from event_det.data.sparse import SparseFrames
-from event_det.formats.hdf5 import require_filters
+from event_det.formats.tabular.hdf5 import require_filters
 from polyscale.data.listing import folders_in, subfolder
 from polyscale.errors import UserError, foreign
 

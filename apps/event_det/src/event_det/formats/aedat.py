@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from event_det.formats.checks import UNREADABLE, Block, Drop, narrow
-from event_det.formats.columns import sensor_or_none
 from event_det.formats.events import Events, Sensor
+from event_det.formats.tabular.columns import sensor_or_none
 from polyscale.errors import UserError, first_line
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from event_det.formats.checks import Block
 from event_det.formats.events import Events, Sensor
-from event_det.formats.headers import read_header
+from event_det.formats.prophesee.headers import read_header
 from polyscale.errors import UserError, first_line
 
 
@@ -45,19 +45,30 @@ class Format:
 
 
 FORMATS = {
-    "dat": Format("Prophesee DAT, also N-CARS", (".dat",), "dat.DatReader", "dat.write_dat"),
-    "evt3": Format("Prophesee RAW, EVT3", (".raw",), "evt3.Evt3Reader", "evt3.write_evt3"),
-    "evt2": Format("Prophesee RAW, EVT2", (".raw",), "evt2.Evt2Reader", "evt2.write_evt2"),
-    "evt21": Format("Prophesee RAW, EVT2.1, mask first", (".raw",), "evt2.Evt21Reader", "evt2.write_evt21"),
-    "evt21-legacy": Format(
-        "Prophesee RAW, EVT2.1, type first", (".raw",), "evt2.Evt21LegacyReader", "evt2.write_evt21_legacy"
+    "dat": Format("Prophesee DAT, also N-CARS", (".dat",), "prophesee.dat.DatReader", "prophesee.dat.write_dat"),
+    "evt3": Format("Prophesee RAW, EVT3", (".raw",), "prophesee.evt3.Evt3Reader", "prophesee.evt3.write_evt3"),
+    "evt2": Format("Prophesee RAW, EVT2", (".raw",), "prophesee.evt2.Evt2Reader", "prophesee.evt2.write_evt2"),
+    "evt21": Format(
+        "Prophesee RAW, EVT2.1, mask first", (".raw",), "prophesee.evt2.Evt21Reader", "prophesee.evt2.write_evt21"
     ),
-    "npy": Format("NumPy array, structured or N x 4", (".npy",), "arrays.NpyReader", "arrays.write_npy"),
-    "npz": Format("NumPy archive of t, x, y, p", (".npz",), "arrays.NpzReader", "arrays.write_npz"),
-    "csv": Format("text with a row for each event", (".csv", ".txt"), "text.CsvReader", "text.write_csv"),
-    "h5": Format("HDF5, layout of RVT", (".h5", ".hdf5"), "hdf5.Hdf5Reader", "hdf5.write_rvt"),
-    "h5-dsec": Format("HDF5, layout of DSEC", (".h5", ".hdf5"), "hdf5.Hdf5Reader", "hdf5.write_dsec"),
-    "h5-metavision": Format("HDF5, layout of Metavision", (".h5", ".hdf5"), "hdf5.Hdf5Reader", "hdf5.write_metavision"),
+    "evt21-legacy": Format(
+        "Prophesee RAW, EVT2.1, type first",
+        (".raw",),
+        "prophesee.evt2.Evt21LegacyReader",
+        "prophesee.evt2.write_evt21_legacy",
+    ),
+    "npy": Format(
+        "NumPy array, structured or N x 4", (".npy",), "tabular.arrays.NpyReader", "tabular.arrays.write_npy"
+    ),
+    "npz": Format("NumPy archive of t, x, y, p", (".npz",), "tabular.arrays.NpzReader", "tabular.arrays.write_npz"),
+    "csv": Format(
+        "text with a row for each event", (".csv", ".txt"), "tabular.text.CsvReader", "tabular.text.write_csv"
+    ),
+    "h5": Format("HDF5, layout of RVT", (".h5", ".hdf5"), "tabular.hdf5.Hdf5Reader", "tabular.hdf5.write_rvt"),
+    "h5-dsec": Format("HDF5, layout of DSEC", (".h5", ".hdf5"), "tabular.hdf5.Hdf5Reader", "tabular.hdf5.write_dsec"),
+    "h5-metavision": Format(
+        "HDF5, layout of Metavision", (".h5", ".hdf5"), "tabular.hdf5.Hdf5Reader", "tabular.hdf5.write_metavision"
+    ),
     "bin": Format("N-MNIST and N-Caltech101", (".bin",), "bins.BinReader", "bins.write_bin"),
     "aedat4": Format("iniVation AEDAT4 (extra: aedat)", (".aedat4", ".aedat"), "aedat.AedatReader", None),
 }
@@ -67,7 +78,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def _load(name: str) -> Callable[..., Any]:
-    module, _, attribute = name.partition(".")
+    module, _, attribute = name.rpartition(".")
     return getattr(import_module(f"event_det.formats.{module}"), attribute)
 
 

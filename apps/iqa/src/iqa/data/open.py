@@ -9,8 +9,8 @@ import numpy as np
 
 from iqa.data.dataset import CACHE_BYTES, FileSource, QualitySet, Source
 from iqa.data.duplicates import groups_of_files
+from iqa.data.formats.benchmarks.layouts import LAYOUTS, list_layout
 from iqa.data.formats.csvs import Reading, is_csv, list_csv
-from iqa.data.formats.layouts import LAYOUTS, list_layout
 from iqa.data.listing import ScoredListing, complete, group_duplicates, needs_grouping, note_copies, validate
 from polyscale.data.listing import FolderPath, locate, readable, resolve_folder
 from polyscale.data.splits import apply_recorded

@@ -14,7 +14,7 @@ from polyscale import __version__
 from polyscale.data.images import replace_file
 from polyscale.errors import UserError
 from polyscale.terminal import note
-from polyscale.training import checkpoint
+from polyscale.training.checkpoints import checkpoint
 from polyscale.training.launch import together
 from polyscale.training.lock import lock_folder
 from polyscale.training.options import TrainSettings

@@ -28,15 +28,15 @@ from torch.utils.data import Dataset
 
 from polyscale.errors import UserError
 from polyscale.terminal import note, progress
-from polyscale.training import checkpoint
+from polyscale.training.checkpoints import checkpoint
+from polyscale.training.checkpoints.resume import read_state, write_state
+from polyscale.training.checkpoints.snapshot import Frozen
 from polyscale.training.folder import RunFolder, check_fit, describe_run
 from polyscale.training.journal import Journal
 from polyscale.training.launch import agree_on_buffers, create_accelerator, largest
 from polyscale.training.loader import Loader, Order, Shuffled
 from polyscale.training.meter import Meter
 from polyscale.training.options import TrainSettings
-from polyscale.training.resume import read_state, write_state
-from polyscale.training.snapshot import Frozen
 from polyscale.training.state import Progress, Signals
 from polyscale.training.update import NonFiniteLossError, Update
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from iqa.data.formats.agiqa import is_agiqa, list_agiqa
-from iqa.data.formats.biq2021 import is_biq2021, list_biq2021
-from iqa.data.formats.distorted import is_csiq, is_kadid, is_tid2013, list_csiq, list_kadid, list_tid2013
-from iqa.data.formats.flive import is_flive, list_flive
-from iqa.data.formats.koniq import is_koniq, list_koniq
-from iqa.data.formats.live import is_live, is_live_challenge, list_live, list_live_challenge
-from iqa.data.formats.spaq import is_spaq, list_spaq
+from iqa.data.formats.benchmarks.agiqa import is_agiqa, list_agiqa
+from iqa.data.formats.benchmarks.biq2021 import is_biq2021, list_biq2021
+from iqa.data.formats.benchmarks.distorted import is_csiq, is_kadid, is_tid2013, list_csiq, list_kadid, list_tid2013
+from iqa.data.formats.benchmarks.flive import is_flive, list_flive
+from iqa.data.formats.benchmarks.koniq import is_koniq, list_koniq
+from iqa.data.formats.benchmarks.live import is_live, is_live_challenge, list_live, list_live_challenge
+from iqa.data.formats.benchmarks.spaq import is_spaq, list_spaq
 from iqa.data.listing import ScoredListing
 from polyscale.data.listing import Layout
 

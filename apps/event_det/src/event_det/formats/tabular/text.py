@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from event_det.compiled import compiled
 from event_det.formats.checks import NOT_NUMBERS, Block, Drop, narrow
-from event_det.formats.columns import find_columns, guess_columns, in_seconds
 from event_det.formats.events import Events, Sensor
+from event_det.formats.tabular.columns import find_columns, guess_columns, in_seconds
 from event_det.formats.writing import open_output
 from polyscale.errors import UserError
 

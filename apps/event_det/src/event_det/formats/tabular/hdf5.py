@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from event_det.formats.checks import INCOMPLETE, Block, Drop, narrow
-from event_det.formats.columns import NAMES, find_columns, in_seconds, sensor_or_none
 from event_det.formats.events import BLOCK, Events, Sensor
+from event_det.formats.tabular.columns import NAMES, find_columns, in_seconds, sensor_or_none
 from event_det.formats.writing import replace_when_done
 from polyscale.errors import UserError, first_line, foreign
 

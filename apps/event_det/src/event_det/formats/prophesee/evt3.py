@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from event_det.compiled import compiled
 from event_det.formats.events import Events, Sensor
-from event_det.formats.evt import (
+from event_det.formats.prophesee.evt import (
     BASE,
     EPOCH,
     HIGH,

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from event_det.compiled import compiled
 from event_det.formats.checks import INCOMPLETE, UNKNOWN, UNTIMED, Block, Drop
 from event_det.formats.events import BLOCK, Events, Sensor
-from event_det.formats.headers import read_header
+from event_det.formats.prophesee.headers import read_header
 from polyscale.errors import UserError
 
 SPARE = 32

@@ -11,8 +11,8 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from event_det.formats.checks import INCOMPLETE, Block, Drop, narrow
-from event_det.formats.columns import find_columns, guess_columns, in_seconds, sensor_or_none
 from event_det.formats.events import BLOCK, Events, Sensor
+from event_det.formats.tabular.columns import find_columns, guess_columns, in_seconds, sensor_or_none
 from event_det.formats.writing import open_output
 from polyscale.errors import UserError, foreign
 

@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyscale.errors import UserError
+from polyscale.training.checkpoints.snapshot import (
+    load_state,
+    random_states,
+    read_tree,
+    restore_random_states,
+    write_tree,
+)
 from polyscale.training.folder import STATE
-from polyscale.training.snapshot import load_state, random_states, read_tree, restore_random_states, write_tree
 
 if TYPE_CHECKING:
     from polyscale.training.run import Run

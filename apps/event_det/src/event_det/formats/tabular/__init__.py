@@ -1,0 +1,1 @@
+"""Files of columns t, x, y and p: NumPy, HDF5 and text."""

@@ -93,7 +93,7 @@ def test_squares_are_averaged_exactly() -> None:
 
 def test_bands_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = {kind: read_image(SOURCES[kind], min_pixels=ENOUGH) for kind in SOURCES}
-    monkeypatch.setattr("polyscale.data.samples.BAND", 5000)
+    monkeypatch.setattr("polyscale.data.decoding.samples.BAND", 5000)
     for kind, expected in at_once.items():
         np.testing.assert_array_equal(read_image(SOURCES[kind], min_pixels=ENOUGH), expected)
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from polyscale.data.decoding.samples import ImageError
 from polyscale.data.images import save_png
 from polyscale.data.masks import read_mask
-from polyscale.data.samples import ImageError
 
 SHARED = os.environ.get("POLYSCALE_SHARED") or Path(__file__).parents[4] / ".." / "shared" / "data"
 ODD = Path(SHARED) / "odd"

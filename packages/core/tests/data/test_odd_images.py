@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from polyscale.data.colour import linear_to_srgb, srgb_to_linear
-from polyscale.data.decoding import HAS_HEIF
+from polyscale.data.decoding.opening import HAS_HEIF
 from polyscale.data.images import MAX_ASPECT, ImageError, image_header, image_size, read_image
 
 SHARED = os.environ.get("POLYSCALE_SHARED") or Path(__file__).parents[4] / ".." / "shared" / "data"

@@ -14,7 +14,7 @@ import numpy as np
 from camo_seg.data.formats.pairs import PairSource
 from camo_seg.data.formats.splits import Pair
 from camo_seg.data.listing import list_files
-from polyscale.data.decoding import MAX_PIXELS, name_of, opened
+from polyscale.data.decoding.opening import MAX_PIXELS, name_of, opened
 from polyscale.data.listing import FolderPath, Listing
 from polyscale.data.naming import plural
 from polyscale.errors import UserError

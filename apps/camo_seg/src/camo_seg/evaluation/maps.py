@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from polyscale.data.decoding import MAX_PIXELS, name_of, opened
+from polyscale.data.decoding.opening import MAX_PIXELS, name_of, opened
 from polyscale.data.listing import resolve_folder, walk_images
 from polyscale.data.naming import plural
 from polyscale.errors import UserError

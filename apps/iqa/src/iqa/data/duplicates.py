@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from polyscale.data.decoding import MAX_PIXELS, name_of, opened, upright
+from polyscale.data.decoding.opening import MAX_PIXELS, name_of, opened, upright
 from polyscale.data.images import read_image
 
 NEAR = 20  # bits of 256

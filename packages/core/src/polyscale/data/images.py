@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from polyscale.data.colour import to_srgb
-from polyscale.data.decoding import (
+from polyscale.data.decoding.opening import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     ImageSource,
@@ -29,7 +29,7 @@ from polyscale.data.decoding import (
     orientation,
     upright,
 )
-from polyscale.data.samples import ImageError, bands, to_8bit
+from polyscale.data.decoding.samples import ImageError, bands, to_8bit
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, NamedTuple, Self, TypeVar
 
-from polyscale.data.decoding import HEIF_SUFFIXES, IMAGE_SUFFIXES, UNREAD_SUFFIXES, name_of, why_not_opened
+from polyscale.data.decoding.opening import HEIF_SUFFIXES, IMAGE_SUFFIXES, UNREAD_SUFFIXES, name_of, why_not_opened
 from polyscale.data.naming import natural_key, plural
 from polyscale.errors import UserError
 

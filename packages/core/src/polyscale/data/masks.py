@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from polyscale.data.decoding import MAX_PIXELS, ImageSource, name_of, opened, upright
+from polyscale.data.decoding.opening import MAX_PIXELS, ImageSource, name_of, opened, upright
+from polyscale.data.decoding.samples import ImageError, to_8bit
 from polyscale.data.images import as_array, check_array
-from polyscale.data.samples import ImageError, to_8bit
 
 BLACK, WHITE = 32, 224  # below and from which a soft mask's grey is background and object
 MOST_SOFT = 0.25  # share of an image that soft edges may hold

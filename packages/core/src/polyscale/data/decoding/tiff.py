@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from polyscale.data.samples import ImageError, to_8bit
+from polyscale.data.decoding.samples import ImageError, to_8bit
 
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # SampleFormat
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _CMYK = 0, 1, 2, 5  # PhotometricInterpretation

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from polyscale.data import tiff
-from polyscale.data.samples import ImageError
+from polyscale.data.decoding import tiff
+from polyscale.data.decoding.samples import ImageError
 
 ImageSource = Any  # path, encoded bytes, PIL image, array or tensor: see polyscale.data.images.read_image
 
@@ -87,7 +87,7 @@ def name_of(source: ImageSource) -> str:
 def opened(source: ImageSource, name: str, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image with only its header read; every decoder error inside the block becomes an ImageError.
 
-    A TIFF file that Pillow misreads is decoded at once (`polyscale.data.tiff`).
+    A TIFF file that Pillow misreads is decoded at once (`polyscale.data.decoding.tiff`).
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_pillow_quiet)

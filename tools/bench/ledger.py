@@ -84,7 +84,7 @@ def exported(folder: Path) -> set[str]:
             if {"__all__", "_EXPORTS"} & {target.id for target in targets if isinstance(target, ast.Name)}:
                 value = getattr(node, "value", None)
                 found = value.keys if isinstance(value, ast.Dict) else getattr(value, "elts", [])
-                names |= {each.value for each in found if isinstance(each, ast.Constant)}
+                names |= {str(each.value) for each in found if isinstance(each, ast.Constant)}
     return {name for name in names if not name.startswith("_")}
 
 

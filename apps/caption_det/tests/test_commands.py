@@ -51,6 +51,7 @@ class TestCommands(AppContract):
     app = "caption-det"
     metric = "CIDEr"
     tiny = SMALL
+    start = "--model.init"
 
     def make_data(self, folder: Path) -> Path:
         return write_world(folder, {"train": 12, "val": 4, "test": 6})

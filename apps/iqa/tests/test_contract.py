@@ -12,6 +12,7 @@ from polyscale.testing.apps import AppContract
 class TestContract(AppContract):
     app = "iqa"
     metric = "SRCC"
+    start = "--model.weights"
     tiny = (
         *("--data.crop", "none", "--data.ranked_levels", "0", "--data.scale", "0,10"),
         *("--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1"),

@@ -65,12 +65,13 @@ def predict(
     """Print a caption for each image and write the image with its boxes, or print JSON lines."""
     from caption_det.describer import Decoding
     from caption_det.predict import Prediction, Predictor, output_files, save_jpeg
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
+    from polyscale.commands.bodies import Outputs, PredictOptions, check_outputs, list_inputs, predict_images
 
     if maps and as_json:
         raise UserError("--map --json: --json writes no files; leave one of them away", exit_code=2)
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
+    check_outputs(files, options, None if as_json else lambda name: output_files(out, name, maps))
     decoding = Decoding(captions, beams, temperature, top_p)
     predictor = Predictor(model, device, precision, decoding, threshold, runtime)
     if temperature is not None or top_p is not None:

@@ -74,15 +74,21 @@ def predict(
     if recording.sensor is None:
         raise UserError(f"{path}: states no sensor size; give it with --sensor WxH", exit_code=2)
 
+    part = microseconds(start), microseconds(end)
+
     from event_det.model import EventDetector
     from event_det.predict import Predictor
+    from event_det.video import require_av
+
+    for target in targets:
+        if target.suffix.lower() == ".mp4":
+            require_av(target)
 
     predictor = Predictor(model, device, precision, threshold=threshold, window=round(window * 1000), at_once=at_once)
     if model in EventDetector.shipped_names() and (limit := EventDetector.about(model).get("not_for")):
         note(f"{model} is not for {limit}")
     began, totals = time.perf_counter(), Totals()
     with contextlib.ExitStack() as stack, progress("windows", transient=True) as bar:
-        part = microseconds(start), microseconds(end)
         results = totals.count(_some(predictor.stream(recording, *part), recording, part), bar)
         results = _print(results, predictor.classes) if as_json else results
         for target in targets:

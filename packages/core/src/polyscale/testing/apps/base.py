@@ -1,6 +1,7 @@
 """What the tests of an application share: its attributes, fixtures, one training, and what a run wrote."""
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class AppTests:
         tiny: options of a `train` that takes seconds, two epochs of at least two steps.
         inputs: what `predict` takes, as `train` calls it.
         unit: what a sample of an evaluation is.
+        start: the option of `train` that names a model to start from, where there is one.
     """
 
     app: ClassVar[str]
@@ -42,6 +44,7 @@ class AppTests:
     tiny: ClassVar[Sequence[str]]
     inputs: ClassVar[str] = "IMAGES"
     unit: ClassVar[str] = "image"
+    start: ClassVar[str] = ""
 
     # what a subclass may give
 
@@ -100,6 +103,13 @@ class AppTests:
     def predict(self, trained: Trained, *arguments: object) -> Result:
         """Call `predict` with the shared model."""
         return call(self.app, "predict", *arguments, "--model", trained.out)
+
+
+def break_weights(trained: Trained, folder: Path) -> Path:
+    """Copy a run to `folder`/broken, where its best weights are no weights."""
+    broken = shutil.copytree(trained.out, folder / "broken")
+    (broken / "best" / "model.safetensors").write_bytes(b"\0" * 100)
+    return broken
 
 
 class Killed(BaseException):

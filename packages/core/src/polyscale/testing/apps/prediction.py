@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polyscale.testing.apps.base import AppTests, Trained
+from polyscale.testing.apps.base import AppTests, Trained, break_weights
 from polyscale.testing.command import Result, call, one_line, package_of
 
 # the command as it is where only what prediction needs is installed
@@ -58,6 +58,15 @@ class PredictionContract(AppTests):
         self.predict(trained, images, "--csv", tmp_path / "made" / "rows.csv")
         assert (tmp_path / "made" / "rows.csv").read_text(encoding="utf-8") == to_stdout.stdout
         one_line(self.predict(trained, images / "a.png", "--csv", "-", "--json"), 2, "--csv")
+
+    def test_inputs_and_outputs_are_refused_before_weights(
+        self, trained: Trained, images: Path, tmp_path: Path
+    ) -> None:
+        words = (self.app, "predict", images / "a.png", "--model", break_weights(trained, tmp_path))
+        one_line(call(*words), 1, "model.safetensors")
+        one_line(call(*words[:2], images / "none.png", *words[3:]), 1, "none.png")
+        (tmp_path / "file").touch()
+        one_line(call(*words, "--csv", tmp_path / "file" / "a.csv"), 2, "is a file")
 
     def test_shipped_models_load_and_predict(self, images: Path) -> None:
         for name in self._shipped("config.json"):

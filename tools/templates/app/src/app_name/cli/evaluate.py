@@ -22,12 +22,15 @@ def evaluate(
     from app_name.model import Segmenter
     from polyscale.commands.bodies import show_assessment
     from polyscale.commands.output import check_folder
+    from polyscale.inference import resolve_precision
 
     if out is not None:
         check_folder(out)
     accelerator = Accelerator()
-    network = Segmenter.from_pretrained(model).to(accelerator.device)
-    dataset = build_set(resolve_for(Config, model, {"path": data}), split, network.input_size)
+    resolve_precision(precision, accelerator.device)
+    dataset = build_set(resolve_for(Config, model, {"path": data}), split)
+    network = Segmenter.from_pretrained(model).to(accelerator.device)  # after what is cheap to refuse
+    dataset.size = network.input_size
     result = assess(
         network, dataset, weights=model, accelerator=accelerator, batch_size=batch_size, precision=precision
     )

@@ -38,17 +38,21 @@ def predict(
 ) -> None:
     """Write each image's mask and overlay at its own size, or print JSON lines."""
     from app_name.predict import Prediction, Predictor, output_files
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
+    from polyscale.commands.bodies import Outputs, PredictOptions, check_outputs, list_inputs, predict_images
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
 
+    def written(name: str) -> list[Path]:
+        return output_files(out, name)
+
     def save(result: Prediction) -> None:
         result.save(out)
 
+    check_outputs(files, options, None if as_json else written)
     outputs: Outputs[Prediction] = Outputs(
         save=None if as_json else save,
-        files=lambda name: output_files(out, name),
+        files=written,
         sort_keys={"area": lambda result: -result.area},
     )
     outcome = predict_images(Predictor(model, device, precision), files, options, outputs)

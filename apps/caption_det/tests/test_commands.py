@@ -59,7 +59,10 @@ class TestCommands(AppContract):
     def test_train_scores_captions_boxes_and_baselines(self, trained: Trained) -> None:
         metrics = json.loads((trained.out / "metrics.json").read_text(encoding="utf-8"))
         assert {"CIDEr", "BLEU4", "ROUGE_L", "CIDEr_shuffled", "distinct", "AP", "AP50"} <= metrics["model"].keys()
-        assert set(metrics["baselines"]) == {"most frequent", "nearest neighbour"}
+        grounding = {"whole image", "centred box", "largest box of model"}
+        assert set(metrics["baselines"]) == {"most frequent", "nearest neighbour", *grounding}
+        assert all(set(metrics["baselines"][name]) == {"images", "grounded"} for name in grounding)
+        assert "largest box of model" in trained.result.stdout
         assert metrics["baselines"]["most frequent"]["distinct"] == pytest.approx(1 / 6)
         assert metrics["baselines"]["nearest neighbour"]["CIDEr"] > 0
         with (trained.out / "images.csv").open(newline="", encoding="utf-8") as file:

@@ -107,7 +107,8 @@ def test_command_is_taken(words: tuple[str, ...]) -> None:
         elif first in PROGRAMS:
             assert not (reason := refused(first, rest)), reason
         elif rest:
-            reasons = [refused(program, ["train", first, *rest]) for program in PROGRAMS]
+            places: tuple[list[str], ...] = ([], ["--data.path", "FOLDER"])  # what only files or only drawn sets need
+            reasons = [refused(program, ["train", first, *rest, *path]) for program in PROGRAMS for path in places]
             assert "" in reasons, reasons
         else:
             settings = [leaves(importlib.import_module(f"{p}.config").Config) for p in PROGRAMS.values()]

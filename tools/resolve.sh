@@ -22,8 +22,8 @@ resolve() { # PYTHON PLATFORM
     [ "$1" = 3.15 ] || extras+=(--extra export) # onnxruntime has no wheels for 3.15 yet
     compile "$1" "$2" "${extras[@]}" "${members[@]}" >/dev/null || code=$?
     [ $code != 0 ] || found=$(compile "$1" "$2" "${light[@]}") || code=$?
-    if grep -qE '^(torch|scipy|timm|accelerate)==' <<<"$found"; then
-        echo "resolve: Python $1 on $2: prediction without torch brings $(grep -E '^(torch|scipy|timm|accelerate)==' <<<"$found")"
+    if grep -qE '^(torch|scipy|timm|accelerate|transformers)==' <<<"$found"; then
+        echo "resolve: Python $1 on $2: prediction without torch brings $(grep -E '^(torch|scipy|timm|accelerate|transformers)==' <<<"$found")"
         return 1
     fi
     case $code in

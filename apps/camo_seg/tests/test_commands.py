@@ -15,6 +15,7 @@ from polyscale.testing.command import call, one_line
 class TestCommands(AppContract):
     app = "camo-seg"
     metric = "wF"
+    start = "--model.weights"
     tiny = (
         *("--model.backbone", "test_resnet", "--model.width", "8", "--model.image_size", "32"),
         *("--train.batch_size", "4", "--train.epochs", "2", "--train.log_every", "1"),

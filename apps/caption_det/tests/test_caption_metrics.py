@@ -1,13 +1,18 @@
 """CIDEr, BLEU and ROUGE-L against published values of coco-caption, and by hand."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from caption_det.data.records import Record
+from caption_det.evaluation.baselines import centred_box, largest_box, whole_image
 from caption_det.evaluation.box_metrics import Boxes
 from caption_det.evaluation.caption_metrics import bleu, cider, rouge_l, tokenize
+from caption_det.evaluation.evaluate import Answer, score_grounding
 from caption_det.evaluation.grounding import grounded
 from caption_det.evaluation.mentions import hallucinated
 
@@ -67,6 +72,42 @@ def test_hallucinations_are_mentions_without_an_object() -> None:
     captions = [tokenize("A man eats a hot dog."), tokenize("two dogs"), tokenize("the sky")]
     assert hallucinated(captions, [{2}, {0}, set()], categories) == pytest.approx(1 / 3)
     assert hallucinated(captions[2:], [{0}], categories) != hallucinated(captions[2:], [{0}], categories)  # NaN
+
+
+@dataclass
+class Two:
+    """Two images of 100 x 50 pixels, with a dog and a cat."""
+
+    categories = ("dog", "cat")
+    names = ("a", "b")
+    boxes = (np.array([[0, 0, 100, 50.0]]), np.array([[40, 20, 60, 30.0]]))
+
+    def __len__(self) -> int:
+        return 2
+
+    def record(self, i: int) -> Record:
+        return Record("", ("a dog",) if i == 0 else ("the cat", "a cat"), self.boxes[i], np.array([i]))
+
+    def image_size(self, _: int) -> tuple[int, int]:
+        return 50, 100
+
+
+def test_the_baselines_of_phrases() -> None:
+    two: Any = Two()
+
+    def score(answers: list[Answer]) -> float:
+        return score_grounding(answers, two).summary["grounded"]
+
+    assert score([whole_image(2)] * 2) == pytest.approx(1 / 3)  # one phrase of three is of the image-filling dog
+    middle = centred_box(two)
+    np.testing.assert_allclose(middle.boxes, [[0.2, 0.2, 0.8, 0.8]] * 2)  # the mean of 1 x 1 and .2 x .2
+    assert score([middle] * 2) == 0
+    boxes = np.array([[0.4, 0.4, 0.6, 0.6], [0, 0, 0.1, 0.1], [0, 0, 1, 1]])
+    found = Answer("a dog", boxes, np.array([0.5, 0.6, 0.1]), np.array([0, 0, 0]))
+    largest = largest_box(found, 2)
+    np.testing.assert_allclose(largest.boxes, [boxes[0]] * 2)  # the whole image is not shown: its score is too low
+    assert score([largest] * 2) == pytest.approx(2 / 3)
+    assert score([largest_box(Answer("", boxes[:0], boxes[:0, 0], np.zeros(0, int)), 2)] * 2) == 0
 
 
 def test_a_phrase_is_grounded_by_the_best_box_of_its_class() -> None:

@@ -16,12 +16,13 @@ from polyscale.settings import resolve
 from polyscale.testing.apps import AppContract, Trained
 from polyscale.testing.command import call, one_line
 
-SMALL = (
+SHAPE = (
     *("--model.backbone", "test_resnet", "--model.image_size", "64", "--model.width", "16", "--model.heads", "2"),
     *("--model.queries", "9", "--model.text_width", "16", "--model.text_layers", "1", "--model.max_tokens", "12"),
-    *("--data.vocab_size", "280", "--train.batch_size", "4", "--train.epochs", "2", "--train.log_every", "1"),
-    *("--train.ema", "0.5"),
+    *("--data.vocab_size", "280"),
 )
+SHORT = ("--train.batch_size", "4", "--train.epochs", "2", "--train.log_every", "1", "--train.ema", "0.5")
+SMALL = (*SHAPE, *SHORT)
 
 
 def write_world(folder: Path, counts: dict[str, int]) -> Path:
@@ -50,6 +51,7 @@ class TestCommands(AppContract):
     app = "caption-det"
     metric = "CIDEr"
     tiny = SMALL
+    start = "--model.init"
 
     def make_data(self, folder: Path) -> Path:
         return write_world(folder, {"train": 12, "val": 4, "test": 6})
@@ -57,7 +59,10 @@ class TestCommands(AppContract):
     def test_train_scores_captions_boxes_and_baselines(self, trained: Trained) -> None:
         metrics = json.loads((trained.out / "metrics.json").read_text(encoding="utf-8"))
         assert {"CIDEr", "BLEU4", "ROUGE_L", "CIDEr_shuffled", "distinct", "AP", "AP50"} <= metrics["model"].keys()
-        assert set(metrics["baselines"]) == {"most frequent", "nearest neighbour"}
+        grounding = {"whole image", "centred box", "largest box of model"}
+        assert set(metrics["baselines"]) == {"most frequent", "nearest neighbour", *grounding}
+        assert all(set(metrics["baselines"][name]) == {"images", "grounded"} for name in grounding)
+        assert "largest box of model" in trained.result.stdout
         assert metrics["baselines"]["most frequent"]["distinct"] == pytest.approx(1 / 6)
         assert metrics["baselines"]["nearest neighbour"]["CIDEr"] > 0
         with (trained.out / "images.csv").open(newline="", encoding="utf-8") as file:
@@ -129,11 +134,11 @@ def test_the_head_of_the_words_can_be_added_and_left_out(tmp_path: Path) -> None
     few = ("--train.max_steps", "1", "--data.train_images", "8", "--data.eval_images", "2")
 
     def train(out: str, *words: str) -> set[str]:
-        run = call("caption-det", "train", *SMALL, *few, *words, "--out", tmp_path / out)
+        run = call("caption-det", "train", *SHORT, *few, *words, "--out", tmp_path / out)
         assert run.returncode == 0, run.stderr
         return {name for name in load(tmp_path / out).state_dict() if name.startswith("words.")}
 
-    assert not train("a", "--loss.words", "0")
+    assert not train("a", *SHAPE, "--loss.words", "0")
     assert train("b", "--loss.words", "1", "--model.init", str(tmp_path / "a")) == {"words.weight", "words.bias"}
     assert "words" in json.loads((tmp_path / "b/log.jsonl").read_text().splitlines()[0])
     assert not train("c", "--loss.words", "0", "--model.init", str(tmp_path / "b"))

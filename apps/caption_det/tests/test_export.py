@@ -21,6 +21,7 @@ from caption_det.model import CaptionDetConfig, CaptionDetModel
 from caption_det.model.detections import Detections, score_boxes
 from caption_det.onnx import OnnxCaptioner
 from polyscale.errors import UserError
+from polyscale.testing.apps.prediction import call_without_torch
 from polyscale.testing.command import call, one_line
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -118,16 +119,7 @@ def test_predict_runs_the_folder_as_it_runs_the_model(
     model.save_pretrained(tmp_path / "model")
     options = ("predict", *map(str, files), "--json", "--threshold", "0.05", "--device", "cpu", "--precision", "fp32")
     wanted = call("caption-det", *options, "--model", tmp_path / "model", "--beams", "1")
-    program = (
-        "import sys\n"
-        "from caption_det.cli import main\n"
-        "try:\n"
-        "    main()\n"
-        "finally:\n"
-        "    assert not {'torch', 'transformers'} & set(sys.modules)\n"
-    )
-    words = [sys.executable, "-c", program, *options, "--model", str(folder)]
-    got = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
+    got = call_without_torch("caption-det", *options, "--model", folder)
     assert got.returncode == 0, got.stderr
     rows = [[json.loads(line) for line in text.splitlines()] for text in (got.stdout, wanted.stdout)]
     assert len(rows[0]) == len(rows[1]) == len(images)
@@ -139,6 +131,16 @@ def test_predict_runs_the_folder_as_it_runs_the_model(
         for found, known in zip(*objects, strict=True):
             assert found["score"] == pytest.approx(known["score"], abs=1e-3)
             assert found["box"] == pytest.approx(known["box"], abs=0.11)  # rounded to a tenth of a pixel
+
+
+def test_without_torch_the_other_commands_say_what_to_install(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    for words in (("train", "--out", tmp_path / "run"), ("eval", "nano"), ("export", "nano", tmp_path / "out")):
+        needed = call_without_torch("caption-det", *words)
+        one_line(needed, 1, "which is not installed", 'pip install "polyscale-caption-det[train]"')
+    shipped = call_without_torch("caption-det", "predict", tmp_path / "a.png")
+    one_line(shipped, 1, "photo/encoder.onnx", "`caption-det export photo FOLDER`", "polyscale-caption-det[export]")
+    assert call_without_torch("caption-det", "predict", "--help").returncode == 0
 
 
 def test_what_a_folder_cannot_do_is_one_line(pair: tuple[CaptionDetModel, Path], tmp_path: Path) -> None:

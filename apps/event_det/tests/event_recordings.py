@@ -45,10 +45,12 @@ def write(path: Path, events: Events, name: str, parts: int = 3) -> Path:
     return path
 
 
-def break_file(path: Path, rng: np.random.Generator) -> str:
-    """Damage a file in one of five ways and return which."""
+WAYS = ("cut", "flip", "zero", "noise", "insert")
+
+
+def break_file(path: Path, way: str, rng: np.random.Generator) -> None:
+    """Damage a file in one of WAYS, at a place that is drawn."""
     content = bytearray(path.read_bytes())
-    way = ("cut", "flip", "zero", "noise", "insert")[rng.integers(5)]
     at = int(rng.integers(len(content)))
     if way == "cut":
         content = content[:at]
@@ -62,4 +64,3 @@ def break_file(path: Path, rng: np.random.Generator) -> str:
     else:
         content[at:at] = rng.bytes(3)
     path.write_bytes(bytes(content))
-    return way

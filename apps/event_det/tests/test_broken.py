@@ -1,16 +1,18 @@
 """Broken recordings: what is valid is kept, what is not is counted with its place, and nothing ends in a traceback."""
 
 import importlib.util
+import itertools
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from event_recordings import SENSOR, WRITTEN, break_file, make_events, same, write
+from event_recordings import SENSOR, WAYS, WRITTEN, break_file, make_events, same, write
 
 from event_det import FORMATS, Events, Recording
 from event_det.formats.checks import BACKWARDS, OUTSIDE, Block, Tally, sift
 from polyscale.errors import UserError
+from polyscale.testing.command import call
 
 
 def block(t: list[int]) -> Block:
@@ -128,12 +130,16 @@ def test_objects_are_not_unpickled(tmp_path: Path) -> None:
         Recording(tmp_path / "a.npy")
 
 
-@pytest.mark.parametrize("number", range(60))
-def test_sixty_broken_recordings(tmp_path: Path, number: int) -> None:
+def test_the_corpus_is_of_sixty_kinds() -> None:
+    assert len({*itertools.product(WRITTEN, WAYS)}) >= 60
+
+
+@pytest.mark.parametrize(("name", "way"), [*itertools.product(WRITTEN, WAYS)])
+def test_sixty_broken_recordings(tmp_path: Path, name: str, way: str) -> None:
+    number = len(WAYS) * WRITTEN.index(name) + WAYS.index(way)
     rng = np.random.default_rng(number)
-    name = WRITTEN[number % len(WRITTEN)]
     path = write(tmp_path / f"a{FORMATS[name].suffixes[0]}", make_events(2000, number), name)
-    break_file(path, rng)
+    break_file(path, way, rng)
     recording, events, error = None, Events.allocate(0), ""
     try:
         recording = Recording(path)
@@ -146,6 +152,10 @@ def test_sixty_broken_recordings(tmp_path: Path, number: int) -> None:
     if recording and recording.sensor and len(events):
         assert events.x.max() < recording.sensor[0]
         assert events.y.max() < recording.sensor[1]
+    told = call("event-det", "data", "info", path)  # a traceback would come out of it
+    dropped = bool(recording and recording.dropped.total)
+    assert told.returncode == int(bool(error) or dropped), told.stderr
+    assert len(told.errors) == int(bool(error))
 
 
 def test_a_header_alone_decides_before_the_suffix(tmp_path: Path) -> None:

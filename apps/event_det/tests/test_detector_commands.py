@@ -11,6 +11,7 @@ from event_sets import write_tiny_set
 from typer.main import get_command
 
 from polyscale.testing.apps import AppContract, Trained
+from polyscale.testing.apps.base import break_weights
 from polyscale.testing.command import application, call, one_line
 
 
@@ -32,6 +33,7 @@ class TestCommands(AppContract):
         "eval --workers": "Threads that read ahead. HDF5",
         "eval --out": "Folder for metrics.json, frames.csv and report.html.",
     }
+    start = "--model.weights"
     tiny = (
         *("--data.dataset", "gen1", "--data.length", "3", "--data.sampling", "mixed"),
         *("--model.width", "8", "--model.head", "8"),
@@ -61,6 +63,17 @@ class TestCommands(AppContract):
 
     @pytest.mark.skip("predict takes recordings: test_predict.py")
     def test_json_writes_files_where_they_are_asked_for(self, trained: Trained, images: Path) -> None: ...
+
+    def test_inputs_and_outputs_are_refused_before_weights(
+        self, trained: Trained, images: Path, tmp_path: Path
+    ) -> None:
+        recording = tmp_path / "a.npy"
+        np.save(recording, np.array([[1, 2, 3, 0], [9, 2, 3, 1]]))
+        words = (self.app, "predict", recording, "--sensor", "304x240", "--model", break_weights(trained, tmp_path))
+        one_line(call(*words), 1, "model.safetensors")
+        one_line(call(*words[:2], tmp_path / "none.npy", *words[3:]), 1, "none.npy")
+        one_line(call(*words, "--out", tmp_path / "a.txt"), 2, "a.txt")
+        one_line(call(*words, "--start", "1e12"), 2, "is not a time")
 
     @pytest.mark.skip("predict takes recordings: test_shipped.py")
     def test_shipped_models_load_and_predict(self, images: Path) -> None: ...

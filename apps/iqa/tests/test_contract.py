@@ -15,6 +15,7 @@ class TestContract(AppContract):
     metric = "SRCC"
     files = ("--map",)
     defaults: ClassVar = {"predict --precision": "fp32", "eval --precision": "fp32"}  # users compare scores
+    start = "--model.weights"
     tiny = (
         *("--data.crop", "none", "--data.ranked_levels", "0", "--data.scale", "0,10"),
         *("--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1"),

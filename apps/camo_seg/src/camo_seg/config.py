@@ -1,20 +1,28 @@
 """The configuration of camo-seg and its presets; each preset names its hardware and what to expect of it."""
 
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from polyscale.models.options import WeightSource
-from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
-from polyscale.training.options import TrainSettings
+from polyscale.settings import DiskPath, Needs, OptionalDiskPath, Preset, Settings
+from polyscale.training.options import TRAIN_NEEDS, TrainSettings
 
 Layout = Literal["auto", "pairs", "cod10k", "camo", "nc4k", "chameleon", "bundle", "test"]
 MAX_SCALES, MAX_SCALE = 8, 4.0
 MOST_VALIDATION = 0.8  # val_fraction stays below it: where a test split is drawn too, something is left to learn from
 
 
+SET_FILES = (".yaml", ".yml")  # of data sets that name others
+
+
 class MixtureMember(Settings):
     """One data set of several, as a YAML file names them."""
+
+    needs: ClassVar = (
+        Needs("with files, not the synthetic set", lambda m: m.path != "synthetic", ("only", "layout", "mask_rule")),
+    )
 
     path: str
     """Folder of the data set, relative to the file; synthetic is the embedded, generated one."""
@@ -128,8 +136,32 @@ class OptimSettings(Settings):
     """Start with a frozen backbone and unfreeze it over this many epochs, deepest part first; 0 trains all at once."""
 
 
+def _supervises_scales(config: "Config") -> bool:
+    return len(config.model.scales) > 1 and config.loss.scale_loss > 0
+
+
 class Config(Settings):
     """Everything that decides a camo-seg run."""
+
+    needs: ClassVar = (
+        *TRAIN_NEEDS,
+        Needs("with model.experts of 2 or more", lambda c: c.model.experts > 0, ("model.top_k", "loss.balance")),
+        Needs("with several model.scales", lambda c: len(c.model.scales) > 1, ("model.fusion", "loss.scale_loss")),
+        Needs(
+            "with several model.scales and a loss.scale_loss", _supervises_scales,
+            ("loss.scale_weights", "loss.scale_epochs"),
+        ),
+        Needs("without model.weights, which take its place", lambda c: not c.model.weights, ("model.pretrained",)),
+        Needs(
+            "with the synthetic set, or a file that names it",
+            lambda c: c.data.path == "synthetic" or Path(c.data.path).suffix.lower() in SET_FILES,
+            ("data.train_images",),
+        ),
+        Needs(
+            "with a data.path of files, not the synthetic set", lambda c: c.data.path != "synthetic",
+            ("data.layout", "data.masks", "data.mask_rule", "data.test_set", "data.val_fraction"),
+        ),
+    )  # fmt: skip
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()

@@ -34,10 +34,11 @@ def predict_video(
     cutout: Cutout | None = None,
     batch_size: int = 4,
     limit: int | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> Iterator[Prediction]:
     """Yield the prediction of each frame in turn and write NAME_mask.mp4, NAME_overlay.mp4 and NAME_cutout.mp4.
 
-    The call itself decodes the video once, to refuse what cannot be used before the first frame is segmented. The
+    The call itself checks the video with `check_video`, unless its `shape` says that this was done. The
     videos appear when the last frame is done; they have the frames' size (made even, as the format asks for), the rate
     of the source and no sound. At most `batch_size` frames are held. Results are called NAME_000001 and so on.
 
@@ -49,13 +50,12 @@ def predict_video(
         cutout: Write NAME_cutout.mp4 on its background, green by default; a crop is not possible.
         batch_size: frames per forward pass.
         limit: stop after so many frames.
+        shape: (height, width) of the frames, as `check_video` returned it.
 
     Raises:
         UserError: PyAV is missing, the video cannot be read, has no frames, or changes its size.
     """
-    if cutout is not None and cutout.crop:
-        raise UserError("crop: the frames of a video keep their size; leave --crop out", exit_code=2)
-    shape = _check_frames(path, limit)
+    shape = shape or check_video(path, cutout, limit)
     drawn = {} if folder is None else _drawings(overlay, cutout)
     return _predict(predictor, path, folder, shape, drawn, batch_size, limit)
 
@@ -104,8 +104,14 @@ def _drawings(overlay: bool, cutout: Cutout | None) -> dict[str, Callable[[Predi
     return drawn
 
 
-def _check_frames(path: Path, limit: int | None) -> tuple[int, int]:
-    """Decode a video, a small part of what segmenting it takes, and return the (height, width) of its frames."""
+def check_video(path: Path, cutout: Cutout | None = None, limit: int | None = None) -> tuple[int, int]:
+    """Decode a video, a small part of what segmenting it takes, and return the (height, width) of its frames.
+
+    Raises:
+        UserError: see `predict_video`.
+    """
+    if cutout is not None and cutout.crop:
+        raise UserError("crop: the frames of a video keep their size; leave --crop out", exit_code=2)
     with _Source(path) as source:
         shapes = islice(source.shapes(), limit)
         first = next(shapes, None)

@@ -1,6 +1,7 @@
 """From settings to data sets, tokenizer and network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import CLIPVisionConfig, PreTrainedTokenizerBase
 from caption_det.config import Config, ModelSettings
 from caption_det.data import CaptionSet, TrainingSet
 from caption_det.data.open import SPLITS, SYNTHETIC, Opened, open_data
+from caption_det.data.synthetic import World
 from caption_det.data.tokenizer import open_tokenizer, train_tokenizer
 from caption_det.model import CaptionDetConfig, CaptionDetModel, load
 from caption_det.model.loading import SHIPPED, read_config
@@ -24,6 +26,7 @@ from polyscale.models.tensors import load_tensors
 from polyscale.settings import SPLIT_FILE
 
 CLIP = "clip"
+MIN_SIDE = 64  # pixels of a scene of the embedded world
 
 
 def open_sets(config: Config, recorded: Path | None = None, size: int | None = None) -> Opened:
@@ -37,7 +40,7 @@ def open_sets(config: Config, recorded: Path | None = None, size: int | None = N
         images=data.images,
         val_fraction=data.val_fraction,
         counts=(data.train_images, data.eval_images, data.eval_images),
-        side=max(size or input_size(config), 64),
+        side=max(size or input_size(config), MIN_SIDE),
         recorded=recorded,
     )
 
@@ -48,6 +51,14 @@ def build_set(config: Config, split: str, size: int | None = None, recorded: Pat
     source = opened.source(split, config.data.path)
     cache = config.data.cache and split != "test"
     return CaptionSet(source, split, size or input_size(config), opened.notes, cache=cache)
+
+
+def resized(config: Config, dataset: CaptionSet, size: int) -> CaptionSet:
+    """Return a set as `build_set` opens it with samples of side `size`, without reading its files again."""
+    source = dataset.source
+    if isinstance(source, World):
+        source = replace(source, side=max(size, MIN_SIDE))
+    return CaptionSet(source, dataset.split, size, dataset.notes, cache=config.data.cache and dataset.split != "test")
 
 
 def input_size(config: Config) -> int:

@@ -1,14 +1,25 @@
 """The configuration of caption-det and its presets; each preset names its hardware and what to expect of it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from polyscale.models.options import WeightSource
-from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
-from polyscale.training.options import TrainSettings
+from polyscale.settings import DiskPath, Needs, OptionalDiskPath, Preset, Settings
+from polyscale.training.options import TRAIN_NEEDS, TrainSettings
 
 THRESHOLD = 0.4  # lowest score of a box that is shown: the best F1 of photo, see docs/caption-det.md
+SHAPE = (  # settings of a network that model.init decides
+    "data.tokenizer", "data.vocab_size", "model.backbone", "model.pretrained", "model.image_size", "model.width",
+    "model.memory", "model.queries", "model.objects", "model.text", "model.text_width", "model.text_layers",
+    "model.heads", "model.max_tokens", "model.beams", "model.dropout", "model.vision_width", "model.vision_layers",
+    "model.vision_patch",
+)  # fmt: skip
+OF_CAPTIONS = (
+    "data.tokenizer", "data.vocab_size", "data.captions", "model.memory", "model.queries", "model.objects",
+    "model.text", "model.text_width", "model.text_layers", "model.max_tokens", "model.beams", "loss.caption",
+    "loss.words", "optim.text_lr",
+)  # fmt: skip
 
 
 class DataSettings(Settings):
@@ -113,8 +124,39 @@ class OptimSettings(Settings):
     """Learning rate of GPT-2 as a share of train.lr."""
 
 
+def _has_weights(model: ModelSettings) -> bool:
+    """Whether the tower is of timm, or of the hub and so with the hub's weights."""
+    return model.backbone != "clip" and ("/" not in model.backbone or model.pretrained == "hub")
+
+
 class Config(Settings):
     """Everything that decides a caption-det run."""
+
+    needs: ClassVar = (
+        *TRAIN_NEEDS,
+        Needs("without model.init, whose shape and words are kept", lambda c: c.model.init is None, SHAPE),
+        Needs("with a model.captioner", lambda c: c.model.captioner != "none", OF_CAPTIONS),
+        Needs("with a model.detector", lambda c: c.model.detector != "none", ("data.box_share", "loss.detection")),
+        Needs("with model.memory queries or objects", lambda c: c.model.memory != "map", ("model.queries",)),
+        Needs("with model.memory objects", lambda c: c.model.memory == "objects", ("model.objects",)),
+        Needs("with data.tokenizer captions", lambda c: c.data.tokenizer == "captions", ("data.vocab_size",)),
+        Needs(
+            "with model.text fresh", lambda c: c.model.text == "fresh", ("model.text_width", "model.text_layers"),
+        ),
+        Needs(
+            "with model.backbone clip", lambda c: c.model.backbone == "clip",
+            ("model.vision_width", "model.vision_layers", "model.vision_patch"),
+        ),
+        Needs("where the backbone has such weights", lambda c: _has_weights(c.model), ("model.pretrained",)),
+        Needs("without model.freeze_tower", lambda c: not c.model.freeze_tower, ("optim.tower_lr",)),
+        Needs(
+            "with the synthetic set", lambda c: c.data.path == "synthetic", ("data.train_images", "data.eval_images"),
+        ),
+        Needs(
+            "with a data.path of files, not the synthetic set", lambda c: c.data.path != "synthetic",
+            ("data.images", "data.val_fraction"),
+        ),
+    )  # fmt: skip
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()

@@ -136,8 +136,10 @@ class OnnxDescriber:
                 f"{folder}: an exported model writes one greedy caption; leave captions, beams, temperature, top-p "
                 "away, or take the model that it was made from", exit_code=2)  # fmt: skip
         if not (folder / ENCODER).is_file():
-            raise UserError(f"{folder / ENCODER}: no such file; write it with `caption-det export {folder} FOLDER`, or "
-                            "use the runtime torch")  # fmt: skip
+            raise UserError(
+                f"{folder / ENCODER}: no such file; write it with `caption-det export {folder} FOLDER` "
+                '(pip install "polyscale-caption-det[export]") and give that, or use the runtime torch'
+            )
         self._captioner, self._threshold = OnnxCaptioner(folder), threshold
         about = self._captioner.about
         self.image_size, self.categories = int(about["image_size"]), list(about["categories"])

@@ -3,12 +3,12 @@
 RVT's numbers are mAP on the test sets in per cent, from its paper; none of them has been measured here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
-from polyscale.training.options import TrainSettings
+from polyscale.settings import DiskPath, Needs, OptionalDiskPath, Preset, Settings
+from polyscale.training.options import TRAIN_NEEDS, TrainSettings
 
 Blocks = Annotated[int, Field(ge=0)]
 Dataset = Literal["auto", "gen1", "gen4", "gen4-7", "etram", "dsec"]
@@ -16,6 +16,8 @@ Dataset = Literal["auto", "gen1", "gen4", "gen4-7", "etram", "dsec"]
 
 class DataSettings(Settings):
     """Which recordings to learn from, how they are read and varied."""
+
+    retired: ClassVar = ("time_origin",)
 
     path: DiskPath = "synthetic"
     """Folder of a data set in RVT's layout; synthetic is the embedded, generated one."""
@@ -27,9 +29,6 @@ class DataSettings(Settings):
     """Play recordings in order, take sequences from anywhere, or half of each as RVT does."""
     augment: bool = True
     """Flip and zoom training sequences with RVT's chances."""
-
-    time_origin: Literal["raw", "first"] = "raw"
-    """raw keeps the times of the file; first makes the first event's time 0."""
     length: int = Field(10, ge=1)
     """Steps of a training sequence, through which the gradient flows; the state goes on where a recording does."""
 
@@ -42,7 +41,7 @@ class RepresentationSettings(Settings):
     bins: int = Field(10, ge=1)
     """Time bins of a window."""
     cutoff: int = Field(10, ge=1, le=255)
-    """Largest count of a cell."""
+    """Largest count of a cell of the synthetic set; other data sets have that of event-det data prepare."""
 
 
 class ModelSettings(Settings):
@@ -96,6 +95,24 @@ class LossSettings(Settings):
 
 class Config(Settings):
     """Everything that decides an event-det run."""
+
+    needs: ClassVar = (
+        *TRAIN_NEEDS,
+        Needs(
+            "with a loss.size_aware", lambda c: c.loss.size_aware != "none",
+            ("loss.size_weight", "loss.size_curve", "loss.small_area"),
+        ),
+        Needs("with model.blocks above 0", lambda c: any(c.model.blocks), ("model.splits",)),
+        Needs(
+            "with the synthetic set; others are as event-det data prepare made them",
+            lambda c: c.data.path == "synthetic",
+            ("data.train_recordings", "representation.cutoff"),
+        ),
+        Needs(
+            "with a data.path of files, not the synthetic set", lambda c: c.data.path != "synthetic",
+            ("data.dataset",),
+        ),
+    )  # fmt: skip
 
     data: DataSettings = DataSettings()
     representation: RepresentationSettings = RepresentationSettings()

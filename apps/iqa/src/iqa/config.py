@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from polyscale.models.options import WeightSource
-from polyscale.settings import DiskPath, OptionalDiskPath, Preset, Settings
-from polyscale.training.options import TrainSettings
+from polyscale.settings import DiskPath, Needs, OptionalDiskPath, Preset, Settings
+from polyscale.training.options import TRAIN_NEEDS, TrainSettings
 
 SEQUENCE_IMAGES = 6  # of a ranked sequence: the original and five distortion levels
 
@@ -122,8 +122,31 @@ class OptimSettings(Settings):
     """Keep the statistics of the backbone's BatchNorm; suits pretrained weights and small batches."""
 
 
+def _ranks(config: "Config") -> bool:
+    return config.loss.ranking > 0 or (config.data.ranked_levels > 0 and config.loss.ranked_levels > 0)
+
+
 class Config(Settings):
     """Everything that decides an iqa run."""
+
+    needs: ClassVar = (
+        *TRAIN_NEEDS,
+        Needs(
+            "with data.ranked_levels above 0", lambda c: c.data.ranked_levels > 0,
+            ("data.ranked_batch", "loss.ranked_levels"),
+        ),
+        Needs("with data.ties above 0", lambda c: c.data.ties > 0, ("loss.ties",)),
+        Needs("with a loss.ranking, or data.ranked_levels and their loss", _ranks, ("loss.margin",)),
+        Needs("with data.cross", lambda c: c.data.cross is not None, ("data.cross_split",)),
+        Needs("with model.multiscale", lambda c: c.model.multiscale, ("model.fusion",)),
+        Needs("without model.weights, which take its place", lambda c: not c.model.weights, ("model.pretrained",)),
+        Needs("with the synthetic set", lambda c: c.data.path == "synthetic", ("data.train_images",)),
+        Needs(
+            "with a data.path of files, not the synthetic set", lambda c: c.data.path != "synthetic",
+            ("data.layout", "data.images", "data.scale", "data.lower_better", "data.split_column",
+             "data.val_fraction"),
+        ),
+    )  # fmt: skip
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()

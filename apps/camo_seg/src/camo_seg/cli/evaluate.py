@@ -27,7 +27,7 @@ from polyscale.settings import recorded_splits, resolve_for
 if TYPE_CHECKING:
     from camo_seg.data import CamoSet
 
-NO_NETWORK = 32  # side of the network's images where no network sees them
+NO_NETWORK = 32  # side of the network's images until one is loaded, or where none sees them
 
 
 def evaluate(
@@ -65,6 +65,7 @@ def evaluate(
     from polyscale.commands import check_folder
     from polyscale.commands.bodies import show_assessment
     from polyscale.evaluation import create_accelerator
+    from polyscale.inference import resolve_precision
 
     tta = read_tta(tta_flip, tta_scales)
     if out is not None:
@@ -88,9 +89,11 @@ def evaluate(
         _score_folder(predictions, dataset, baselines, out, as_json)
         return
     accelerator = create_accelerator(device)
-    network = CamoSegmenter.from_pretrained(model).to(accelerator.device)
+    resolve_precision(precision, accelerator.device)
     recorded = recorded_splits(Config, model, given)
-    dataset = build_set(resolve_for(Config, model, given).data, split, network.input_size, recorded=recorded)
+    dataset = build_set(resolve_for(Config, model, given).data, split, NO_NETWORK, recorded=recorded)
+    network = CamoSegmenter.from_pretrained(model).to(accelerator.device)  # after what is cheap to refuse
+    dataset.size = network.input_size
     result = assess(
         network,
         dataset,

@@ -26,6 +26,8 @@ from polyscale.data.naming import plural
 from polyscale.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from camo_seg.outputs import Cutout
     from camo_seg.predict import Predictor
     from polyscale.commands.bodies import PredictOptions
@@ -66,7 +68,14 @@ def predict(
     from camo_seg.predict import Prediction, Predictor, output_files
     from camo_seg.predict_video import SUFFIXES
     from camo_seg.tta import read_tta
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, output_folder, predict_images
+    from polyscale.commands.bodies import (
+        Outputs,
+        PredictOptions,
+        check_outputs,
+        list_inputs,
+        output_folder,
+        predict_images,
+    )
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     tta = read_tta(tta_flip, tta_scales)
@@ -81,27 +90,32 @@ def predict(
     if videos:
         if len(videos) < len(inputs) or sort != "none":
             raise UserError(f"{videos[0]}: a video: give videos alone, and no --sort", exit_code=2)
-        _predict_videos(load(), videos, folder, options, overlay, cut)
+        _predict_videos(load, videos, folder, options, overlay, cut)
         return
     files, refused = list_inputs(inputs, options)
+
+    def written(name: str) -> list[Path]:
+        return [] if folder is None else output_files(folder, name, overlay, wanted)
+
+    check_outputs(files, options, written)
     predictor = load()
 
     outputs: Outputs[Prediction] = Outputs(
         save=None if folder is None else lambda result: result.save(folder, overlay, cut),
-        files=lambda name: output_files(folder, name, overlay, wanted) if folder else (),
+        files=written,
         sort_keys={"area": lambda result: -result.area},
     )
     outcome = predict_images(predictor, files, options, outputs)
     if outcome.kept and folder is not None:
-        written = f"{len(outcome.kept)} of {plural(len(files), 'image')}"
-        endings = ", ".join(path.name for path in output_files(folder, "", overlay, wanted))
-        note(f"made {folder}: {written} ({endings})")
+        count = f"{len(outcome.kept)} of {plural(len(files), 'image')}"
+        endings = ", ".join(path.name for path in written(""))
+        note(f"made {folder}: {count} ({endings})")
     if outcome.failed or refused:
         raise typer.Exit(1)
 
 
 def _predict_videos(
-    predictor: "Predictor",
+    load: "Callable[[], Predictor]",
     videos: list[Path],
     out: Path | None,
     options: "PredictOptions",
@@ -110,16 +124,19 @@ def _predict_videos(
 ) -> None:
     from contextlib import ExitStack
 
-    from camo_seg.predict_video import output_videos, predict_video
+    from camo_seg.predict_video import check_video, output_videos, predict_video
 
     made = {video: [] if out is None else output_videos(out, video, overlay, cut is not None) for video in videos}
     targets = [path for paths in made.values() for path in paths]
     if len(set(targets)) < len(targets):
         raise UserError(f"{videos[0]}: two videos of one name; give them one by one with --out", exit_code=2)
     check_targets([*targets, *([Path(options.csv)] if options.csv not in (None, "-") else [])], videos)
+    shapes = {video: check_video(video, cut, options.limit) for video in videos}  # before the model is loaded
+    predictor = load()
     with ExitStack() as stack:
-        checked = {  # each of them before the first is segmented
-            video: predict_video(
+        write = None if options.csv is None else stack.enter_context(csv_writer(options.csv))
+        for video, shape in shapes.items():
+            results = predict_video(
                 predictor,
                 video,
                 out,
@@ -127,11 +144,8 @@ def _predict_videos(
                 cutout=cut,
                 batch_size=options.batch_size,
                 limit=options.limit,
+                shape=shape,
             )
-            for video in videos
-        }
-        write = None if options.csv is None else stack.enter_context(csv_writer(options.csv))
-        for video, results in checked.items():
             bar = stack.enter_context(progress(video.name, transient=True))
             for result in results:
                 bar.advance()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from camo_seg.config import MixtureMember
+from camo_seg.config import SET_FILES, MixtureMember
 from camo_seg.data.dataset import Sample, Source
 from camo_seg.data.formats.pairs import PairSource
 from polyscale.data.listing import FolderPath
@@ -20,12 +20,10 @@ from polyscale.errors import UserError
 from polyscale.settings import read_yaml, resolve
 from polyscale.training.loader import Key, sample_seed
 
-SUFFIXES = (".yaml", ".yml")
-
 
 def is_mixture(path: FolderPath) -> bool:
     """Return whether a data set is named by a YAML file."""
-    return Path(path).suffix.lower() in SUFFIXES
+    return Path(path).suffix.lower() in SET_FILES
 
 
 def read_mixture(file: FolderPath) -> dict[str, MixtureMember]:

@@ -19,6 +19,8 @@ from polyscale.commands.types import (
 )
 from polyscale.settings import recorded_splits, resolve_for
 
+NO_NETWORK = 64  # side of the network's images until one is loaded
+
 
 def evaluate(
     model: ModelArgument = "nano",
@@ -35,27 +37,30 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model: CIDEr, BLEU, ROUGE-L and average precision, by default on the data set of the run MODEL."""
-    from caption_det.build import build_set, check_categories
+    from caption_det.build import build_set, check_categories, resized
     from caption_det.describer import Decoding
     from caption_det.evaluation.assess import assess, write_report
     from caption_det.model import load
     from polyscale.commands import check_folder
     from polyscale.commands.bodies import show_assessment
     from polyscale.evaluation import create_accelerator
+    from polyscale.inference import resolve_precision
 
     if out is not None:
         check_folder(out)
     accelerator = create_accelerator(device)
-    network = load(model).to(accelerator.device)
+    resolve_precision(precision, accelerator.device)
     given = {"path": data, "images": images}
     recorded = recorded_splits(Config, model, given)
-    config, size = resolve_for(Config, model, given), network.config.image_size
-    dataset = build_set(config, split, size, recorded)
+    config = resolve_for(Config, model, given)
+    sets = [build_set(config, name, NO_NETWORK, recorded) for name in (split, *(["train"] if baselines else []))]
+    network = load(model).to(accelerator.device)  # after what is cheap to refuse
+    dataset, *train = (resized(config, one, network.config.image_size) for one in sets)
     check_categories(network, dataset)
     result = assess(
         network,
         dataset,
-        build_set(config, "train", size, recorded) if baselines else None,
+        train[0] if train else None,
         weights=model,
         accelerator=accelerator,
         batch_size=batch_size,

@@ -28,4 +28,4 @@ def export(
     note(f"writing {out}, and comparing it with the model: a minute or more")
     write(network, out)
     size = sum(file.stat().st_size for file in out.iterdir()) / 2**20
-    note(f'made {out} ({size:.1f} MB): caption_det.onnx.OnnxCaptioner("{out}") runs it without torch')
+    note(f"made {out} ({size:.1f} MB); next: caption-det predict IMAGES --model {out}, which needs no torch")

@@ -1,5 +1,6 @@
 """`caption-det predict`."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -67,10 +68,23 @@ def predict(
     """Print a caption for each image and write the image with its boxes, or print JSON lines."""
     from caption_det.describer import Decoding
     from caption_det.predict import Prediction, Predictor, output_files, save_jpeg
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, output_folder, predict_images
+    from polyscale.commands.bodies import (
+        Outputs,
+        PredictOptions,
+        check_outputs,
+        list_inputs,
+        output_folder,
+        predict_images,
+    )
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
+    folder = output_folder(out, as_json=as_json, asked=maps)
+
+    def written(name: str) -> list[Path]:
+        return [] if folder is None else output_files(folder, name, maps)
+
+    check_outputs(files, options, written)
     decoding = Decoding(captions, beams, temperature, top_p)
     predictor = Predictor(model, device, precision, decoding, threshold, runtime)
     if temperature is not None or top_p is not None:
@@ -83,8 +97,6 @@ def predict(
         note("photo knows scenes like Flickr8k's (people, dogs, sports outdoors) and is often wrong elsewhere: "
              "caption-det info photo")  # fmt: skip
 
-    folder = output_folder(out, as_json=as_json, asked=maps)
-
     def save(result: Prediction) -> None:
         assert folder is not None
         result.save(folder)
@@ -93,7 +105,7 @@ def predict(
 
     outputs: Outputs[Prediction] = Outputs(
         save=None if folder is None else save,
-        files=lambda name: output_files(folder, name, maps) if folder else (),
+        files=written,
         sort_keys={"objects": lambda result: -len(result.labels)},
         row=lambda result: {"name": result.name, "caption": " | ".join(result.captions), "objects": len(result.labels)},
     )

@@ -10,8 +10,14 @@ from accelerate import Accelerator
 from caption_det.config import THRESHOLD
 from caption_det.data import CaptionSet
 from caption_det.describer import Decoding
-from caption_det.evaluation.baselines import most_frequent, nearest_neighbour
-from caption_det.evaluation.evaluate import Answer, Scores, evaluate, metric_of, score
+from caption_det.evaluation.baselines import (
+    centred_box,
+    largest_box,
+    most_frequent,
+    nearest_neighbour,
+    whole_image,
+)
+from caption_det.evaluation.evaluate import Answer, Scores, evaluate, metric_of, score, score_grounding
 from caption_det.model import CaptionDetModel
 from polyscale.commands import progress
 from polyscale.evaluation import Assessment, Difference, Stopwatch, compare, mean_difference, provenance
@@ -26,7 +32,8 @@ LOWER_IS_BETTER = frozenset({"CIDEr_shuffled", "hallucinated"})
 CAPTION = (
     "CIDEr, BLEU and ROUGE in per cent; CIDEr_shuffled gives every image the caption of the next one; distinct: share "
     "of different captions; hallucinated: share of mentioned categories without a box; AP of boxes in [0, 1]; "
-    "grounded: share of the classes named by human captions whose best box overlaps a true one by half."
+    "grounded: share of the classes named by human captions whose best box overlaps a true one by half; whole image, "
+    "centred box and largest box of the model give one box to every class."
 )
 EXAMPLES = 12
 
@@ -68,6 +75,14 @@ def assess(
             ("nearest neighbour", nearest_neighbour(train_set, dataset)),
         ):
             predictors[name] = score([_silenced(a) for a in answers] if silent else answers, dataset)
+        if "grounded" in scores.summary:
+            kinds = len(dataset.categories)
+            for name, answers in (
+                ("whole image", [whole_image(kinds)] * len(dataset)),
+                ("centred box", [centred_box(train_set)] * len(dataset)),
+                ("largest box of model", [largest_box(answer, kinds) for answer in scores.answers]),
+            ):
+                predictors[name] = score_grounding(answers, dataset)
     metric = metric_of(model, dataset)
 
     def difference(a: Scores, b: Scores) -> Difference | None:

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from caption_det.config import THRESHOLD
 from caption_det.data.dataset import CaptionSet
 from caption_det.evaluation.evaluate import Answer
 
@@ -48,6 +49,35 @@ def nearest_neighbour(train_set: CaptionSet, dataset: CaptionSet) -> list[Answer
         caption = record.captions[0] if record.captions else None
         answers.append(Answer(caption, boxes, np.ones(len(boxes)), record.labels[: len(boxes)]))
     return answers
+
+
+def whole_image(kinds: int) -> Answer:
+    """For each of the categories the whole image."""
+    return _everywhere(np.array([0.0, 0.0, 1.0, 1.0]), kinds)
+
+
+def centred_box(train_set: CaptionSet) -> Answer:
+    """For each category the box of the mean size of all boxes of the training set, in the middle of the image."""
+    sizes = [np.zeros((0, 2))]
+    for i in range(len(train_set)):
+        boxes, (height, width) = train_set.record(i).boxes, train_set.image_size(i)
+        if boxes is not None:
+            sizes.append((boxes[:, 2:] - boxes[:, :2]) / np.array([width, height]))
+    joined = np.concatenate(sizes)
+    half = joined.mean(0) / 2 if len(joined) else np.full(2, 0.25)
+    return _everywhere(np.concatenate([0.5 - half, 0.5 + half]), len(train_set.categories))
+
+
+def largest_box(answer: Answer, kinds: int) -> Answer:
+    """For each category the largest box of a model that is shown, whatever it is of: boxes without their names."""
+    boxes = answer.boxes[answer.scores >= THRESHOLD]
+    if not len(boxes):
+        return _everywhere(np.zeros(4), kinds)
+    return _everywhere(boxes[(boxes[:, 2:] - boxes[:, :2]).prod(1).argmax()], kinds)
+
+
+def _everywhere(box: NDArray[np.float64], kinds: int) -> Answer:
+    return Answer(None, np.tile(box, (kinds, 1)), np.ones(kinds), np.arange(kinds))
 
 
 def histogram(image: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from caption_det.describe import describe
 from caption_det.describer import Decoding
 from caption_det.evaluation.box_metrics import NAMES as BOX_METRICS
 from caption_det.evaluation.box_metrics import Boxes, average_precision
-from caption_det.evaluation.caption_metrics import bleu, cider, rouge_l, tokenize
+from caption_det.evaluation.caption_metrics import Words, bleu, cider, rouge_l, tokenize
 from caption_det.evaluation.grounding import grounded
 from caption_det.evaluation.mentions import hallucinated
 from polyscale.evaluation import eval_mode, gather, iterate_batches
@@ -124,16 +124,26 @@ def score(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:
         if any(len(boxes.xyxy) for boxes in found):
             summary |= average_precision(found, truth, len(dataset.categories), sizes)
         if all(record.captions for record in records):
-            references = [[tokenize(caption) for caption in record.captions] for record in records]
-            summary["grounded"] = grounded(found, truth, references, dataset.categories)
+            summary["grounded"] = grounded(found, truth, _references(dataset), dataset.categories)
     return Scores(tuple(dataset.names), tuple(answers), summary, columns)
+
+
+def score_grounding(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:
+    """Score the phrase grounding alone of one answer per image, which has a box for every category."""
+    found, truth, _ = _boxes_of(answers, dataset)
+    share = grounded(found, truth, _references(dataset), dataset.categories)
+    return Scores(tuple(dataset.names), tuple(answers), {"images": float(len(answers)), "grounded": share}, {})
+
+
+def _references(dataset: CaptionSet) -> list[list[Words]]:
+    return [[tokenize(caption) for caption in dataset.record(i).captions] for i in range(len(dataset))]
 
 
 def _score_captions(
     answers: Sequence[Answer], dataset: CaptionSet, columns: dict[str, NDArray[np.float64]]
 ) -> dict[str, float]:
     records = [dataset.record(i) for i in range(len(dataset))]
-    references = [[tokenize(caption) for caption in record.captions] for record in records]
+    references = _references(dataset)
     captions = [tokenize(answer.caption or "") for answer in answers]
     columns["CIDEr"], columns["ROUGE_L"] = cider(captions, references), rouge_l(captions, references)
     bleus = bleu(captions, references)

@@ -61,11 +61,12 @@ def evaluate(
     from polyscale.commands import check_folder
     from polyscale.commands.bodies import show_assessment
     from polyscale.evaluation import create_accelerator
+    from polyscale.inference import resolve_precision
 
     if out is not None:
         check_folder(out)
     accelerator = create_accelerator(device)
-    network = load_model(model).to(accelerator.device)
+    resolve_precision(precision, accelerator.device)
     config = resolve_for(Config, model, {"path": data, "dataset": dataset})
     chosen = open_split(config, split)
     prior = None
@@ -74,6 +75,7 @@ def evaluate(
             prior = fit_prior(open_split(config, "val"))
         except UserError as error:
             raise UserError(f"{error}; the baselines look at val: --no-baselines leaves them out") from error
+    network = load_model(model).to(accelerator.device)  # after what is cheap to refuse
     result = assess(
         network,
         chosen,

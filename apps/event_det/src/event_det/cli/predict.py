@@ -74,8 +74,15 @@ def predict(
     if recording.sensor is None:
         raise UserError(f"{path}: states no sensor size; give it with --sensor WxH", exit_code=2)
 
+    part = microseconds(start), microseconds(end)
+
     from event_det.model import EventDetector
     from event_det.predict import Predictor
+    from event_det.video import require_av
+
+    for target in targets:
+        if target.suffix.lower() == ".mp4":
+            require_av(target)
 
     predictor = Predictor(
         model, device, precision, threshold=threshold, window=round(window * 1000), batch_size=batch_size
@@ -84,7 +91,6 @@ def predict(
         note(f"{model} is not for {unfit}")
     began, totals = time.perf_counter(), Totals()
     with contextlib.ExitStack() as stack, progress("windows", transient=True) as bar:
-        part = microseconds(start), microseconds(end)
         found = itertools.islice(predictor.stream(recording, *part), limit)
         results = totals.count(_some(found, recording, part), bar)
         results = _print(results, predictor.classes) if as_json else results

@@ -36,12 +36,12 @@ def baseline(
     if out is not None:
         check_folder(out)
     require_sklearn()
-    network = None if model is None else QualityNet.from_pretrained(model)
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
     settings = resolve_for(Config, None, {"path": data, **given, "split_column": split_column}).data
     train, val, test = (build_set(settings, split, size) for split in ("train", "val", "test"))
     for line in dict.fromkeys((*train.notes, *val.notes)):
         note(line)
+    network = None if model is None else QualityNet.from_pretrained(model)
     with progress("baseline") as bar:
         fitted = fit_baseline(
             train, val, workers=workers, progress=lambda what, done, total: bar.advance(0, f"{what} {done}/{total}")

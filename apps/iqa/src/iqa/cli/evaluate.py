@@ -15,6 +15,8 @@ from polyscale.settings import recorded_splits, resolve_for
 if TYPE_CHECKING:
     from iqa.data import QualitySet
 
+NO_NETWORK = 32  # side of the network's images until one is loaded
+
 Data = Annotated[
     list[str] | None, typer.Option("--data", "-d", help="Folder or CSV of a data set, or synthetic; may be repeated.")
 ]
@@ -51,43 +53,47 @@ def evaluate(
     from iqa.evaluation.assess import assess, write_report
     from iqa.evaluation.crops import Crops
     from iqa.evaluation.evaluate import cross_data
+    from iqa.evaluation.exclude import read_exclusions
     from iqa.model import QualityNet
     from polyscale.commands.bodies import show_assessment
     from polyscale.commands.output import check_folder
     from polyscale.evaluation import create_accelerator
+    from polyscale.inference import resolve_precision
 
     parts = Crops(crops, crop_count, crop_side)  # type: ignore[arg-type]
     if out is not None:
         check_folder(out)
     accelerator = create_accelerator(device)
-    network = QualityNet.from_pretrained(model).to(accelerator.device)
+    resolve_precision(precision, accelerator.device)
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
     given["split_column"] = split_column
     paths: list[str | None] = [*data] if data else [None]
     settings = [resolve_for(Config, model, {"path": path, **given}).data for path in paths]
     records = [recorded_splits(Config, model, {"path": path, **given}) for path in paths]
-    sets = [
-        build_set(one, split, network.input_size, recorded=record)
-        for one, record in zip(settings, records, strict=True)
-    ]
+    sets = [build_set(one, split, NO_NETWORK, recorded=record) for one, record in zip(settings, records, strict=True)]
+    if exclude is not None:
+        read_exclusions(exclude, sets[0].names)
+    train = None if len(sets) > 1 else _train_split(settings[0], records[0])
+    network = QualityNet.from_pretrained(model).to(accelerator.device)  # after what is cheap to refuse
+    for dataset in sets:
+        dataset.size = network.input_size
     options: dict[str, Any] = {"accelerator": accelerator, "batch_size": batch_size, "precision": precision}
     options["workers"] = workers
     if len(sets) > 1:
         rows = cross_data(network, {dataset.title: dataset for dataset in sets}, crops=parts, **options)
         _show_across(sets, rows, as_json)
         return
-    train = _train_split(settings[0], network.input_size, records[0])
     result = assess(network, sets[0], weights=model, train=train, exclude=exclude, crops=parts, **options)
     if accelerator.is_main_process:
         show_assessment(result, out, lambda folder: write_report(result, folder, sets[0]), as_json=as_json, digits=3)
 
 
-def _train_split(settings: DataSettings, size: int, recorded: Path | None) -> "QualitySet | None":
-    """What the trivial baselines learn from; a data set for testing alone has none."""
+def _train_split(settings: DataSettings, recorded: Path | None) -> "QualitySet | None":
+    """What the trivial baselines learn from, its scores alone; a data set for testing alone has none."""
     from iqa.build import build_set
 
     try:
-        return build_set(settings, "train", size, recorded=recorded)
+        return build_set(settings, "train", NO_NETWORK, recorded=recorded)
     except UserError as error:
         note(f"no trivial baselines: {error}")
         return None

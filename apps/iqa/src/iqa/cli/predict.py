@@ -49,21 +49,23 @@ def predict(
     """Score images: a table, CSV or JSON lines; broken files are named and the others still scored."""
     from iqa.predict import Prediction, Predictor
     from iqa.predict_map import save_jpeg
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, predict_images
+    from polyscale.commands.bodies import Outputs, PredictOptions, check_outputs, list_inputs, predict_images
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
+
+    folder = out or Path("predictions")
+
+    def file_of(name: str) -> Path:
+        return folder / f"{name}_quality.jpg"
+
+    check_outputs(files, options, (lambda name: [file_of(name)]) if maps else None)
     predictor = Predictor(model, device, precision, runtime)
     scale = predictor.score_range
     _check_bounds(model, scale, {"--below": below, "--above": above})
     note(f"{model}: {scale.describe()}")
     names = unique_names([file if isinstance(file, Path) else None for file in files])
     sources = dict(zip(names, files, strict=True))
-
-    folder = out or Path("predictions")
-
-    def file_of(name: str) -> Path:
-        return folder / f"{name}_quality.jpg"
 
     def save(result: Prediction) -> None:
         save_jpeg(file_of(result.name), predictor.draw_map(sources[result.name]))

@@ -30,7 +30,7 @@ MEMORY_TEXTS = (
 SURROUNDINGS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 # what the extra "train" of an application brings beyond what prediction from an ONNX file needs
-TRAINING = {"torch", "torchvision", "timm", "accelerate", "safetensors", "huggingface_hub", "scipy"}
+TRAINING = {"torch", "torchvision", "timm", "accelerate", "safetensors", "huggingface_hub", "scipy", "transformers"}
 
 
 class _CommandGroup(TyperGroup):

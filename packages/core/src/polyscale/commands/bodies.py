@@ -175,6 +175,24 @@ def list_inputs(inputs: Sequence[str], options: PredictOptions) -> tuple[list[An
     return files, bool(refused)
 
 
+def check_outputs(
+    files: Sequence[Any], options: PredictOptions, written: Callable[[str], Iterable[Path]] | None = None
+) -> None:
+    """Refuse what could not be written, before a model is loaded.
+
+    Args:
+        files: the inputs.
+        options: those of `predict`.
+        written: the files that are written for an image of this name; None where there are none.
+
+    Raises:
+        UserError: an output that would overwrite an input, or cannot be written.
+    """
+    names = unique_names([file if isinstance(file, Path) else None for file in files])
+    targets = [path for name in names for path in written(name)] if written else []
+    check_targets([*targets, *([Path(options.csv)] if options.csv not in (None, "-") else [])], files)
+
+
 def predict_images(
     predictor: Predictor[Any, R], files: Sequence[Any], options: PredictOptions, outputs: Outputs[R]
 ) -> Outcome:
@@ -187,9 +205,7 @@ def predict_images(
     Raises:
         UserError: an output that would overwrite an input, or cannot be written.
     """
-    names = unique_names([file if isinstance(file, Path) else None for file in files])
-    targets = [path for name in names for path in outputs.files(name)] if outputs.save else []
-    check_targets([*targets, *([Path(options.csv)] if options.csv not in (None, "-") else [])], files)
+    check_outputs(files, options, outputs.files if outputs.save else None)
     outcome = Outcome()
     sort_key = outputs.sort_keys.get(options.sort, lambda result: natural_key(result.name))
     first: list[R] = []  # with --sort and --limit: the results that would be kept if no other came

@@ -126,7 +126,8 @@ def compare(
     others = {name: s for name, s in scores.items() if name != MODEL}
     if any(list(s.names) != list(model.names) for s in others.values()):
         raise ValueError("model and baselines were scored on different images")
-    defined = {name: s.summary[metric] for name, s in others.items() if not math.isnan(s.summary[metric])}
+    values = {name: s.summary.get(metric, math.nan) for name, s in others.items()}  # a baseline may have other metrics
+    defined = {name: value for name, value in values.items() if not math.isnan(value)}
     best = (min if lower_is_better else max)(defined, key=lambda name: defined[name], default="")
     gain = difference(model, others[best]) if best else None
     found = {} if intervals is None else {name: intervals(s) for name, s in scores.items()}

@@ -6,6 +6,7 @@ down.
 Nothing here imports torch, so `--help` is instant.
 """
 
+from polyscale.settings.needs import Needs
 from polyscale.settings.options import configured
 from polyscale.settings.reading import read_yaml
 from polyscale.settings.runs import (
@@ -24,6 +25,7 @@ from polyscale.settings.writing import schema, to_yaml
 __all__ = [
     "SPLIT_FILE",
     "DiskPath",
+    "Needs",
     "OptionalDiskPath",
     "Preset",
     "Settings",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from polyscale.errors import UserError
+from polyscale.settings.needs import is_run
 from polyscale.settings.tree import NO_PRESETS, Preset, Settings, Tree, resolve
 from polyscale.settings.writing import to_yaml
 
@@ -38,7 +39,7 @@ def run_config(model: str | Path) -> Path | None:
     if not folder.is_dir():
         return None
     runs = (run for run in (folder, *folder.parents[:2]) if (run / "config.yaml").is_file())
-    return next((run / "config.yaml" for run in runs if run == folder or _is_run(run)), None)
+    return next((run / "config.yaml" for run in runs if run == folder or is_run(run)), None)
 
 
 def resume_config(
@@ -80,10 +81,6 @@ def resolve_for(tree: type[Tree], model: str | Path | None, data: Mapping[str, A
         own: Any = resolve(tree, file=file)
         file = file if _is_same(own.data.path, data["path"]) else None
     return resolve(tree, file=file, overrides=overrides)
-
-
-def _is_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("log.jsonl", "checkpoints", "best"))
 
 
 def _is_same(first: str | Path, second: str | Path) -> bool:

@@ -8,16 +8,17 @@ import difflib
 import functools
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, get_origin
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from polyscale import __version__
 from polyscale.errors import UserError
+from polyscale.settings.needs import Needs, check_needs, is_run
 from polyscale.settings.reading import MAX_INT, parse_value, read_yaml, show
 
 
@@ -33,6 +34,22 @@ class Settings(BaseModel):
     )
     renamed: ClassVar[Mapping[str, str]] = {}
     """Keys of older settings files and what they are called now."""
+    retired: ClassVar[Collection[str]] = ()
+    """Keys of older settings files that nothing reads any more; they are passed over."""
+    needs: ClassVar[Sequence[Needs]] = ()
+    """Settings of the whole tree that are read only together with others."""
+
+    @model_validator(mode="after")
+    def _what_is_asked_for_is_read(self, info: ValidationInfo) -> Self:
+        if type(self).needs:
+            asked = None if info.context is None else info.context["asked"]
+            values = {
+                key: (functools.reduce(getattr, key.split("."), self), field.default)
+                for key, field in leaves(type(self))
+                if asked is None or key in asked
+            }
+            check_needs(self, type(self).needs, values)
+        return self
 
 
 class Preset(NamedTuple):
@@ -112,10 +129,12 @@ def resolve(
     chosen, name = _choose(preset, named, f"{file}: ", default_preset, presets)
     if chosen is not None:
         add(flatten(tree, chosen.values, f"preset {name}: "), f"preset {name}: ")
-    add(flatten(tree, content, f"{file}: "), f"{file}: ")
+    written = flatten(tree, content, f"{file}: ")
+    add(written, f"{file}: ")
     add(_parsed(tree, overrides or {}), "")
+    asked = _asked(tree, written, file, presets) | (overrides or {}).keys()
     try:
-        config = tree.model_validate(_nested(given))
+        config = tree.model_validate(_nested(given), context={"asked": asked})
     except ValidationError as error:
         raise UserError(_one_line(tree, error.errors(), origin), exit_code=2) from None
     for key in given:
@@ -123,6 +142,16 @@ def resolve(
         if isinstance(value, int) and abs(value) >= MAX_INT:
             raise UserError(f"{origin[key]}{key}: should be within 64 bits, got {show(value)}", exit_code=2)
     return config
+
+
+def _asked(
+    tree: type[Settings], written: Mapping[str, Any], file: str | Path | None, presets: Mapping[str, Preset]
+) -> set[str]:
+    """Return the keys of a file that a user asked for: a run's file, and one that `config` wrote, hold all of them."""
+    if file is None or is_run(Path(file).parent) or not tree.needs:
+        return set()
+    given = [flatten(tree, preset.values, "") for preset in presets.values()]
+    return {key for key, value in written.items() if not any(key in one and one[key] == value for one in given)}
 
 
 def _check_version(written: Any, source: str) -> None:
@@ -154,6 +183,8 @@ def flatten(tree: type[Settings], layer: Mapping[str, Any], source: str, prefix:
     """Flatten a nested mapping to {dotted key: value}; UserError for a key that the tree does not have."""
     flat: dict[str, Any] = {}
     for written, value in layer.items():
+        if written in tree.retired:
+            continue
         name = tree.renamed.get(written, written) if isinstance(written, str) else written
         field = tree.model_fields.get(name) if isinstance(name, str) else None
         key = f"{prefix}{name if field else show(name)}"
@@ -218,7 +249,8 @@ def _one_line(tree: type[Settings], errors: list[ErrorDetails], origin: Mapping[
     got = "" if first["type"] in SELF_EXPLAINING else f", got {show(first['input'])}"
     others = len({_locate(error["loc"], origin)[0] for error in errors}) - 1
     more = f" (and {others} more)" if others else ""
-    return f"{origin.get(key, '')}{key + ': ' if key else ''}{item}{text}{got}{more}"
+    source = origin.get(key or re.split("[:,]", text)[0], "")  # a rule of several settings names the key itself
+    return f"{source}{key + ': ' if key else ''}{item}{text}{got}{more}"
 
 
 def _locate(loc: tuple[int | str, ...], origin: Mapping[str, str]) -> tuple[str, tuple[int | str, ...]]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from polyscale.settings import Settings
+from polyscale.settings import Needs, Settings
 
 
 class TrainSettings(Settings):
@@ -58,3 +58,9 @@ class TrainSettings(Settings):
     """Optimizer steps between two lines of log.jsonl."""
     tracker: Literal["none", "tensorboard", "trackio", "wandb", "mlflow"] = "none"
     """Experiment tracker that gets the log as well; log.jsonl is always written."""
+
+
+TRAIN_NEEDS = (
+    Needs("with a falling train.schedule", lambda config: config.train.schedule != "constant", ("train.min_lr",)),
+)
+"""For the `needs` of a tree with the section train."""

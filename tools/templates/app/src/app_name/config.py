@@ -1,10 +1,12 @@
 """The configuration of app-name and its presets; each names its hardware and what to expect of it."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from polyscale.models.options import WeightSource
-from polyscale.settings import Preset, Settings
-from polyscale.training.options import TrainSettings
+from polyscale.settings import Needs, Preset, Settings
+from polyscale.training.options import TRAIN_NEEDS, TrainSettings
 
 
 class DataSettings(Settings):
@@ -40,6 +42,13 @@ class LossSettings(Settings):
 
 class Config(Settings):
     """Everything that decides an app-name run."""
+
+    needs: ClassVar = (
+        *TRAIN_NEEDS,
+        Needs(
+            "with the synthetic set", lambda c: c.data.path == "synthetic", ("data.train_images", "data.eval_images")
+        ),
+    )
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()

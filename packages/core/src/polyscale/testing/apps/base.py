@@ -1,6 +1,7 @@
 """What the tests of an application share: its attributes, fixtures, one training, and what a run wrote."""
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class AppTests:
         lacking: options of `polyscale.commands.types.SHARED` that have no sense here, "predict --sort", and why.
         words: how the help of a shared option begins here, where the shared words do not fit.
         defaults: of shared options, where another is better here.
+        start: the option of `train` that names a model to start from, where there is one.
     """
 
     app: ClassVar[str]
@@ -50,6 +52,7 @@ class AppTests:
     lacking: ClassVar[Mapping[str, str]] = {}
     words: ClassVar[Mapping[str, str]] = {}
     defaults: ClassVar[Mapping[str, object]] = {}
+    start: ClassVar[str] = ""
 
     # what a subclass may give
 
@@ -108,6 +111,13 @@ class AppTests:
     def predict(self, trained: Trained, *arguments: object) -> Result:
         """Call `predict` with the shared model."""
         return call(self.app, "predict", *arguments, "--model", trained.out)
+
+
+def break_weights(trained: Trained, folder: Path) -> Path:
+    """Copy a run to `folder`/broken, where its best weights are no weights."""
+    broken = shutil.copytree(trained.out, folder / "broken")
+    (broken / "best" / "model.safetensors").write_bytes(b"\0" * 100)
+    return broken
 
 
 class Killed(BaseException):

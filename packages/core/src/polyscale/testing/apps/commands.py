@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from polyscale.testing.apps.base import AppTests, Trained, read_json
+from polyscale.testing.apps.base import AppTests, Trained, break_weights, read_json
 from polyscale.testing.command import call, one_line, package_of
 
 HELP_WITHOUT_TORCH = """
@@ -75,6 +76,17 @@ class CommandContract(AppTests):
         broken = shutil.copytree(trained.out / "best", tmp_path / "broken")
         (broken / "model.safetensors").write_bytes(b"\0" * 100)
         one_line(call(self.app, "eval", broken), 1, "model.safetensors")
+
+    def test_data_are_refused_before_weights(self, trained: Trained, tmp_path: Path) -> None:
+        broken = break_weights(trained, tmp_path)
+        one_line(call(self.app, "eval", broken), 1, "model.safetensors")
+        one_line(call(self.app, "eval", broken, "--data", tmp_path / "nowhere"), 1, "nowhere")
+        one_line(call(self.app, "eval", broken, "--split", "all_of_it"), 2, "all_of_it")
+        if not torch.cuda.is_available():
+            one_line(call(self.app, "eval", broken, "--precision", "fp16"), 2, "fp16")
+        if self.start:
+            words = (self.start, broken, "--data.path", tmp_path / "nowhere")
+            one_line(call(self.app, "train", *words), 1, "nowhere")
 
     def test_broken_images_of_a_data_set_are_named(self, data: Path | None, tmp_path: Path) -> None:
         if data is None:

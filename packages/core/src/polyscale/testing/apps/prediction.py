@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polyscale.testing.apps.base import AppTests, Trained
+from polyscale.testing.apps.base import AppTests, Trained, break_weights
 from polyscale.testing.command import Result, call, one_line, package_of
 
 # the command as it is where only what prediction needs is installed
@@ -18,7 +18,7 @@ WITHOUT_TORCH = """
 import runpy, sys
 from polyscale.commands.application import TRAINING
 
-for name in (*TRAINING, "onnx", "onnxscript", "sklearn"):
+for name in (*TRAINING, "onnx", "onnxscript", "sklearn", "faster_coco_eval", "peft"):
     sys.modules[name] = None
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__")
@@ -66,6 +66,15 @@ class PredictionContract(AppTests):
         assert self.predict(trained, images / "a.png", "--json", "--out", "asked", *self.files).stdout == lines
         assert all(file.name.startswith("a_") for file in Path("asked").iterdir())
 
+    def test_inputs_and_outputs_are_refused_before_weights(
+        self, trained: Trained, images: Path, tmp_path: Path
+    ) -> None:
+        words = (self.app, "predict", images / "a.png", "--model", break_weights(trained, tmp_path))
+        one_line(call(*words), 1, "model.safetensors")
+        one_line(call(*words[:2], images / "none.png", *words[3:]), 1, "none.png")
+        (tmp_path / "file").touch()
+        one_line(call(*words, "--csv", tmp_path / "file" / "a.csv"), 2, "is a file")
+
     def test_shipped_models_load_and_predict(self, images: Path) -> None:
         for name in self._shipped("config.json"):
             assert _names(call(self.app, "predict", images / "a.png", "--model", name, "--json")) == ["a"]
@@ -77,7 +86,7 @@ class PredictionContract(AppTests):
         for name in names:
             words = ("predict", images / "a.png", images / "b.png", "--model", name, "--json")
             wanted = call(self.app, *words, "--runtime", "torch", "--device", "cpu", "--precision", "fp32")
-            for got in (self._without_torch(*words), call(self.app, *words, "--runtime", "onnx")):
+            for got in (call_without_torch(self.app, *words), call(self.app, *words, "--runtime", "onnx")):
                 assert got.returncode == 0, got.stderr
                 for one, other in zip(got.stdout.splitlines(), wanted.stdout.splitlines(), strict=True):
                     values, expected = json.loads(one), json.loads(other)
@@ -85,7 +94,7 @@ class PredictionContract(AppTests):
                     for key, value in expected.items():
                         close = pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value
                         assert isinstance(value, list) or values[key] == close, key
-        needed = self._without_torch("train", "--out", "run")
+        needed = call_without_torch(self.app, "train", "--out", "run")
         one_line(needed, 1, "which is not installed", f'pip install "polyscale-{self.app}[train]"')
 
     def _shipped(self, file: str) -> list[str]:
@@ -98,11 +107,12 @@ class PredictionContract(AppTests):
             pytest.skip(f"no {file} ships")
         return found
 
-    def _without_torch(self, *arguments: object) -> Result:
-        """Run the command in a process that finds neither torch nor anything else beyond the extra "predict"."""
-        words = [sys.executable, "-c", WITHOUT_TORCH, package_of(self.app), *map(str, arguments)]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-        return Result(done.returncode, done.stdout, done.stderr)
+
+def call_without_torch(app: str, *arguments: object) -> Result:
+    """Run a command in a process that finds neither torch nor anything else that the extra "train" brings."""
+    words = [sys.executable, "-c", WITHOUT_TORCH, package_of(app), *map(str, arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def _names(result: Result) -> list[str]:

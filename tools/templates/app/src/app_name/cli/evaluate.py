@@ -33,12 +33,15 @@ def evaluate(
     from polyscale.commands.bodies import show_assessment
     from polyscale.commands.output import check_folder
     from polyscale.evaluation import create_accelerator
+    from polyscale.inference import resolve_precision
 
     if out is not None:
         check_folder(out)
     accelerator = create_accelerator(device)
-    network = Segmenter.from_pretrained(model).to(accelerator.device)
-    dataset = build_set(resolve_for(Config, model, {"path": data}), split, network.input_size)
+    resolve_precision(precision, accelerator.device)
+    dataset = build_set(resolve_for(Config, model, {"path": data}), split)
+    network = Segmenter.from_pretrained(model).to(accelerator.device)  # after what is cheap to refuse
+    dataset.size = network.input_size
     result = assess(
         network,
         dataset,

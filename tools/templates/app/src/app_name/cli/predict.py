@@ -1,5 +1,6 @@
 """`app-name predict`."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -38,15 +39,27 @@ def predict(
 ) -> None:
     """Write each image's mask and overlay at its own size, or print JSON lines."""
     from app_name.predict import Prediction, Predictor, output_files
-    from polyscale.commands.bodies import Outputs, PredictOptions, list_inputs, output_folder, predict_images
+    from polyscale.commands.bodies import (
+        Outputs,
+        PredictOptions,
+        check_outputs,
+        list_inputs,
+        output_folder,
+        predict_images,
+    )
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
 
     folder = output_folder(out, as_json=as_json)
+
+    def written(name: str) -> list[Path]:
+        return [] if folder is None else output_files(folder, name)
+
+    check_outputs(files, options, written)
     outputs: Outputs[Prediction] = Outputs(
         save=None if folder is None else lambda result: result.save(folder),
-        files=lambda name: output_files(folder, name) if folder else (),
+        files=written,
         sort_keys={"area": lambda result: -result.area},
     )
     outcome = predict_images(Predictor(model, device, precision), files, options, outputs)

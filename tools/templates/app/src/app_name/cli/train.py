@@ -14,9 +14,9 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     from app_name.train import train as train_run
     from polyscale.commands.bodies import finish_training
 
+    test_set = build_set(config, "test")  # before the training, while a missing split costs nothing
     run = train_run(config, out, resume=resume is not None)
     best = Segmenter.from_pretrained(run.out).to(run.accelerator.device)
-    test_set = build_set(config, "test")
     precision = config.train.precision
     result = assess(
         best, test_set, weights=run.out / "best", run=run.out, accelerator=run.accelerator, precision=precision

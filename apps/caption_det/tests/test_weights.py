@@ -38,7 +38,7 @@ def test_they_stay_small_and_are_known() -> None:
 
 
 def test_nano_describes_scenes_it_has_not_seen() -> None:
-    world = World("test", 48, side=96)
+    world = World("test", 48, side=128)
     seen = [i for i in range(len(world)) if not world.is_held_out(i)]
     predictor = Predictor("nano", device="cpu")
     answers = [predictor(world.draw(i)[0]) for i in seen]
@@ -50,8 +50,8 @@ def test_nano_describes_scenes_it_has_not_seen() -> None:
 
 
 def test_eval_draws_scenes_as_large_as_the_model_sees_them() -> None:
-    dataset = build_set(resolve_for(Config, "nano", {}), "test", 96)
-    assert dataset.source.image_size(0) == (96, 96)  # squeezed ones have other boxes and other scores
+    dataset = build_set(resolve_for(Config, "nano", {}), "test", 128)
+    assert dataset.source.image_size(0) == (128, 128)  # squeezed ones have other boxes and other scores
 
 
 def test_photo_looks_at_the_image(tmp_path: Path) -> None:

@@ -126,10 +126,11 @@ class ObjectMemory(nn.Module):
         score = logits.sigmoid().amax(-1, keepdim=True) * objectness.sigmoid()
         centres, sides = boxes.chunk(2, -1)
         facts = torch.cat([4 * centres - 2, sides.clamp(min=1e-3).log() + 1.5, 4 * score - 2], -1)  # about 0, within 2
-        known = self.kind(logits.softmax(-1).to(pixels.dtype)) + self.box(facts.to(pixels.dtype))
-        objects = self.norms[0](known) + self.norms[1](self.pixel(pixels))
-        whole = self.whole(level_means(levels))
-        return torch.cat([self.queries(levels, objects, centres), self.norms[2](whole)[:, None]], 1)
+        known = self.norms[0](self.kind(logits.softmax(-1).to(pixels.dtype)) + self.box(facts.to(pixels.dtype)))
+        memory = self.queries(levels, known + self.norms[1](self.pixel(pixels)), centres)
+        rest, objects = memory.split([memory.shape[1] - self.objects, self.objects], 1)
+        whole = self.norms[2](self.whole(level_means(levels)))
+        return torch.cat([rest, objects + known, whole[:, None]], 1)
 
 
 def level_means(levels: Sequence[Tensor]) -> Tensor:

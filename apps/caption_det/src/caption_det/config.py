@@ -8,7 +8,7 @@ from polyscale.models.options import WeightSource
 from polyscale.settings import DiskPath, Needs, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TRAIN_NEEDS, TrainSettings
 
-THRESHOLD = 0.4  # lowest score of a box that is shown: the best F1 of photo, see docs/caption-det.md
+THRESHOLD = 0.45  # lowest score of a box that is shown: the best F1 of photo, see docs/caption-det.md
 SHAPE = (  # settings of a network that model.init decides
     "data.tokenizer", "data.vocab_size", "model.backbone", "model.pretrained", "model.image_size", "model.width",
     "model.memory", "model.queries", "model.objects", "model.text", "model.text_width", "model.text_layers",

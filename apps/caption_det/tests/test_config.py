@@ -61,7 +61,7 @@ def test_a_file_that_config_wrote_may_be_changed(tmp_path: Path) -> None:
     file.write_text(call("caption-det", "config").stdout.replace("captioner: cross_attention", "captioner: none")
                     .replace("memory: objects", "memory: queries"))  # fmt: skip
     config = resolve(Config, file=file, presets=PRESETS, default_preset="nano")
-    assert (config.model.captioner, config.loss.words) == ("none", 0.5)
+    assert (config.model.captioner, config.loss.words) == ("none", 2.0)
     file.write_text(file.read_text().replace("text_layers: 3", "text_layers: 5").replace("beams: 1", "beams: 4"))
     with pytest.raises(UserError, match=r"my\.yaml: model\.text_layers, model\.beams: are read only with a model"):
         resolve(Config, file=file, presets=PRESETS, default_preset="nano")

@@ -63,6 +63,7 @@ class TestCommands(AppContract):
         assert set(metrics["baselines"]) == {"most frequent", "nearest neighbour", *grounding}
         assert all(set(metrics["baselines"][name]) == {"images", "grounded"} for name in grounding)
         assert "largest box of model" in trained.result.stdout
+        assert "captions are longer than 12 tokens: ends are cut" in trained.result.stderr
         assert metrics["baselines"]["most frequent"]["distinct"] == pytest.approx(1 / 6)
         assert metrics["baselines"]["nearest neighbour"]["CIDEr"] > 0
         with (trained.out / "images.csv").open(newline="", encoding="utf-8") as file:
@@ -81,6 +82,21 @@ class TestCommands(AppContract):
             assert set(found) == {"label", "score", "box"}
             assert found["label"] in World.categories
         one_line(self.predict(trained, images / "a.png", "--threshold", "1"), 2, "threshold")
+
+    def test_options_that_nothing_would_read_are_refused(self, trained: Trained, images: Path) -> None:
+        def refused(*words: str) -> str:
+            result = self.predict(trained, images / "a.png", *words)
+            one_line(result, 2, words[0])
+            return result.stderr
+
+        assert "a search for 2 captions needs 2 or more" in refused("--beams", "1", "--captions", "2")
+        assert "not searched" in refused("--beams", "2", "--temperature", "1")
+        assert "no words are drawn" in refused("--seed", "3")
+
+    def test_a_hub_that_does_not_answer_is_one_line(self) -> None:
+        result = call(self.app, "train", "--model.text", "nowhere/gpt2")
+        assert result.errors == [line for line in result.errors if "model.text nowhere/gpt2: cannot be loaded" in line]
+        assert (result.returncode, len(result.errors)) == (1, 1)
 
     def test_words_are_drawn_by_the_seed(self, trained: Trained, images: Path) -> None:
         def drawn(seed: int) -> str:

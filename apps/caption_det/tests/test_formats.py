@@ -130,3 +130,37 @@ def test_no_images_and_no_labels_are_one_line(folder: Path, tmp_path: Path) -> N
         open_data(str(lines(folder)), images=str(tmp_path / "elsewhere"))
     with pytest.raises(UserError, match="no labels found"):
         open_data(str(tmp_path / "elsewhere"))
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [{"label": "dog"}, [{"box": [1, 2, 3, 4]}], [{"label": "dog", "box": [1, 2, 3]}], [[1, 2, 3, 4]],
+     [{"label": "dog", "box": ["a", 2, 3, 4]}]],
+)  # fmt: skip
+def test_objects_of_another_form_are_named(folder: Path, objects: Any) -> None:
+    with pytest.raises(UserError, match=r'own\.jsonl: line 3: "objects" must be a list of \{"label"'):
+        open_data(str(lines(folder, i2={"objects": objects})))
+
+
+def test_labels_of_nothing_are_one_line(folder: Path) -> None:
+    nothing = {f"i{i}": {"captions": [], "objects": None} for i in range(12)}
+    with pytest.raises(UserError, match=r"own\.jsonl: none of its 12 images has a caption or boxes"):
+        open_data(str(lines(folder, **nothing)))
+
+
+def test_coco_files_that_are_others_are_named(folder: Path) -> None:
+    coco(folder, [10, 5, 40, 40])
+    file = folder / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    captions = {"images": [{"id": 9, "file_name": "0.png"}], "annotations": []}
+    (folder / "captions_val2017.json").write_text(json.dumps(captions))
+    with pytest.raises(UserError, match=r"image 9 is 9\.png, in captions_val2017\.json it is 0\.png"):
+        open_data(str(folder))
+    file.write_text(json.dumps({key: content[key] for key in ("images", "annotations")}))
+    with pytest.raises(UserError, match=r"has no list of categories; it is no file of COCO's instances"):
+        open_data(str(folder))
+    (folder / "captions_val2017.json").unlink()
+    content["images"][0] |= {"width": 640, "height": 480}
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"9\.png: is 80 x 60 pixels, its labels say 640 x 480"):
+        open_data(str(folder))

@@ -1,6 +1,7 @@
 """From settings to data sets, tokenizer and network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from caption_det.model.loading import SHIPPED, read_config
 from caption_det.model.lora import add_adapters
 from caption_det.model.towers import ClipTower
 from polyscale.data.splits import record_splits
-from polyscale.errors import UserError
+from polyscale.errors import UserError, first_line
 from polyscale.models.backbones import create_backbone
+from polyscale.models.hub import hub
 from polyscale.models.sources import find
 from polyscale.models.tensors import load_tensors
 from polyscale.settings import SPLIT_FILE
@@ -160,9 +162,7 @@ def _text_shape(m: ModelSettings) -> dict[str, Any]:
     if m.text != "fresh":
         from transformers import AutoConfig
 
-        from polyscale.models.hub import hub
-
-        with hub():
+        with _of_hub(m.text):
             shape: dict[str, Any] = AutoConfig.from_pretrained(m.text).to_dict()
         return shape
     positions = m.max_tokens + 1 + (m.queries if m.captioner == "prefix" else 0)
@@ -183,12 +183,23 @@ def _load_pretrained(network: CaptionDetModel, m: ModelSettings) -> None:
     if m.text != "fresh" and network.decoder is not None:
         from transformers import GPT2LMHeadModel
 
-        from polyscale.models.hub import hub
-
-        with hub():
+        with _of_hub(m.text):
             theirs = GPT2LMHeadModel.from_pretrained(m.text)
         theirs.resize_token_embeddings(network.config.text_config.vocab_size)
         network.decoder.load_state_dict(theirs.state_dict(), strict=False)
+
+
+@contextmanager
+def _of_hub(text: str) -> Iterator[None]:
+    """Turn what the hub raises for model.text into a line that says how to go on."""
+    try:
+        with hub():
+            yield
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model.text {text}: cannot be loaded ({first_line(error)}); fill the Hugging Face cache where there is a "
+            "network and point HF_HOME to it, or set model.text fresh"
+        ) from error
 
 
 def _prepared(network: CaptionDetModel, m: ModelSettings) -> CaptionDetModel:

@@ -10,7 +10,8 @@ from caption_det.describer import Decoding
 from caption_det.evaluation.evaluate import evaluate, metric_of
 from caption_det.model import CaptionDetModel
 from caption_det.objective import Objective
-from polyscale.commands import progress
+from polyscale.commands import note, progress
+from polyscale.data.naming import plural
 from polyscale.settings import SPLIT_FILE, record
 from polyscale.training import Run, param_groups
 
@@ -30,6 +31,9 @@ def train(config: Config, out: Path | None = None, *, resume: bool = False) -> R
     model, _ = run.prepare(net, param_groups(net, config.train.weight_decay, scales), unused_parameters=single_scale)
     if run.is_main and not resume:
         record_run(config, run.out)
+        cut, captions = train_set.cut_captions()
+        if cut:
+            note(f"{cut} of {plural(captions, 'caption')} are longer than {train_set.max_tokens} tokens: ends are cut")
     if config.data.features is not None:
         keep_features(config, run, net, {"train": base, "val": val_set})
     objective, metric = Objective(config.loss), metric_of(net, val_set)

@@ -51,7 +51,7 @@ def predict(
     top_p: Annotated[
         float | None, typer.Option(min=0.01, max=1, help="Draw from the likeliest words of this probability together.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the words that are drawn.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the words that are drawn [default: 0].")] = None,
     csv: Csv = None,
     as_json: JsonLines = False,
     sort: Annotated[
@@ -77,6 +77,14 @@ def predict(
         predict_images,
     )
 
+    drawn = temperature is not None or top_p is not None
+    if drawn and beams is not None:
+        raise UserError("--beams: words that are drawn (--temperature, --top-p) are not searched; leave one of them "
+                        "away", exit_code=2)  # fmt: skip
+    if beams is not None and beams < captions and not drawn:
+        raise UserError(f"--beams {beams}: a search for {captions} captions needs {captions} or more", exit_code=2)
+    if seed is not None and not drawn:
+        raise UserError("--seed: no words are drawn without --temperature or --top-p", exit_code=2)
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
     folder = output_folder(out, as_json=as_json, asked=maps)
@@ -87,10 +95,10 @@ def predict(
     check_outputs(files, options, written)
     decoding = Decoding(captions, beams, temperature, top_p)
     predictor = Predictor(model, device, precision, decoding, threshold, runtime)
-    if temperature is not None or top_p is not None:
+    if drawn:
         import torch
 
-        torch.manual_seed(seed)
+        torch.manual_seed(seed or 0)
     if maps and not predictor.describer.speaks:
         raise UserError(f"--map: {model} writes no captions, so that no word has a place", exit_code=2)
     if model == "photo":

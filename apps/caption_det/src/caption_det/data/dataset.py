@@ -127,6 +127,14 @@ class TrainingSet(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.base)
 
+    def cut_captions(self) -> tuple[int, int]:
+        """Return how many captions are longer than `max_tokens`, so that their ends are not learnt, of how many."""
+        captions = [caption for i in range(len(self.base)) for caption in self.base.record(i).captions]
+        if self.tokenizer is None or not captions:
+            return 0, 0
+        tokens = self.tokenizer(captions, add_special_tokens=False)["input_ids"]
+        return sum(len(ids) >= self.max_tokens for ids in tokens), len(captions)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.base[index]
         captions: Sequence[str] = sample.pop("captions")

@@ -16,6 +16,7 @@ from polyscale.data.splits import apply_recorded, complete_splits
 from polyscale.errors import UserError
 
 MANY = 0.01  # share of boxes that may be unusable: COCO itself has a few; more is a mistake in the file
+HEADERS = 64  # images whose size is compared with what their labels say before any is used
 SLACK = 2.0  # pixels by which a box may stick out
 
 
@@ -69,11 +70,7 @@ class FileSource:
         """
         image, wanted = read_image(self.files[index]), self.labelled[index].size
         if wanted is not None and image.shape[:2] != wanted:
-            height, width = image.shape[:2]
-            raise UserError(
-                f"{self.files[index]}: is {width} x {height} pixels, its labels say {wanted[1]} x {wanted[0]}; "
-                "boxes would not fit"
-            )
+            raise _other_size(self.files[index], image.shape[:2], wanted)
         return image, self.record(index)
 
 
@@ -109,6 +106,8 @@ def make_sources(
     notes: list[str] = []
     items = _without_doubles(items, title)
     usable = [clean for item in items if (clean := _cleaned(item, notes)) is not None]
+    if not usable:
+        raise UserError(f"{title}: none of its {plural(len(items), 'image')} has a caption or boxes")
     files = find_images([item.file for item in usable], images)
     missing = [item.file for item in usable if item.file not in files]
     if len(missing) == len(usable):
@@ -117,6 +116,7 @@ def make_sources(
                         "set --data.images to their folder")  # fmt: skip
     if missing:
         notes.append(f"{plural(len(missing), 'image')} of {len(usable)} are not in {images}, first {missing[0]}")
+    _check_sizes([(files[item.file], item.size) for item in usable if item.file in files and item.size])
     known = [item if item.size else replace(item, size=image_size(files[item.file]))
              for item in usable if item.file in files]  # fmt: skip
     checked = check_boxes(known, title, notes)
@@ -135,6 +135,19 @@ def make_sources(
         if parts.get(split)
     }
     return Found(sources, summarised(notes) + more)
+
+
+def _check_sizes(stated: Sequence[tuple[Path, tuple[int, int]]]) -> None:
+    """Read the headers of some images, so that labels of other sizes are refused before any work."""
+    for file, wanted in stated[:: max(1, len(stated) // HEADERS)]:
+        if (size := image_size(file)) != wanted:
+            raise _other_size(file, size, wanted)
+
+
+def _other_size(file: Path, size: tuple[int, int], wanted: tuple[int, int]) -> UserError:
+    return UserError(
+        f"{file}: is {size[1]} x {size[0]} pixels, its labels say {wanted[1]} x {wanted[0]}; boxes would not fit"
+    )
 
 
 def find_images(names: Iterable[str], folder: Path) -> dict[str, Path]:

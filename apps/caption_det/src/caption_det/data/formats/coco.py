@@ -69,11 +69,10 @@ def load(file: Path) -> dict[str, Any]:
     """
     with foreign(file, "COCO's json"):
         content = json.loads(file.read_text(encoding="utf-8"))
-        for key in ("images", "annotations"):
-            if not isinstance(content[key], list):
-                raise UserError(f"{file}: {key} is no list")
-        if file.name.startswith("instances"):
-            content["categories"]
+        kind = file.name.partition("_")[0]
+        for key in ("images", "annotations", *(("categories",) if kind == "instances" else ())):
+            if not isinstance(content.get(key), list):
+                raise UserError(f"{file}: has no list of {key}; it is no file of COCO's {kind}")
     return content
 
 
@@ -86,6 +85,11 @@ def _join(
         ids = {kind: {image["id"] for image in part["images"]} for kind, part in parts.items()}
         if not ids["captions"] & ids["instances"]:
             raise UserError(f"{files['instances']}: has no image of {files['captions'].name}; is it of another split?")
+        names = {image["id"]: image["file_name"] for image in parts["captions"]["images"]}
+        for image in parts["instances"]["images"]:
+            if (other := names.get(image["id"], image["file_name"])) != image["file_name"]:
+                raise UserError(f"{files['instances']}: image {image['id']} is {image['file_name']}, in "
+                                f"{files['captions'].name} it is {other}; is it of another split?")  # fmt: skip
     captions: dict[Any, list[str]] = {}
     boxes: dict[Any, list[dict[str, Any]]] = {}
     for kind, part in parts.items():

@@ -78,6 +78,8 @@ def _from_json(file: Path, number: int, line: str) -> Labelled:
     where = f"{file}: line {number}"
     with foreign(where, "an image with its labels"):
         values: dict[str, Any] = json.loads(line)
+        if not isinstance(values, dict):
+            raise UserError(f'{where}: must be {{"file": "a.jpg", "captions": [...], "objects": [...]}}')
         name = values.get("file", values.get("image"))
         if not isinstance(name, str) or not name:
             raise UserError(f'{where}: "file" must name an image')
@@ -87,12 +89,21 @@ def _from_json(file: Path, number: int, line: str) -> Labelled:
         objects = values.get("objects")
         boxes = None
         if objects is not None:
+            if not isinstance(objects, list) or not all(map(_is_object, objects)):
+                raise UserError(f'{where}: "objects" must be a list of {{"label": "dog", "box": [x1, y1, x2, y2]}}')
             boxes = np.array([entry["box"] for entry in objects], np.float64).reshape(-1, 4)
         elif "boxes" in values:
             raise UserError(f'{where}: boxes must stand in "objects": [{{"label": "dog", "box": [x1, y1, x2, y2]}}]')
         labels = tuple(str(entry["label"]) for entry in objects or ())
         split = _split(file, number, values["split"]) if values.get("split") else ""
     return Labelled(name, tuple(captions), boxes, labels, (False,) * len(labels), split)
+
+
+def _is_object(entry: Any) -> bool:
+    """Whether an entry of "objects" has a label and four numbers."""
+    if not isinstance(entry, dict) or entry.get("label") in (None, "") or not isinstance(entry.get("box"), list):
+        return False
+    return len(entry["box"]) == 4 and all(isinstance(side, int | float) for side in entry["box"])
 
 
 def _split(file: Path, number: int, word: str) -> str:

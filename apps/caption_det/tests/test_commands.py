@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,7 @@ class TestCommands(AppContract):
         def refuse(*_: object, **__: object) -> None:
             raise OSError("We couldn't connect\nto the hub")
 
+        monkeypatch.setattr("caption_det.build.hub", nullcontext)
         monkeypatch.setattr("transformers.AutoConfig.from_pretrained", refuse)
         few = ("--data.train_images", "8", "--data.eval_images", "2", "--model.text", "nowhere/gpt2")
         one_line(call(self.app, "train", *few), 1, "model.text nowhere/gpt2: cannot be loaded (We couldn't connect);")

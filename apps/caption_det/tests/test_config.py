@@ -1,5 +1,6 @@
 """The settings of caption-det that are read only together with others."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,9 @@ def test_a_file_that_config_wrote_may_be_changed(tmp_path: Path) -> None:
     file.write_text(call("caption-det", "config").stdout.replace("captioner: cross_attention", "captioner: none")
                     .replace("memory: objects", "memory: queries"))  # fmt: skip
     config = resolve(Config, file=file, presets=PRESETS, default_preset="nano")
-    assert (config.model.captioner, config.loss.words) == ("none", 2.0)
-    file.write_text(file.read_text().replace("text_layers: 3", "text_layers: 5").replace("beams: 1", "beams: 4"))
+    assert config.model.captioner == "none"
+    assert config.loss == resolve(Config, "nano", presets=PRESETS).loss
+    file.write_text(re.sub(r"(text_layers|beams): \d+", r"\1: 7", file.read_text()))
     with pytest.raises(UserError, match=r"my\.yaml: model\.text_layers, model\.beams: are read only with a model"):
         resolve(Config, file=file, presets=PRESETS, default_preset="nano")
 

@@ -12,8 +12,8 @@
 once through the frozen backbone, in onnxruntime (a third of torch's time), and beside them photographs after edits that
 no viewer sees (ties) and ranked distortion levels. `train` chooses the epoch by SRCC on validation photographs, which
 are cut from the training split. The head alone is scored by `test`, from means that are kept in WORK for the other
-seeds: `python tools/recipes/iqa_probe.py test BIQ2021 WORK --seed 0 --exclude ...`. `ship` takes WORK/tuned-SEED, stores
-float16, scores from 0 to 100, model.onnx, and a card with data, terms and metrics.
+seeds: `python tools/recipes/iqa_probe.py test BIQ2021 WORK --seed 0 --exclude ...`. `ship` takes WORK/tuned-SEED,
+stores float16, scores from 0 to 100, model.onnx, and a card with data, terms and metrics.
 """
 
 import argparse

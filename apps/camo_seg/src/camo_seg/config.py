@@ -221,7 +221,7 @@ PRESETS = {
         },
     ),
     "photo": Preset(
-        about="EfficientNet-Lite0, 320 px, one scale, packaged ImageNet weights, for photographs; 6.5 h of one CPU core.",
+        about="EfficientNet-Lite0, 320 px, one scale, packaged ImageNet weights, for photographs; 6.5 h of a CPU core.",
         values={
             "data": {
                 "zoom": 0.6,

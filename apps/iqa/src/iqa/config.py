@@ -187,7 +187,7 @@ PRESETS = {
         },
     ),
     "photo": Preset(
-        about="Photographs: EfficientNet-Lite0 (polyscale[imagenet]), fine-tuned from a head of tools/recipes/iqa_probe.py.",
+        about="Photographs: EfficientNet-Lite0 (polyscale[imagenet]), fine-tuned from a head, see docs/results.md.",
         values={
             "data": {"crop": 480, "cache": False, "ranked_levels": 300, "ranked_batch": 1, "ties": 4},
             "model": {

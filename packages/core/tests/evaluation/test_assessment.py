@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import polyscale
 from polyscale.evaluation import Assessment, Comparison, Difference, Interval, Stopwatch, compare, provenance
 from polyscale.evaluation.provenance import checkout_commit
 
@@ -158,3 +159,8 @@ def test_the_commit_is_that_of_the_checkout(tmp_path: Path) -> None:
     assert checkout_commit(tree / "b.py") == "f" * 12
     (own / "HEAD").unlink()
     assert checkout_commit(tree / "b.py") is None
+
+
+def test_what_runs_from_its_source_has_a_version_too() -> None:
+    described = provenance("polyscale-of-nobody", "nano", Stopwatch())
+    assert described["version"] == f"polyscale-of-nobody {polyscale.__version__} (from source)"

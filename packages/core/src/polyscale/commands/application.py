@@ -94,9 +94,9 @@ def application(name: str, help: str, *, distribution: str | None = None) -> typ
 
     def show_version(asked: bool) -> None:
         if asked:
-            from importlib import metadata
+            from polyscale.version import version_of
 
-            typer.echo(f"{name} {metadata.version(package)}")
+            typer.echo(f"{name} {version_of(package)}")
             raise typer.Exit
 
     @app.callback()

@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from polyscale.version import version_of
+
 
 class Stopwatch:
     """Seconds since it was made, and the moment that was."""
@@ -35,7 +37,7 @@ def provenance(distribution: str, weights: str | Path, watch: Stopwatch, **more:
         "date": watch.date,
         "seconds": watch.seconds,
         "weights": str(weights),
-        "version": f"{distribution} {metadata.version(distribution)}",
+        "version": f"{distribution} {version_of(distribution)}",
         "torch": metadata.version("torch"),
         "commit": checkout_commit(Path(__file__)),
         **{key: str(value) for key, value in more.items() if value is not None},

@@ -124,6 +124,12 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_an_array_without_rows_holds_no_events(tmp_path: Path) -> None:
+    np.save(tmp_path / "none.npy", np.zeros((0, 4)))
+    with pytest.raises(UserError, match=r"none\.npy: holds no events"):
+        Recording(tmp_path / "none.npy")
+
+
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(UserError, match="expected numbers"):

@@ -56,10 +56,12 @@ def guess_columns(sample: NDArray[Any], path: Path) -> dict[str, int]:
     """
     if sample.ndim != 2 or sample.shape[1] != 4:
         raise UserError(f"{path}: expected 4 columns (t, x, y, p), found an array of shape {list(sample.shape)}")
+    if not len(sample):
+        raise UserError(f"{path}: holds no events")
     steps = np.diff(sample.astype(np.float64), axis=0)
-    sorted_share = (steps >= 0).mean(0) if len(steps) else np.ones(4)
+    sorted_share = (steps >= 0).mean(0) if len(steps) else np.ones(4)  # of a single event
     binary = [bool(np.isin(sample[:, column], (-1, 0, 1)).all()) for column in range(4)]
-    if len(sample) and (binary[3] or binary[2]):
+    if binary[3] or binary[2]:
         p = 3 if binary[3] else 2
         t = 3 if p == 2 else 0 if sorted_share[0] >= sorted_share[2] else 2
         if sorted_share[t] > MOSTLY:

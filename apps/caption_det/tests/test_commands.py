@@ -135,7 +135,7 @@ class TestCommands(AppContract):
     def test_a_model_that_is_trained_on_keeps_its_size_and_length(self, trained: Trained) -> None:
         config = resolve(Config, presets=PRESETS, default_preset="nano", overrides={"model.init": str(trained.out)})
         base = build_set(config, "val")
-        assert (config.model.image_size, base[0]["image"].shape) == (96, (3, 64, 64))
+        assert (config.model.image_size, base[0]["image"].shape) == (128, (3, 64, 64))
         learnt = build_training_set(config, base, load(trained.out))
         assert (config.model.max_tokens, learnt.max_tokens) == (32, 12)
 

@@ -185,6 +185,15 @@ class Config(Settings):
         return self
 
 
+_PHOTO = {
+    "backbone": "tf_efficientnet_lite0",
+    "pretrained": "package",
+    "width": 96,
+    "queries": 36,
+    "text_width": 192,
+    "text_layers": 2,
+    "max_tokens": 22,
+}
 PRESETS = {
     "nano": Preset(
         about="The embedded world from nothing on one core, see docs/results.md.",
@@ -209,17 +218,7 @@ PRESETS = {
     "photo": Preset(
         about="Photographs: a frozen ImageNet tower from a package; Flickr8k on one core, see docs/results.md.",
         values={
-            "model": {
-                "backbone": "tf_efficientnet_lite0",
-                "pretrained": "package",
-                "freeze_tower": True,
-                "width": 96,
-                "queries": 36,
-                "text_width": 192,
-                "text_layers": 2,
-                "max_tokens": 22,
-                "dropout": 0.0,
-            },
+            "model": {**_PHOTO, "freeze_tower": True, "dropout": 0.0},
             "data": {"vocab_size": 2500, "box_share": 0.4},
             "train": {"epochs": 4, "batch_size": 16, "lr": 1.5e-3, "ema": 0.995},
         },
@@ -227,16 +226,7 @@ PRESETS = {
     "photo-tuned": Preset(
         about="As photo, but the tower learns too: Flickr8k in 20 minutes of a GPU; what ships, see docs/results.md.",
         values={
-            "model": {
-                "backbone": "tf_efficientnet_lite0",
-                "pretrained": "package",
-                "width": 96,
-                "queries": 36,
-                "text_width": 192,
-                "text_layers": 2,
-                "max_tokens": 22,
-                "dropout": 0.1,
-            },
+            "model": {**_PHOTO, "dropout": 0.1},
             "data": {"vocab_size": 2500, "box_share": 0.4, "flip": True},
             "optim": {"tower_lr": 0.1},
             "train": {"epochs": 12, "eval_every": 2, "batch_size": 16, "lr": 1.5e-3, "ema": 0.995, "workers": 1},

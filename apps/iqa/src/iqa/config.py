@@ -176,6 +176,13 @@ def _swin(size: str, crop: int, batch: int, memory: str, drop_path: float) -> Pr
     )
 
 
+_PHOTO = {
+    "backbone": "tf_efficientnet_lite0",
+    "pretrained": "package",
+    "grid": 1,
+    "dropout": 0.4,
+    "drop_path": 0.0,
+}
 PRESETS = {
     "nano": Preset(
         about="From scratch on 2 CPU cores in minutes: RegNetX-200MF at a quarter of the size beside scene statistics.",
@@ -190,13 +197,7 @@ PRESETS = {
         about="Photographs: EfficientNet-Lite0 from ImageNet weights of a package (polyscale[imagenet]). Not measured.",
         values={
             "data": {"crop": 256, "cache": False, "ranked_levels": 300, "ranked_batch": 1, "ties": 4},
-            "model": {
-                "backbone": "tf_efficientnet_lite0",
-                "pretrained": "package",
-                "grid": 1,
-                "dropout": 0.4,
-                "drop_path": 0.0,
-            },
+            "model": _PHOTO,
             "loss": {"norm_in_norm": 0.3},
             "optim": {"backbone_lr": 0.1, "frozen_norm": True},
             "train": {"epochs": 4, "batch_size": 16, "lr": 1e-3, "ema": 0.995},
@@ -206,13 +207,7 @@ PRESETS = {
         about="As photo, but gently from --model.weights, a trained head: what ships; 5 minutes of a GPU.",
         values={
             "data": {"crop": 480, "cache": False, "ranked_levels": 300, "ranked_batch": 1, "ties": 4},
-            "model": {
-                "backbone": "tf_efficientnet_lite0",
-                "pretrained": "package",
-                "grid": 1,
-                "dropout": 0.4,
-                "drop_path": 0.0,
-            },
+            "model": _PHOTO,
             "loss": {"norm_in_norm": 0.3},
             "optim": {"backbone_lr": 0.25, "frozen_norm": True},
             "train": {"epochs": 4, "batch_size": 32, "lr": 2e-4, "ema": 0.995},

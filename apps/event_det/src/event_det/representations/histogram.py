@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from event_det.compiled import compiled
 from event_det.formats.events import Events
 
+BLOCK = 1024  # events whose places are computed together
+
 
 def stacked_histogram(
     events: Events,
@@ -56,23 +58,29 @@ def stacked_histogram(
         edges = np.append(
             np.searchsorted(events.t, events.t[0] + bin_starts(events.t[-1] - events.t[0], bins)), len(events)
         )
-        cells = out.reshape(2, bins, rows * columns)
-        count = _count_half if half else _count
-        count(events.x, events.y, events.p, edges, columns, 255 if wrap else cutoff, wrap, cells)
+        most = 255 if wrap else cutoff
+        _count(events.x, events.y, events.p, edges, rows, columns, most, wrap, half, out.reshape(-1))
         if wrap:
             np.minimum(out, cutoff, out=out)
     return out
 
 
+@compiled
 def bin_starts(span: int, bins: int) -> NDArray[np.int64]:
     """Return the smallest time since the first event that falls into each bin, [bins]; span + 1 for an empty bin."""
-    low, high = np.zeros(bins, np.int64), np.full(bins, span + 1)
-    while (low < high).any():
-        middle = (low + high) // 2
-        reached = time_bins(middle, span, bins) >= np.arange(bins)
-        high, low = np.where(reached, middle, high), np.where(reached, low, middle + 1)
-        low = np.minimum(low, high)
-    return low
+    starts = np.empty(bins, np.int64)
+    width, count = np.float32(max(span, 1)), np.float32(bins)
+    for b in range(bins):
+        low, high = 0, span + 1
+        while low < high:
+            middle = (low + high) // 2
+            # min(floor, bins - 1) >= b, in RVT's float32 arithmetic
+            if np.floor(np.float32(middle) / width * count) >= b:
+                high = middle
+            else:
+                low = middle + 1
+        starts[b] = low
+    return starts
 
 
 def time_bins(elapsed: NDArray[np.int64], span: int, bins: int) -> NDArray[np.int64]:
@@ -87,46 +95,41 @@ def _count(
     y: NDArray[Any],
     p: NDArray[Any],
     edges: NDArray[Any],
-    width: int,
+    rows: int,
+    columns: int,
     most: int,
     wrap: bool,
+    half: bool,
     cells: NDArray[Any],
 ) -> None:
-    for b in range(edges.size - 1):
-        off, on = cells[0, b], cells[1, b]
-        for i in range(edges[b], edges[b + 1]):
-            at = np.intp(y[i]) * width + x[i]
-            plane = on if p[i] else off
-            count = plane[at]
-            if count < most:
-                plane[at] = count + 1
-            elif wrap:
-                plane[at] = 0
-
-
-@compiled
-def _count_half(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    p: NDArray[Any],
-    edges: NDArray[Any],
-    width: int,
-    most: int,
-    wrap: bool,
-    cells: NDArray[Any],
-) -> None:
-    for b in range(edges.size - 1):
-        off, on = cells[0, b], cells[1, b]
-        for i in range(edges[b], edges[b + 1]):
-            if not x[i] & y[i] & 1 or x[i] >> 1 >= width:
-                continue
-            at = np.intp(y[i] >> 1) * width + (x[i] >> 1)
-            plane = on if p[i] else off
-            count = plane[at]
-            if count < most:
-                plane[at] = count + 1
-            elif wrap:
-                plane[at] = 0
+    """Count into `cells`, flat. Places are computed block by block, which the compiler does several at a time."""
+    bins = edges.size - 1
+    width, plane = np.uint32(columns), np.uint32(rows * columns)
+    on, full, one = np.uint32(bins) * plane, np.uint8(most), np.uint8(1)
+    places = np.empty(BLOCK, np.uint32)
+    for b in range(bins):
+        start = np.uint32(b) * plane
+        for first in range(edges[b], edges[b + 1], BLOCK):
+            last = min(first + BLOCK, edges[b + 1])
+            found = last - first
+            if half:
+                found = 0
+                for i in range(first, last):
+                    if x[i] & y[i] & 1 and x[i] >> 1 < columns:
+                        at = np.uint32(y[i] >> 1) * width + np.uint32(x[i] >> 1)
+                        places[found] = start + at + np.uint32(p[i] != 0) * on
+                        found += 1
+            else:
+                for k in range(found):
+                    i = first + k
+                    at = np.uint32(y[i]) * width + np.uint32(x[i])
+                    places[k] = start + at + np.uint32(p[i] != 0) * on
+            for k in range(found):
+                count = cells[places[k]]
+                if count < full:
+                    cells[places[k]] = count + one
+                elif wrap:
+                    cells[places[k]] = 0
 
 
 def reference_histogram(

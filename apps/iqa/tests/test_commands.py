@@ -208,6 +208,10 @@ def test_maps_are_drawn_of_what_is_kept_only(model: Path, shots: Path) -> None:
         assert [file.name for file in out.iterdir()] == [f"{json.loads(result.stdout)['name']}_quality.jpg"]
 
 
+def test_a_folder_for_nothing_is_refused(shots: Path) -> None:
+    command.one_line(call("predict", shots, "--out", shots / "out"), 2, "only --map writes files there")
+
+
 def test_an_image_on_standard_input(model: Path, shots: Path) -> None:
     content = (shots / "img2.png").read_bytes()
     result = call("predict", "-", "-m", model, "--map", "-o", shots / "maps", "--json", stdin=content)

@@ -85,6 +85,11 @@ def evaluate(
             raise UserError(
                 "--predictions: its maps are scored as they are; leave --tta-flip and --tta-scales out", exit_code=2
             )
+        if (device, precision, batch_size, workers) != ("auto", "auto", 8, 2):
+            raise UserError(
+                "--predictions: no network runs; leave --device, --precision, --batch-size and --workers out",
+                exit_code=2,
+            )
         dataset = build_set(resolve_for(Config, None, given).data, split, NO_NETWORK)
         _score_folder(predictions, dataset, baselines, out, as_json)
         return

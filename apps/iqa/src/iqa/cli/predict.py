@@ -51,6 +51,8 @@ def predict(
     from iqa.predict_map import save_jpeg
     from polyscale.commands.bodies import Outputs, PredictOptions, check_outputs, list_inputs, predict_images
 
+    if out is not None and not maps:
+        raise UserError("--out: only --map writes files there; scores go to --csv FILE", exit_code=2)
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     files, refused = list_inputs(inputs, options)
 

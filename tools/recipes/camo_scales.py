@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--pretrained", choices=["package", "hub", "none"], default="package")
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=3000, help="optimizer steps of every run (default 3000)")
+    parser.add_argument("--epochs", type=int, default=10, help="parts of these steps, each with a validation")
     parser.add_argument("--batch", type=int, default=8)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -79,8 +80,8 @@ def configured(row: str, seed: int, data: Path, options: argparse.Namespace) -> 
         "model.pretrained": options.pretrained,
         "model.image_size": round(side * LARGER / 8) * 8 if row == "larger" else side,
         "train.batch_size": options.batch,
-        "train.steps_per_epoch": max(1, options.steps // 10),
-        "train.epochs": 10,
+        "train.steps_per_epoch": max(1, options.steps // options.epochs),
+        "train.epochs": options.epochs,
         "train.seed": seed,
     }
     return resolve(Config, "photo", overrides={**changes, **ROWS[row]}, presets=PRESETS)

@@ -78,7 +78,7 @@ def score_one(out: Path, config: Config) -> None:
     run = train(config, out, resume=(out / "config.yaml").is_file())
     recorded = out / SPLIT_FILE if (out / SPLIT_FILE).is_file() else None
     model = load(run.out).to(run.accelerator.device)
-    scores = evaluate(model, build_set(config, "test", recorded=recorded), precision=config.train.precision)
+    scores = evaluate(model, build_set(config, "test", recorded=recorded))
     parts = {False: model.decoder, True: model.detector}  # what a model has no part for it does not answer with 0
     found = {key: scores.summary.get(key) if parts[key.startswith("AP")] is not None else None for key in COLUMNS}
     (out / "scores.json").write_text(json.dumps(found) + "\n", encoding="utf-8")

@@ -83,7 +83,7 @@ def score_one(out: Path, given: dict[str, str]) -> None:
         return
     config = resolve(Config, presets=PRESETS, default_preset="nano", overrides=given)
     run = train(config, out, resume=(out / "config.yaml").is_file())
-    scores = evaluate(load_model(run.out), open_split(config, "test"), precision=config.train.precision)
+    scores = evaluate(load_model(run.out), open_split(config, "test"))
     parts = {row["subset"]: row["AP"] for row in subsets(scores)}
     found = {key: parts.get(key, scores.summary.get(key)) for key in COLUMNS}
     (out / "scores.json").write_text(json.dumps(found) + "\n", encoding="utf-8")

@@ -115,7 +115,7 @@ def score_one(out: Path, given: dict[str, str]) -> None:
         return
     config = resolve(Config, presets=PRESETS, default_preset="nano", overrides=given)
     run = train(config, out, resume=(out / "config.yaml").is_file())
-    summary = evaluate(load_model(run.out), open_split(config, "test"), precision=config.train.precision).summary
+    summary = evaluate(load_model(run.out), open_split(config, "test")).summary
     found = {key: summary[key] for key in COLUMNS}
     (out / "scores.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
     note(f"{out.name}: {found}")

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from event_sets import write_tiny_set
-from typer.main import get_command
 
+from event_det import write_recording
+from event_det.data.synthetic import CAMERA, SIZE
+from event_det.simulation import film, make_scene
 from polyscale.testing.apps import AppContract, Trained
 from polyscale.testing.apps.base import break_weights
-from polyscale.testing.command import application, call, one_line
+from polyscale.testing.command import call, one_line
 
 
 class TestCommands(AppContract):
@@ -46,9 +48,11 @@ class TestCommands(AppContract):
         write_tiny_set(folder)
         return folder
 
-    @pytest.mark.skipif("predict" not in get_command(application("event-det")).commands, reason="no predict yet")
-    def test_help_needs_no_torch(self) -> None:
-        super().test_help_needs_no_torch()
+    def make_input(self, images: Path) -> Path:
+        """A recording of 1 s."""
+        filmed = film(make_scene(9_000_000, SIZE, 1_000_000), CAMERA, 9_000_000)
+        write_recording(images / "a.raw", [filmed.events], SIZE[::-1])
+        return images / "a.raw"
 
     # predict has recordings, and tests of its own
 

@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -14,7 +13,6 @@ class TestContract(AppContract):
     app = "iqa"
     metric = "SRCC"
     files = ("--map",)
-    defaults: ClassVar = {"predict --precision": "fp32", "eval --precision": "fp32"}  # users compare scores
     start = "--model.weights"
     tiny = (
         *("--data.crop", "none", "--data.ranked_levels", "0", "--data.scale", "0,10"),

@@ -157,7 +157,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
         self,
         model: nn.Module | str | Path = "nano",
         device: str | torch.device = "auto",
-        precision: str = "auto",
+        precision: str = "fp32",
         size: int | None = None,
         threshold: float = 0.5,
         segmentation: str = "none",

@@ -25,7 +25,7 @@ def describe(
     decoding: Decoding | None = None,
     *,
     features: Sequence[Tensor] | None = None,
-    precision: str = "auto",
+    precision: str = "fp32",
     threshold: float = THRESHOLD,
 ) -> list[tuple[list[str], ScoredBoxes]]:
     """Return captions and scored boxes of some images; one pass of the encoder serves both.

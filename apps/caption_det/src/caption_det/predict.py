@@ -137,7 +137,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
         self,
         model: CaptionDetModel | str | Path,
         device: str | torch.device = "auto",
-        precision: str = "auto",
+        precision: str = "fp32",
         decoding: Decoding | None = None,
         threshold: float = THRESHOLD,
         runtime: str = "auto",

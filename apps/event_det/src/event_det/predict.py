@@ -69,7 +69,7 @@ class Predictor:
         self,
         model: nn.Module | str | Path = "nano",
         device: str | torch.device = "auto",
-        precision: str = "auto",
+        precision: str = "fp32",
         *,
         threshold: float = 0.3,
         window: int = 50_000,

@@ -34,7 +34,7 @@ def compare(
     cam_only: CamOnly = None,
     mask_rule: MaskRule = None,
     batch_size: BatchSize = 8,
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for comparison.html and the tables.")] = Path(
         "comparison"
     ),

@@ -45,7 +45,7 @@ def evaluate(
     tta_flip: TtaFlip = False,
     tta_scales: TtaScales = None,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
     baselines: Annotated[bool, typer.Option(help="Score the trivial baselines too.")] = True,
@@ -85,7 +85,7 @@ def evaluate(
             raise UserError(
                 "--predictions: its maps are scored as they are; leave --tta-flip and --tta-scales out", exit_code=2
             )
-        if (device, precision, batch_size, workers) != ("auto", "auto", 8, 2):
+        if (device, precision, batch_size, workers) != ("auto", "fp32", 8, 2):
             raise UserError(
                 "--predictions: no network runs; leave --device, --precision, --batch-size and --workers out",
                 exit_code=2,

@@ -22,10 +22,7 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     best = CamoSegmenter.from_pretrained(run.out).to(run.accelerator.device)
     recorded = run.out / SPLIT_FILE
     test_set = build_set(config.data, "test", best.input_size, recorded=recorded if recorded.is_file() else None)
-    precision = config.train.precision
-    result = assess(
-        best, test_set, weights=run.out / "best", run=run.out, accelerator=run.accelerator, precision=precision
-    )
+    result = assess(best, test_set, weights=run.out / "best", run=run.out, accelerator=run.accelerator)
 
     finish_training(
         "camo-seg",

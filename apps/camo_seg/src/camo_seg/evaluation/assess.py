@@ -42,7 +42,7 @@ def assess(
     accelerator: Accelerator | None = None,
     baselines: bool = True,
     batch_size: int = 8,
-    precision: str = "auto",
+    precision: str = "fp32",
     workers: int = 2,
     tta: TTA | None = None,
 ) -> Assessment[Scores]:

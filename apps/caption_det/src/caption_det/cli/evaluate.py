@@ -29,7 +29,7 @@ def evaluate(
     images: Images = None,
     beams: Beams = None,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
     baselines: Annotated[bool, typer.Option(help="Score the trivial baselines too.")] = True,

@@ -60,7 +60,7 @@ def predict(
     limit: Limit = None,
     recursive: Recursive = False,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     runtime: Runtime = "auto",
     batch_size: BatchSize = 8,
     workers: Workers = 2,

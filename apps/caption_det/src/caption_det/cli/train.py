@@ -29,7 +29,6 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
         weights=run.out / "best",
         run=run.out,
         accelerator=run.accelerator,
-        precision=config.train.precision,
     )
     finish_training(
         "caption-det",

@@ -47,7 +47,7 @@ def assess(
     run: Path | None = None,
     accelerator: Accelerator | None = None,
     batch_size: int = 8,
-    precision: str = "auto",
+    precision: str = "fp32",
     workers: int = 2,
     decoding: Decoding | None = None,
 ) -> Assessment[Scores]:

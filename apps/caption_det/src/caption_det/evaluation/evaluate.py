@@ -71,7 +71,7 @@ def evaluate(
     *,
     batch_size: int = 8,
     accelerator: Accelerator | None = None,
-    precision: str = "auto",
+    precision: str = "fp32",
     decoding: Decoding | None = None,
     workers: int = 2,
     progress: Progress | None = None,

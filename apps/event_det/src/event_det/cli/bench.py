@@ -14,7 +14,7 @@ def bench(
     events: Annotated[int, typer.Option(min=1, help="Events in a window of 50 ms.")] = 20_000,
     repeats: Annotated[int, typer.Option(min=2, help="Steps to time.")] = 100,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     as_json: AsJson = False,
 ) -> None:
     """Time a step from events to boxes at batch 1, part by part: median and 95th percentile.

@@ -36,7 +36,7 @@ def evaluate(
         ),
     ] = None,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Recordings per forward pass.")] = 8,
     workers: Annotated[
         int, typer.Option(min=0, help="Threads that read ahead. HDF5 lets one of them read at a time.")

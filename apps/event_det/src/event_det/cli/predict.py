@@ -58,7 +58,7 @@ def predict(
     format: FormatOption = "auto",
     sensor: SensorOption = None,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Windows per forward pass; results do not depend on it.")] = 8,
 ) -> None:
     """Find objects in a recording: boxes at the end of every window of 50 ms, and a video with the boxes drawn."""

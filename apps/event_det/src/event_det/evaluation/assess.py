@@ -45,7 +45,7 @@ def assess(
     run: Path | None = None,
     accelerator: Accelerator | None = None,
     batch_size: int = 8,
-    precision: str = "auto",
+    precision: str = "fp32",
     workers: int = 2,
     protocol: Protocol = "rvt",
     ranking: Ranking | None = None,

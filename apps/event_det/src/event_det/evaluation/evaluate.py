@@ -84,7 +84,7 @@ def evaluate(
     *,
     batch_size: int = 8,
     accelerator: Accelerator | None = None,
-    precision: str = "auto",
+    precision: str = "fp32",
     workers: int = 2,
     protocol: Protocol = "rvt",
     ranking: Ranking | None = None,
@@ -135,7 +135,7 @@ def play(
     recordings: Sequence[int],
     *,
     chunk: int = CHUNK,
-    precision: str = "auto",
+    precision: str = "fp32",
     workers: int = 2,
     threshold: float = 0.001,
 ) -> Iterator[tuple[int, dict[int, Detections]]]:

@@ -27,7 +27,7 @@ def measure_latency(
     *,
     events: int = 20_000,
     repeats: int = 30,
-    precision: str = "auto",
+    precision: str = "fp32",
     cutoff: int = 10,
     threshold: float = 0.1,
 ) -> dict[str, list[float]]:

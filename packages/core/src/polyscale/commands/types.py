@@ -37,7 +37,7 @@ DataArgument = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder of a
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Precision = Annotated[str, typer.Option(help="auto (bf16 where the processor computes in it), fp32, bf16 or fp16.")]
+Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16, or auto: bf16 where the device computes in it.")]
 Runtime = Annotated[
     Literal["auto", "torch", "onnx"],
     typer.Option(help="What runs the model: torch, or onnxruntime without it; auto: torch where it is installed."),
@@ -66,13 +66,13 @@ SHARED: dict[str, dict[str, object]] = {
         "--limit": None,
         "--recursive": False,
         "--device": "auto",
-        "--precision": "auto",
+        "--precision": "fp32",
         "--batch-size": 8,
         "--workers": 2,
     },
     "eval": {
         "--device": "auto",
-        "--precision": "auto",
+        "--precision": "fp32",
         "--batch-size": 8,
         "--workers": 2,
         "--out": None,

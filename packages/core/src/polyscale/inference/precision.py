@@ -1,8 +1,9 @@
 """Where inference runs and in which floating point type.
 
-`auto` takes bfloat16 only where the processor computes in it. A processor without it emulates, which costs both
-accuracy and time: a Cascade Lake Xeon (AVX-512, no bf16) is such a machine, a Sapphire Rapids Xeon is not.
-Training has its own switch in Accelerate (`mixed_precision`); this file is for evaluate and predict.
+Evaluation and prediction compute in float32 unless they are told otherwise: in bfloat16 a result depends on the number
+of threads and on the processor, as each layer's sums are rounded to 8 bits. Training takes `auto` by default, which is
+bfloat16 where the processor computes in it. A processor without it emulates, which costs both accuracy and time: a
+Cascade Lake Xeon (AVX-512, no bf16) is such a machine, a Sapphire Rapids Xeon is not.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Predictor(BasePredictor[_Item, Prediction]):
     """
 
     def __init__(
-        self, model: Segmenter | str | Path, device: str | torch.device = "auto", precision: str = "auto"
+        self, model: Segmenter | str | Path, device: str | torch.device = "auto", precision: str = "fp32"
     ) -> None:
         self.device, self.precision = resolve_device(device), precision
         resolve_precision(precision, self.device)

@@ -39,7 +39,6 @@ class AppTests:
         files: options with which `predict` writes files, where it does not by itself.
         lacking: options of `polyscale.commands.types.SHARED` that have no sense here, "predict --sort", and why.
         words: how the help of a shared option begins here, where the shared words do not fit.
-        defaults: of shared options, where another is better here.
         start: the option of `train` that names a model to start from, where there is one.
     """
 
@@ -51,7 +50,6 @@ class AppTests:
     files: ClassVar[Sequence[str]] = ()
     lacking: ClassVar[Mapping[str, str]] = {}
     words: ClassVar[Mapping[str, str]] = {}
-    defaults: ClassVar[Mapping[str, object]] = {}
     start: ClassVar[str] = ""
 
     # what a subclass may give
@@ -64,6 +62,10 @@ class AppTests:
         """Write an image that the application can predict."""
         noise = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((50 + seed, 40), Image.Resampling.BICUBIC).save(path)
+
+    def make_input(self, images: Path) -> Path:
+        """Return what shipped models can predict, one of these images unless it is something else."""
+        return images / "a.png"
 
     # fixtures
 

@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
+from polyscale.inference import precision
 from polyscale.testing.apps.base import AppTests, Trained, break_weights
 from polyscale.testing.command import Result, call, one_line, package_of
 
@@ -87,15 +89,27 @@ class PredictionContract(AppTests):
             words = ("predict", images / "a.png", images / "b.png", "--model", name, "--json")
             wanted = call(self.app, *words, "--runtime", "torch", "--device", "cpu", "--precision", "fp32")
             for got in (call_without_torch(self.app, *words), call(self.app, *words, "--runtime", "onnx")):
-                assert got.returncode == 0, got.stderr
-                for one, other in zip(got.stdout.splitlines(), wanted.stdout.splitlines(), strict=True):
-                    values, expected = json.loads(one), json.loads(other)
-                    assert values.keys() == expected.keys()
-                    for key, value in expected.items():
-                        close = pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value
-                        assert isinstance(value, list) or values[key] == close, key
+                _agree(got, wanted)
         needed = call_without_torch(self.app, "train", "--out", "run")
         one_line(needed, 1, "which is not installed", f'pip install "polyscale-{self.app}[train]"')
+
+    @pytest.mark.parametrize("bf16", [False, True])
+    def test_results_depend_neither_on_threads_nor_on_the_processor(
+        self, images: Path, monkeypatch: pytest.MonkeyPatch, bf16: bool
+    ) -> None:
+        before = torch.get_num_threads()
+        words = ("predict", self.make_input(images), "--json", "--device", "cpu")
+        for name in self._shipped("config.json"):
+            found = []
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                with monkeypatch.context() as patch:
+                    patch.setattr(precision, "cpu_has_bf16", lambda: bf16)
+                    found.append(call(self.app, *words, "--model", name))
+            torch.set_num_threads(before)
+            wanted = call(self.app, *words, "--model", name, "--precision", "fp32")
+            for got in found:
+                _agree(got, wanted)
 
     def _shipped(self, file: str) -> list[str]:
         """Names of the models that come with the application and have `file`; skips where there are none."""
@@ -113,6 +127,17 @@ def call_without_torch(app: str, *arguments: object) -> Result:
     words = [sys.executable, "-c", WITHOUT_TORCH, package_of(app), *map(str, arguments)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def _agree(got: Result, wanted: Result) -> None:
+    """Assert that two runs of `predict --json` give the same: numbers to a thousandth, lists apart."""
+    assert got.returncode == 0, got.stderr
+    for one, other in zip(got.stdout.splitlines(), wanted.stdout.splitlines(), strict=True):
+        values, expected = json.loads(one), json.loads(other)
+        assert values.keys() == expected.keys()
+        for key, value in expected.items():
+            close = pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value
+            assert isinstance(value, list) or values[key] == close, key
 
 
 def _names(result: Result) -> list[str]:

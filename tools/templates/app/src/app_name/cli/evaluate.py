@@ -20,7 +20,7 @@ def evaluate(
     data: DataOption = None,
     split: Split = "test",
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
     out: ResultsOut = None,

@@ -33,7 +33,7 @@ def predict(
     limit: Limit = None,
     recursive: Recursive = False,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
 ) -> None:

@@ -17,10 +17,7 @@ def train(config: Config, out: RunOut = None, resume: Resume = None, as_json: As
     test_set = build_set(config, "test")  # before the training, while a missing split costs nothing
     run = train_run(config, out, resume=resume is not None)
     best = Segmenter.from_pretrained(run.out).to(run.accelerator.device)
-    precision = config.train.precision
-    result = assess(
-        best, test_set, weights=run.out / "best", run=run.out, accelerator=run.accelerator, precision=precision
-    )
+    result = assess(best, test_set, weights=run.out / "best", run=run.out, accelerator=run.accelerator)
     finish_training(
         "app-name",
         run,

@@ -29,7 +29,7 @@ def assess(
     run: Path | None = None,
     accelerator: Accelerator | None = None,
     batch_size: int = 8,
-    precision: str = "auto",
+    precision: str = "fp32",
     workers: int = 2,
 ) -> Assessment[Scores]:
     """Score `model` and the baselines on every image of `dataset`; the same in every process of `accelerator`.

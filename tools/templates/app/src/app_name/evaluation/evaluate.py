@@ -51,7 +51,7 @@ def evaluate(
     *,
     accelerator: Accelerator | None = None,
     batch_size: int = 8,
-    precision: str = "auto",
+    precision: str = "fp32",
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Scores:

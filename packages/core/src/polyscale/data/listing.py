@@ -147,9 +147,9 @@ def walk_images(folder: str | Path, *, recursive: bool = True, suffixes: Iterabl
                     found.passed_over.append(path)
         if not recursive:
             break
-        links.sort(key=_natural_parts, reverse=True)
-    found.files.sort(key=_natural_parts)
-    found.passed_over.sort(key=_natural_parts)
+        _sort(links, reverse=True)
+    _sort(found.files)
+    _sort(found.passed_over)
     return found
 
 
@@ -223,8 +223,10 @@ def _member(folder: Path, name: str) -> Path | None:
         return folder / name
     if not folder.is_dir():
         return None
+    wanted = same_name(name)
     with readable(folder):
-        return next((path for path in sorted(folder.iterdir()) if same_name(path.name) == same_name(name)), None)
+        found = min((other for other in os.listdir(folder) if same_name(other) == wanted), default=None)
+    return None if found is None else folder / found
 
 
 def _members(folder: Path) -> list[Path]:
@@ -239,5 +241,7 @@ def _is_around(real: str, here: Path) -> bool:
     return Path(real) in (parent, *parent.parents)
 
 
-def _natural_parts(path: Path) -> list[tuple[list[object], str]]:
-    return [natural_key(part) for part in path.parts]
+def _sort(paths: list[Path], *, reverse: bool = False) -> None:
+    """Sort in natural order, folder by folder."""
+    folders = {folder: [natural_key(part) for part in folder.parts] for folder in {path.parent for path in paths}}
+    paths.sort(key=lambda path: [*folders[path.parent], natural_key(path.name)], reverse=reverse)

@@ -81,10 +81,14 @@ def test_the_assignment_is_yolox_s(seed: int) -> None:
     found: Assignment = assign(cells, pad_targets(frames))
     for number, frame in enumerate(frames):
         positive, box, overlaps = assign_one(cells, number, frame)
-        assert torch.equal(found.positive[number], positive)
-        torch.testing.assert_close(found.overlaps[number], overlaps)
-        assert torch.equal(found.boxes[number, positive], frame[0][box[positive]])
-        assert torch.equal(found.labels[number, positive], frame[1][box[positive]])
+        mine = found.positive[number]
+        chosen = found.cells[number, mine]
+        assert torch.equal(chosen.sort().values, positive.nonzero()[:, 0])
+        assert len(found.cells[number].unique()) == found.cells.shape[1]
+        torch.testing.assert_close(found.overlaps[number, mine], overlaps[chosen])
+        assert not found.overlaps[number, ~mine].any()
+        assert torch.equal(found.boxes[number, mine], frame[0][box[chosen]])
+        assert torch.equal(found.labels[number, mine], frame[1][box[chosen]])
 
 
 def total(

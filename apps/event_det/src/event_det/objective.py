@@ -8,7 +8,7 @@ from torch import Tensor
 
 from event_det.config import LossSettings
 from event_det.model.head import Cells
-from event_det.model.simota import Assignment, Targets, assign
+from event_det.model.simota import Assignment, Targets, assign, take_cells
 from polyscale.losses import (
     box_area,
     box_iou_loss,
@@ -50,16 +50,18 @@ class Objective:
         """
         s = self.settings
         found = assign(cells, targets)
+        boxes, classes = take_cells(cells.boxes, found.cells), take_cells(cells.classes, found.cells)
         positive = found.positive * labelled[:, None]
         count = torch.maximum(positive.sum(), labelled.amax())
         divisor = count.clamp(min=1)
         weights = positive * self._size_weights(found, positive)
         # apart from them boxes are made equal, so that no term of a cell that does not count can be infinite
-        targets_NA4 = torch.where(found.positive[..., None], found.boxes, cells.boxes.detach())
-        box = (self.box_loss(cells.boxes, targets_NA4) * weights).sum()
-        wanted = F.one_hot(found.labels, cells.classes.shape[-1]) * found.overlaps[..., None]
-        named = F.binary_cross_entropy_with_logits(cells.classes, wanted, reduction="none").sum(dim=-1)
-        seen = F.binary_cross_entropy_with_logits(cells.objectness, found.positive.float(), reduction="none")
+        wanted_boxes = torch.where(found.positive[..., None], found.boxes, boxes.detach())
+        box = (self.box_loss(boxes, wanted_boxes) * weights).sum()
+        wanted = F.one_hot(found.labels, classes.shape[-1]) * found.overlaps[..., None]
+        named = F.binary_cross_entropy_with_logits(classes, wanted, reduction="none").sum(dim=-1)
+        there = torch.zeros_like(cells.objectness).scatter_(1, found.cells, found.positive.to(cells.objectness.dtype))
+        seen = F.binary_cross_entropy_with_logits(cells.objectness, there, reduction="none")
         parts = {
             "box": s.box_weight * box / divisor,
             "objectness": (seen * labelled[:, None]).sum() / divisor,
@@ -68,7 +70,7 @@ class Objective:
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}, count
 
     def _size_weights(self, found: Assignment, positive: Tensor) -> Tensor | float:
-        """Weights [N, A] by the area of the box that a cell is for."""
+        """Weights [N, M] by the area of the box that a cell is for."""
         s = self.settings
         if s.size_aware == "none":
             return 1.0

@@ -3,7 +3,7 @@
 Equal to YOLOX's and RVT's assignment frame by frame, which waits for the GPU several times for each of them; here
 frames are padded to the one with most boxes and nothing is copied to the processor.
 
-    N frames, G boxes of the fullest frame, A cells, K classes
+    N frames, G boxes of the fullest frame, A cells, M candidates of the frame with most of them, K classes
 """
 
 from collections.abc import Sequence
@@ -36,15 +36,17 @@ class Targets(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """What each cell is responsible for.
+    """What the candidates, M cells of each frame, are responsible for; every other cell is for no box.
 
     Attributes:
-        positive: bool [N, A], whether it is for a box.
-        boxes: float32 [N, A, 4], that box; meaningless elsewhere.
-        labels: int64 [N, A], its class; meaningless elsewhere.
-        overlaps: float32 [N, A], IoU of the cell's box with it; 0 elsewhere.
+        cells: int64 [N, M], their numbers; where a frame has fewer candidates, others that are not positive fill it up.
+        positive: bool [N, M], whether the cell is for a box.
+        boxes: float32 [N, M, 4], that box; meaningless elsewhere.
+        labels: int64 [N, M], its class; meaningless elsewhere.
+        overlaps: float32 [N, M], IoU of the cell's box with it; 0 elsewhere.
     """
 
+    cells: Tensor
     positive: Tensor
     boxes: Tensor
     labels: Tensor
@@ -65,22 +67,37 @@ def assign(cells: Cells, targets: Targets) -> Assignment:
     """Assign cells to boxes: the dynamic-k cheapest near each box's centre, each cell to its cheapest box."""
     near_NGA = _near(cells, targets)
     candidate_NA = near_NGA.any(dim=1)
-    overlap_NGA = pairwise_iou(targets.boxes, cells.boxes) * (candidate_NA[:, None] & targets.real[..., None])
-    cost = _class_cost(cells, targets.labels) - OVERLAP_COST * (overlap_NGA + 1e-8).log() + FAR_COST * ~near_NGA
-    impossible = ~candidate_NA[:, None] | ~targets.real[..., None]
-    cost = cost.masked_fill(impossible, torch.inf)
+    index_NM = candidate_NA.to(torch.uint8).topk(_most(candidate_NA), dim=1, sorted=False).indices
+    near_NGM = near_NGA.gather(2, index_NM[:, None].expand(-1, near_NGA.shape[1], -1))
+    possible_NGM = candidate_NA.gather(1, index_NM)[:, None] & targets.real[..., None]
+    overlap_NGM = pairwise_iou(targets.boxes, take_cells(cells.boxes, index_NM)) * possible_NGM
+    cost = _class_cost(take_cells(cells.classes, index_NM), cells.objectness.gather(1, index_NM), targets.labels)
+    cost = cost - OVERLAP_COST * (overlap_NGM + 1e-8).log() + FAR_COST * ~near_NGM
+    cost = cost.masked_fill(~possible_NGM, torch.inf)
     k = min(CANDIDATES, cost.shape[-1])
-    wanted_NG = overlap_NGA.topk(k, dim=-1).values.sum(dim=-1).int().clamp(min=1)
+    wanted_NG = overlap_NGM.topk(k, dim=-1).values.sum(dim=-1).int().clamp(min=1)
     cheapest = cost.topk(k, dim=-1, largest=False)
     taken = (torch.arange(k, device=cost.device) < wanted_NG[..., None]) & cheapest.values.isfinite()
-    matched_NGA = torch.zeros_like(near_NGA).scatter_(2, cheapest.indices, taken)
-    times_NA = matched_NGA.sum(dim=1)
+    matched_NGM = torch.zeros_like(near_NGM).scatter_(2, cheapest.indices, taken)
+    times_NM = matched_NGM.sum(dim=1)
     # a cell that several boxes took goes to the box it is cheapest for, whether that took it or not
-    best_NA = torch.where(times_NA > 1, cost.argmin(dim=1), matched_NGA.int().argmax(dim=1))
-    positive = times_NA > 0
-    boxes = targets.boxes.gather(1, best_NA[..., None].expand(-1, -1, 4))
-    overlaps = overlap_NGA.gather(1, best_NA[:, None])[:, 0] * positive
-    return Assignment(positive, boxes, targets.labels.gather(1, best_NA), overlaps)
+    best_NM = torch.where(times_NM > 1, cost.min(dim=1).indices, matched_NGM.to(torch.uint8).max(dim=1).indices)
+    positive = times_NM > 0
+    overlaps = overlap_NGM.gather(1, best_NM[:, None])[:, 0] * positive
+    boxes = take_cells(targets.boxes, best_NM)
+    return Assignment(index_NM, positive, boxes, targets.labels.gather(1, best_NM), overlaps)
+
+
+def take_cells(values: Tensor, index: Tensor) -> Tensor:
+    """Take the rows index [N, M] of values [N, A, K]: [N, M, K]."""
+    return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def _most(candidate_NA: Tensor) -> int:
+    """The candidates of the frame with most of them; on a GPU, which would have to be waited for, all cells."""
+    if candidate_NA.device.type != "cpu":
+        return candidate_NA.shape[1]
+    return max(1, int(candidate_NA.sum(dim=1).max()))
 
 
 def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
@@ -96,13 +113,15 @@ def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
 def _near(cells: Cells, targets: Targets) -> Tensor:
     """Whether the centre of a cell is within RADIUS of its own sides of a box's centre, bool [N, G, A]."""
     middle = (targets.boxes[..., :2] + targets.boxes[..., 2:]) / 2
-    apart = (middle[:, :, None] - cells.centres).abs().amax(dim=-1)
-    return (apart < RADIUS * cells.strides) & targets.real[..., None]
+    middle = middle.masked_fill(~targets.real[..., None], torch.inf)
+    reach = RADIUS * cells.strides
+    beside, above = ((middle[..., i, None] - cells.centres[:, i]).abs_() < reach for i in (0, 1))
+    return beside & above
 
 
-def _class_cost(cells: Cells, labels: Tensor) -> Tensor:
-    """Cross-entropy of sqrt(objectness * class) with each box's class, summed over classes: [N, G, A]."""
-    p = (cells.classes.sigmoid() * cells.objectness.sigmoid()[..., None]).sqrt()
+def _class_cost(classes_NMK: Tensor, objectness_NM: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of sqrt(objectness * class) with each box's class, summed over classes: [N, G, M]."""
+    p = (classes_NMK.sigmoid() * objectness_NM.sigmoid()[..., None]).sqrt()
     absent = -(1 - p).log().clamp(min=-100)
     change = -p.log().clamp(min=-100) - absent  # where the class is the box's
     chosen = change.gather(2, labels[:, None].expand(-1, p.shape[1], -1))

@@ -224,8 +224,8 @@ def _member(folder: Path, name: str) -> Path | None:
     if not folder.is_dir():
         return None
     wanted = same_name(name)
-    with readable(folder):
-        found = min((other for other in os.listdir(folder) if same_name(other) == wanted), default=None)
+    with readable(folder), os.scandir(folder) as entries:
+        found = min((entry.name for entry in entries if same_name(entry.name) == wanted), default=None)
     return None if found is None else folder / found
 
 

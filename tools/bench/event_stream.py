@@ -4,11 +4,13 @@ A made-up recording of 1280 x 720 pixels (or `--sensor`) is written as EVT3 (`--
 three times, each time by a process of its own: in windows of 50 ms, in windows that become histograms of half the
 size, as for a network of 1 Mpx, and by `Predictor.stream` with the shipped model (`--model` takes any that `event-det
 predict` takes, none leaves it out). Printed of each: how many times faster than real time it is by the clock and in
-processor time, the memory that the process took at most, and by how much that grew after the first tenth of the
-recording: flat memory is a growth near 0. `--events 4000000 --seconds 12 --sensor 640x360` is a try of a minute.
+processor time, the memory that the process took at most, by how much that grew after the first tenth of the recording,
+and, where glibc tells it, by how much its heap in use grew: flat memory is a growth near 0 of what is in use.
+`--events 4000000 --seconds 12 --sensor 640x360` is a try of a minute.
 """
 
 import argparse
+import ctypes
 import json
 import multiprocessing
 import resource
@@ -70,13 +72,14 @@ def measure(way: str, path: Path, seconds: float, model: str) -> dict[str, Any]:
     """Send a recording through once; the clock starts when a model is loaded."""
     results = {"windows": read_windows, "histograms": histograms}[way](path) if not model else predict(path, model)
     windows = events = boxes = 0
-    early, clock, processor = 0.0, time.perf_counter(), time.process_time()
+    early = used = 0.0
+    clock, processor = time.perf_counter(), time.process_time()
     for end, seen, found in results:
         windows, events, boxes = windows + 1, events + seen, boxes + found
         if end <= EARLY * seconds * 1e6:
-            early = resident()
+            early, used = resident(), heap_in_use()
     spent = {"seconds": time.perf_counter() - clock, "processor_seconds": time.process_time() - processor}
-    memory = {"memory_MB": resident(), "growth_MB": resident() - early}
+    memory = {"memory_MB": resident(), "growth_MB": resident() - early, "heap_growth_MB": heap_in_use() - used}
     return {"way": way, "windows": windows, "events": events, "boxes": boxes, **spent, **memory}
 
 
@@ -109,12 +112,44 @@ def resident() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+class _Heap(ctypes.Structure):
+    """struct mallinfo2 of glibc."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keep",
+        )
+    ]
+
+
+def heap_in_use() -> float:
+    """Return what this process has allocated and not freed, in MB; NaN where there is no glibc of 2.33 or newer."""
+    try:
+        ask = ctypes.CDLL("libc.so.6").mallinfo2
+    except (OSError, AttributeError):
+        return float("nan")
+    ask.restype = _Heap
+    found = ask()
+    return (found.uordblks + found.hblkhd) / 1e6
+
+
 def describe(found: dict[str, Any], seconds: float) -> str:
     factor, alone = seconds / found["seconds"], seconds / found["processor_seconds"]
     boxes = f", {found['boxes']:,} boxes" if found["way"] == "prediction" else ""
     pace = f"{factor:.2f} times real time ({alone:.2f} in processor time)"
     rate = f"{found['events'] / found['seconds'] / 1e6:.2f} M events/s{boxes}"
     memory = f"{found['memory_MB']:.0f} MB at most, {found['growth_MB']:+.1f} MB after the first tenth"
+    memory += f", in use {found['heap_growth_MB']:+.1f} MB"
     return f"{found['way']}: {pace}, {rate}; memory {memory}"
 
 

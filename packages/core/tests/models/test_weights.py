@@ -4,6 +4,7 @@ import json
 import pickle
 from contextlib import nullcontext
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -39,6 +40,21 @@ def test_round_trip_with_arguments(saved: Path) -> None:
     assert json.loads((saved / "config.json").read_text())["about"] == {"seed": 0}
     again = Small.from_pretrained(saved)
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+def test_arguments_that_are_gone_load_with_the_value_that_is_done_now(saved: Path) -> None:
+    class Small(Pretrained):
+        retired: ClassVar = {"names": ["x", "y"]}
+
+        def __init__(self, width: int = 3) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(width, width), nn.Linear(width, 1)
+
+    Small.__qualname__ = "Small"
+    assert Small.from_pretrained(saved).arguments == {"width": 4}
+    Small.retired = {"names": ["z"]}
+    with pytest.raises(UserError, match=r"Small has no names any more, as if always \['z'\].*: train it again"):
+        Small.from_pretrained(saved)
 
 
 def test_a_run_gives_its_best(saved: Path, tmp_path: Path) -> None:

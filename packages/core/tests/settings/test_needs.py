@@ -65,11 +65,14 @@ def test_what_a_run_recorded_loads(tmp_path: Path) -> None:
 
 def test_retired_keys_are_passed_over(tmp_path: Path) -> None:
     class Old(Settings):
-        retired: ClassVar = ("gone",)
+        retired: ClassVar = {"gone": ..., "fixed": False}
         kept: int = 1
 
-    (tmp_path / "a.yaml").write_text("gone: 3\nkept: 2\n")
+    (tmp_path / "a.yaml").write_text("gone: 3\nfixed: false\nkept: 2\n")
     assert resolve(Old, file=tmp_path / "a.yaml").kept == 2
+    (tmp_path / "b.yaml").write_text("fixed: true\n")
+    with pytest.raises(UserError, match=r"b\.yaml: fixed: is gone, as if always false; got true: take it out"):
+        resolve(Old, file=tmp_path / "b.yaml")
     with pytest.raises(UserError, match="gone: no such key"):
         resolve(Old, overrides={"gone": 3})
 

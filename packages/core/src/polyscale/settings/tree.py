@@ -8,7 +8,7 @@ import difflib
 import functools
 import re
 import types
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, get_origin
 
@@ -34,8 +34,9 @@ class Settings(BaseModel):
     )
     renamed: ClassVar[Mapping[str, str]] = {}
     """Keys of older settings files and what they are called now."""
-    retired: ClassVar[Collection[str]] = ()
-    """Keys of older settings files that nothing reads any more; they are passed over."""
+    retired: ClassVar[Mapping[str, Any]] = {}
+    """Keys of older settings files that are gone, each with the value that means what is done now: it is passed over,
+    another is refused (... passes over any)."""
     needs: ClassVar[Sequence[Needs]] = ()
     """Settings of the whole tree that are read only together with others."""
 
@@ -184,6 +185,9 @@ def flatten(tree: type[Settings], layer: Mapping[str, Any], source: str, prefix:
     flat: dict[str, Any] = {}
     for written, value in layer.items():
         if written in tree.retired:
+            if (now := tree.retired[written]) not in (..., value):
+                gone = f"is gone, as if always {show(now)}; got {show(value)}: take it out and train anew"
+                raise UserError(f"{source}{prefix}{written}: {gone}", exit_code=2)
             continue
         name = tree.renamed.get(written, written) if isinstance(written, str) else written
         field = tree.model_fields.get(name) if isinstance(name, str) else None

@@ -5,8 +5,8 @@ ranking); the test split is scored once a run. backbones: a small convolutional 
 pretraining, for equally many epochs; scored on validation, with the time that a training step takes. crops: one
 network, trained on crops, scores the test split as the mean of 20 and 25 random crops of the size that it was trained
 on, and in one pass; another is trained on whole images, for equally many epochs. Each with every seed, on the data
-set DATA (a folder or csv, as in `iqa train --data.path`), the epoch chosen on validation. Without scene statistics, so
-that what is compared is the network. All runs share the decoded images, in one process.
+set DATA (a folder or csv, as in `iqa train --data.path`), the epoch chosen on validation, from scratch. Images are
+shrunk to the area of 128 x 128 pixels, for the time. All runs share the decoded images, in one process.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from timm.models import register_model
 from timm.models.swin_transformer import swin_tiny_patch4_window7_224
 from torch import nn
 
-from iqa.build import TrainingData, build_extractor, build_model, build_set, build_training_data
+from iqa.build import TrainingData, build_model, build_set, build_training_data
 from iqa.config import PRESETS, Config
-from iqa.data.training import FeatureSet
+from iqa.data import QualitySet
 from iqa.evaluation.crops import WHOLE, Crops
 from iqa.evaluation.evaluate import evaluate
 from iqa.model.network import QualityNet
@@ -36,8 +36,12 @@ from polyscale.inference.precision import autocast
 from polyscale.settings import resolve
 
 SHARED = {
-    "model.statistics": "false",
-    "model.shrink": "4",
+    "model.backbone": "regnetx_002",
+    "model.pretrained": "none",
+    "model.image_size": "128",
+    "model.grid": "7",
+    "optim.backbone_lr": "1",
+    "optim.frozen_norm": "false",
     "data.crop": "80",
     "data.ranked_levels": "0",
     "data.val_fraction": "0.1",
@@ -78,15 +82,14 @@ def main() -> None:
     options = parser.parse_args()
     keep_heap()
     given = {**SHARED, "data.path": options.data, **dict(item.split("=", 1) for item in options.set)}
-    first = configuration(given, 0)
-    data = build_training_data(first, build_extractor(first))
+    data = build_training_data(configuration(given, 0))
     measure = by_crops if options.what == "crops" else by_variant
     sys.stdout.write(measure(options.what, given, data, range(options.seeds)))
 
 
 def by_variant(what: str, given: dict[str, str], data: TrainingData, seeds: range) -> str:
     """The table of `seed` and `backbones`."""
-    test = data.val if what == "backbones" else test_features(configuration(given, 0))
+    test = data.val if what == "backbones" else test_set(configuration(given, 0))
     split = "validation" if test is data.val else "test"
     variants = VARIANTS[what]
     results: dict[str, list[float]] = {name: [] for name in variants}
@@ -101,9 +104,8 @@ def by_variant(what: str, given: dict[str, str], data: TrainingData, seeds: rang
 def by_crops(_: str, given: dict[str, str], data: TrainingData, seeds: range) -> str:
     """The table of `crops`."""
     config = configuration(given, 0)
-    test = build_set(config.data, "test", config.model.image_size)
-    side = (config.data.crop or 0) * config.model.shrink
-    whole = config.model.image_size // config.model.shrink  # smaller images are mirrored up to it
+    test, side = test_set(config), config.data.crop or 0
+    whole = config.model.image_size  # smaller images are mirrored up to it
     results: dict[str, list[float]] = {name: [] for name in (*CROPS, WHOLE_IMAGES)}
 
     def score(name: str, seed: int, model: QualityNet, ways: Crops) -> None:
@@ -124,8 +126,8 @@ def configuration(given: dict[str, str], seed: int) -> Config:
     return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**given, "train.seed": str(seed)})
 
 
-def test_features(config: Config) -> FeatureSet:
-    return FeatureSet(build_set(config.data, "test", config.model.image_size), build_extractor(config), None, False)
+def test_set(config: Config) -> QualitySet:
+    return build_set(config.data, "test", config.model.image_size)
 
 
 def train_one(config: Config, data: TrainingData) -> QualityNet:
@@ -142,7 +144,7 @@ def cost(config: Config) -> str:
     for _ in range(12):
         start = time.perf_counter()
         with autocast(config.train.precision, "cpu"):
-            scores = model(images, images.new_zeros(len(images), 0))
+            scores = model(images)
         scores.sum().backward()
         times.append(time.perf_counter() - start)
     return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M, {1000 * median(times):.0f} ms"

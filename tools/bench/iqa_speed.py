@@ -34,10 +34,9 @@ SCORE_ONE = """
 import re, sys
 from pathlib import Path
 from iqa.predict import Predictor
-from iqa.model.network import QualityNet
 from polyscale.commands import keep_heap
 keep_heap()
-print(Predictor(QualityNet("regnetx_002", statistics=True, shrink=4, drop_path=0.0))(Path(sys.argv[1])).score)
+print(Predictor("nano", runtime="torch")(Path(sys.argv[1])).score)
 print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 """
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from iqa.build import build_set
 from iqa.config import PRESETS, Config
-from iqa.features.spatial import SceneStatistics
+from iqa.evaluation.statistics.spatial import SceneStatistics
 from iqa.model.hypernet import target_forward
 from iqa.model.pooled import PooledHyperNet
 from polyscale.commands import note

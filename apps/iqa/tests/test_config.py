@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from iqa.config import PRESETS, Config
+from polyscale.errors import UserError
+from polyscale.settings import resolve
 from polyscale.testing.needs import check_needs
 
 FILES = {"data.path": "photos"}
@@ -25,6 +29,15 @@ IDLE = [
     ({"data.split_column": "part"}, FILES),
     ({"data.val_fraction": 0.5}, FILES),
 ]  # fmt: skip
+
+
+def test_runs_of_before_load_unless_they_read_statistics(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("model: {statistics: false, shrink: 1, dropout: 0.1}\n")
+    assert resolve(Config, file=file).model.dropout == 0.1
+    file.write_text("model: {statistics: true, shrink: 4}\n")
+    with pytest.raises(UserError, match=r"config\.yaml: model\.statistics: is gone, as if always false; got true"):
+        resolve(Config, file=file)
 
 
 def test_what_nothing_reads_is_refused(tmp_path: Path) -> None:

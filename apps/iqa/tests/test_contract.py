@@ -16,7 +16,7 @@ class TestContract(AppContract):
     start = "--model.weights"
     tiny = (
         *("--data.crop", "none", "--data.ranked_levels", "0", "--data.scale", "0,10"),
-        *("--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1"),
+        *("--model.backbone", "test_resnet", "--model.pretrained", "none", "--model.image_size", "48"),
         *("--train.batch_size", "4", "--train.epochs", "2", "--train.warmup", "0", "--train.log_every", "1"),
     )
 

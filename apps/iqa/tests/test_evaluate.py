@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from iqa.data import FeatureSet, QualitySet
+from iqa.data import QualitySet
 from iqa.evaluation.crops import Crops
 from iqa.evaluation.evaluate import cross_data, evaluate
 from iqa.evaluation.metrics import correlations
@@ -55,8 +55,8 @@ class Tiny(nn.Module):
     def score(self, images: torch.Tensor) -> Any:
         return self.low + (self.high - self.low) * self(images)
 
-    def score_with_spread(self, images: torch.Tensor, statistics: Any = None) -> tuple[Any, ...]:
-        scores = self.score(images) if statistics is None else self.low + statistics[:, 0]
+    def score_with_spread(self, images: torch.Tensor) -> tuple[Any, ...]:
+        scores = self.score(images)
         return scores, 0.1 * scores + 1
 
 
@@ -153,16 +153,6 @@ def test_another_range_is_brought_to_that_of_the_data() -> None:
     assert other.summary["SRCC"] == pytest.approx(same.summary["SRCC"])
     assert other.summary["MAE"] == pytest.approx(same.summary["MAE"] / 25)
     assert other.notes == ("scores brought from the model's 0 to 100 to the data's 1 to 5",)
-
-
-def test_a_view_is_scored_with_its_statistics() -> None:
-    view = FeatureSet(greys(5), lambda images: (images[..., ::2, ::2], 100 * images.mean((2, 3))), None, False)
-    model = Tiny()
-    result = evaluate(model, view)
-    np.testing.assert_allclose(result.predicted, [100 * view.base[i]["image"][0].mean() for i in range(5)], rtol=1e-5)
-    assert result.names == tuple(view.base.names)
-    with pytest.raises(ValueError, match="statistics of the whole"):
-        evaluate(model, view, crops=Crops("centre", side=8))
 
 
 def test_cross_data_gives_a_row_for_each_set() -> None:

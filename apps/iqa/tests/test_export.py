@@ -4,18 +4,12 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
-from iqa.export import export_onnx
-from iqa.features import spatial as statistics
-from iqa.features import traces
-from iqa.features.patterns import BlockFrequencies, binary_patterns
 from iqa.model.network import QualityNet
 from iqa.predict import Predictor
 from polyscale.inference import export
@@ -72,38 +66,6 @@ def test_predict_and_compare_take_the_file(saved: Path, tmp_path: Path) -> None:
     both = call("iqa", "compare", tmp_path / "a.png", tmp_path / "b.png", "--model", file, "--json")
     assert both.returncode == 0, both.stderr
     one_line(call("iqa", "predict", tmp_path / "a.png", "--model", file, "--precision", "bf16"), 2, "has fp32")
-
-
-class Measured(nn.Module):
-    """Of the scene statistics what has to find its places anew at every size."""
-
-    low, high, input_size = 0.0, 100.0, 512
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frequencies = BlockFrequencies()
-
-    def score_with_spread(self, images: torch.Tensor) -> tuple[Any, ...]:
-        luma = images.mean(1, keepdim=True)
-        parts = [statistics._noise(luma), statistics._blocks(luma), binary_patterns(luma), traces._seams(luma)]
-        numbers = torch.cat([*parts, self.frequencies(luma), traces._tone_curve(images)], 1)
-        return numbers.mean(1), numbers.std(1)
-
-
-@needs_export
-def test_statistics_of_any_size(tmp_path: Path) -> None:
-    export_onnx(Measured(), tmp_path / "a.onnx")  # which compares file and model at sizes that it was not traced at
-
-
-@needs_export
-def test_the_network_itself_of_any_size(tmp_path: Path) -> None:
-    """Its backbone rounds sizes up and pads what is small: 90 pixels, shrunk 4 times, are 23."""
-    torch.manual_seed(0)
-    model = QualityNet("test_resnet", shrink=4)
-    export_onnx(model, tmp_path / "a.onnx")
-    sources = [noise(90, 90), noise(90, 90)[::-1]]
-    for one, other in zip(Predictor(tmp_path / "a.onnx")(sources), Predictor(model, "cpu")(sources), strict=True):
-        assert one.score == pytest.approx(other.score, abs=0.01)
 
 
 @pytest.mark.parametrize(("backbone", "said"), [("swin_tiny_x", "longer than half an hour"), ("a", "a minute or more")])

@@ -1,5 +1,8 @@
 """The quality network: HyperIQA-Swin's numbers reproduced, any size in one pass, one score per image in any batch."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +10,7 @@ from torch import Tensor, nn
 
 from iqa.model.hypernet import TARGET, HyperNet, LocalDistortion, target_forward
 from iqa.model.network import QualityNet, max_std, soft_clip
-from iqa.model.pooled import PooledHyperNet
+from iqa.model.pooled import PooledHyperNet, Standardise
 from polyscale.errors import UserError
 
 SWIN_T = 27_517_818
@@ -16,7 +19,7 @@ SPREAD = TARGET[0] + TARGET[1] + 1  # the variance head, which HyperIQA-Swin doe
 
 def tiny(**changes: object) -> QualityNet:
     torch.manual_seed(0)
-    arguments = {"backbone": "test_resnet", "statistics": True, "shrink": 2, "drop_path": 0.0, "low": 1.0, "high": 5.0}
+    arguments = {"backbone": "test_resnet", "drop_path": 0.0, "low": 1.0, "high": 5.0}
     return QualityNet(**{**arguments, **changes}).eval()  # type: ignore[arg-type]
 
 
@@ -33,7 +36,7 @@ def test_parameter_counts_are_those_of_the_ancestor(arguments: dict[str, object]
 
 def test_adaptive_pools_are_the_ancestors_fixed_ones_at_224() -> None:
     torch.manual_seed(0)
-    local = LocalDistortion((96, 192, 384, 768), 224)
+    local = LocalDistortion((96, 192, 384, 768))
     stages = [torch.rand(2, c, s, s) for c, s in ((96, 56), (192, 28), (384, 14), (768, 7))]
     parts = [
         local.read[i](F.avg_pool2d(local.squeeze[i](stage), 7, 7).flatten(1)) for i, stage in enumerate(stages[:3])
@@ -69,33 +72,27 @@ def test_any_size_in_one_pass_alike_in_any_batch(size: tuple[int, int]) -> None:
     assert (spreads > 0).all()
 
 
-@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("grid", [7, 1])
 @torch.no_grad()
-def test_look_then_judge_is_the_forward_pass(statistics: bool) -> None:
-    model = tiny(statistics=statistics)
+def test_look_then_judge_is_the_forward_pass(grid: int) -> None:
+    model = tiny(grid=grid)
     images = torch.rand(2, 3, 90, 70)
-    small, measured = model.extract_features(images)
-    assert small.shape == (2, 3, 45, 35)
-    assert torch.equal(model(small, measured), model(images))
+    assert torch.equal(model.judge(model.backbone(model.backbone.normalise(images)))[0], model(images))
 
 
 PARTS: list[dict[str, object]] = [
     {},
     {"fusion": "attention"},
     {"multiscale": False},
-    {"statistics": False},
-    {"statistics": False, "grid": 1},
-    {"statistics": False, "grid": 1, "multiscale": False},
+    {"grid": 1},
+    {"grid": 1, "multiscale": False},
 ]
 
 
 @pytest.mark.parametrize("arguments", PARTS)
 def test_every_parameter_learns(arguments: dict[str, object]) -> None:
     model = tiny(dropout=0.0, **arguments).train()
-    scores, heads, log_variance = model(torch.rand(4, 3, 64, 64), details=True)
-    *ensemble, target = heads
-    assert len(ensemble) == (4 if model.statistics is not None else 0)
-    assert torch.allclose(scores, (target + torch.stack(ensemble).mean(0)) / 2 if ensemble else target)
+    scores, log_variance = model(torch.rand(4, 3, 64, 64), details=True)
     (scores.square().sum() + log_variance.sum()).backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not dead
@@ -123,17 +120,28 @@ def test_means_alone_have_no_left_and_right() -> None:
     assert abs(target_forward(vector, layers, activation=F.gelu).mean().item() - 0.5) < 1
 
 
-def test_one_cell_goes_without_statistics_and_attention() -> None:
+def test_standardising_remembers_all_rows_it_has_seen() -> None:
+    rows = torch.randn(640, 5, generator=torch.Generator().manual_seed(0)) * 3 + 7
+    layer = Standardise(5)
+    for batch in rows.split(16):
+        layer(batch)
+    layer.eval()
+    assert torch.allclose(layer.mean, rows.mean(0), atol=1e-3)
+    assert torch.allclose(layer.variance, rows.var(0, correction=0), rtol=1e-3)
+    before = layer.mean.clone()
+    assert layer(rows).mean().abs() < 0.01
+    assert torch.equal(layer.mean, before)
+
+
+def test_one_cell_goes_without_attention() -> None:
     with pytest.raises(ValueError, match="grid: 1 given"):
-        tiny(grid=1)
-    with pytest.raises(ValueError, match="grid: 1 given"):
-        tiny(grid=1, statistics=False, fusion="attention")
+        tiny(grid=1, fusion="attention")
     with pytest.raises(ValueError, match="grid: 3 given"):
         tiny(grid=3)
 
 
 def test_frozen_norm_keeps_the_statistics_and_learns_the_rest() -> None:
-    model = tiny(statistics=False)
+    model = tiny()
     norm = next(module for module in model.backbone.modules() if isinstance(module, nn.BatchNorm2d))
     before = norm.running_mean.clone()  # type: ignore[union-attr]
     model.frozen_norm = True
@@ -165,9 +173,25 @@ def test_saved_and_loaded_scores_alike(tmp_path: object) -> None:
     assert (loaded.low, loaded.high) == (1.0, 5.0)
 
 
+def test_models_of_before_load_unless_they_read_statistics(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+
+    def load(**old: object) -> QualityNet:
+        file.write_text(json.dumps(config | {"arguments": config["arguments"] | old}))
+        return QualityNet.from_pretrained(tmp_path)
+
+    assert load(statistics=False, shrink=1).arguments == config["arguments"]
+    with pytest.raises(UserError, match=r"has no statistics any more, as if always False; .*: train it again$"):
+        load(statistics=True, shrink=4)
+    with pytest.raises(UserError, match=r"has no shrink any more, as if always 1; .*: train it again$"):
+        load(statistics=False, shrink=2)
+
+
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="shrink"):
-        tiny(shrink=0)
+    with pytest.raises(ValueError, match="image_size"):
+        tiny(image_size=8)
     with pytest.raises(ValueError, match="low, high"):
         tiny(low=3.0, high=3.0)
     with pytest.raises(UserError, match="backbone"):

@@ -45,7 +45,7 @@ GREY = np.full((20, 30, 3), 102, np.uint8)  # 0.4
 
 def tiny(**changes: Any) -> Any:
     torch.manual_seed(0)
-    options = {"backbone": "test_resnet", "statistics": True, "shrink": 2, "drop_path": 0.0, "image_size": 64}
+    options = {"backbone": "test_resnet", "drop_path": 0.0, "image_size": 64}
     network = QualityNet(**{**options, "high": 1.0, **changes})
     with torch.no_grad():  # fresh weights judge far outside the range
         for head in (network.hyper.last_weight, network.hyper.last_bias):

@@ -13,7 +13,7 @@ from iqa.data.training import RankedLevels
 from polyscale.testing import command
 
 TINY = [
-    "--data.crop", "none", "--model.backbone", "test_resnet", "--model.image_size", "48", "--model.shrink", "1",
+    "--data.crop", "none", "--model.backbone", "test_resnet", "--model.pretrained", "none", "--model.image_size", "48",
     "--data.ranked_levels", "0", "--train.batch_size", "4", "--train.epochs", "1", "--train.warmup", "0",
 ]  # fmt: skip
 
@@ -54,11 +54,11 @@ def test_ranked_sequences_differ_by_their_place_in_the_training() -> None:
     for seed in (0, 1):
         ranked = RankedLevels.__new__(RankedLevels)
         ranked.seed, ranked.count, ranked.batch_size = seed, 10_000, 8
-        ranked._sequence = lambda number: (torch.full((6, 3, 1, 1), number), torch.zeros(6, 0))  # type: ignore[method-assign]
+        ranked._sequence = lambda number: torch.full((6, 3, 1, 1), number)  # type: ignore[method-assign]
         for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)):
             step, micro_batch, rank = place
-            images = ranked.batch(step, torch.device("cpu"), micro_batch, rank)["image"]
-            assert torch.equal(images, ranked.batch(step, torch.device("cpu"), micro_batch, rank)["image"])
+            images = ranked.batch(step, torch.device("cpu"), micro_batch, rank)
+            assert torch.equal(images, ranked.batch(step, torch.device("cpu"), micro_batch, rank))
             drawn[(seed, *place)] = images.flatten().tolist()
     assert len({tuple(values) for values in drawn.values()}) == 8
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from iqa.features.running_norm import Standardise
-from iqa.features.spatial import SceneStatistics
+from iqa.evaluation.statistics.spatial import SceneStatistics
 
 
 @pytest.fixture(scope="module")
@@ -56,25 +55,3 @@ def test_sees_a_distortion_and_more_of_it_more(statistics: SceneStatistics, kind
 
     start, less, more = (statistics(distorted(level)) for level in (0.0, 0.4, 0.9))
     assert 0.3 < (less - start).norm() < (more - start).norm()
-
-
-def test_no_gradient_and_full_precision_under_autocast(statistics: SceneStatistics) -> None:
-    image = scene().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
-        out = statistics(image)
-    assert out.dtype == torch.float32
-    assert not out.requires_grad
-    assert torch.equal(out, statistics(image))
-
-
-def test_standardising_remembers_all_rows_it_has_seen() -> None:
-    rows = torch.randn(640, 5, generator=torch.Generator().manual_seed(0)) * 3 + 7
-    layer = Standardise(5)
-    for batch in rows.split(16):
-        layer(batch)
-    layer.eval()
-    assert torch.allclose(layer.mean, rows.mean(0), atol=1e-3)
-    assert torch.allclose(layer.variance, rows.var(0, correction=0), rtol=1e-3)
-    before = layer.mean.clone()
-    assert layer(rows).mean().abs() < 0.01
-    assert torch.equal(layer.mean, before)

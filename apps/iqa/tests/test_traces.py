@@ -7,9 +7,9 @@ from torch import Tensor
 
 from iqa.data.distortions import distort
 from iqa.data.synthetic.scenes import scene
-from iqa.features import traces
-from iqa.features.spatial import SceneStatistics
-from iqa.features.traces import Traces
+from iqa.evaluation.statistics import traces
+from iqa.evaluation.statistics.spatial import SceneStatistics
+from iqa.evaluation.statistics.traces import Traces
 
 
 @pytest.fixture(scope="module")

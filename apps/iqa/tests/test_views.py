@@ -1,4 +1,4 @@
-"""What a training step sees: views of whole images computed once, ranked levels, and the objective over both."""
+"""What a training step sees: crops, ranked levels and ties, and the objective over them."""
 
 import pickle
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from iqa.build import build_extractor, build_model, build_set, build_training_data
+from iqa.build import build_model, build_set, build_training_data
 from iqa.config import PRESETS, Config, LossSettings
 from iqa.objective import Objective
 from polyscale.errors import UserError
@@ -16,59 +16,46 @@ from polyscale.settings import resolve, to_yaml
 
 def configuration(**overrides: object) -> Config:
     tiny = {"data.train_images": 12, "data.crop": 40, "data.ranked_levels": 3}
-    tiny |= {"model.backbone": "test_resnet", "model.image_size": 128}
+    tiny |= {"model.backbone": "test_resnet", "model.pretrained": "none", "model.image_size": 128}
     given = {key.replace("__", "."): value for key, value in overrides.items()}
     return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**tiny, **given})
 
 
-def test_views_are_what_the_network_would_look_at() -> None:
-    config = configuration()
-    views = build_training_data(config, build_extractor(config))
-    image = views.train.base.image(3).float()[None] / 255
-    small, statistics = build_model(config).extract_features(image)
-    sample = views.val[0]
-    assert views.train[3]["image"].shape == (3, 40, 40)
-    assert torch.equal(views.train[3]["statistics"], statistics[0])  # of the whole image, whatever the crop
-    assert sample["image"].shape == (3, *(-(-n // config.model.shrink) for n in views.val.base.image(0).shape[1:]))
-    assert (views.train._features(3)[0].float() / 255 - small[0]).abs().max() <= 0.5 / 255 + 1e-6
-
-
-def test_a_sample_depends_on_the_random_state_alone_and_travels_without_its_cache() -> None:
-    config = configuration()
-    views = build_training_data(config, build_extractor(configuration(model__statistics=False, model__shrink=1)))
+def test_training_sees_crops_and_validation_whole_images() -> None:
+    views = build_training_data(configuration())
     torch.manual_seed(1)
     first = views.train[2]
     torch.manual_seed(1)
     again = views.train[2]
+    assert first["image"].shape == (3, 40, 40)
     assert torch.equal(first["image"], again["image"])
-    assert first["statistics"].shape == (0,)
-    assert views.train._cached
-    assert not views.train.__getstate__()["_cached"]
+    assert not torch.equal(views.train[2]["image"], first["image"])
+    assert views.val[0]["image"].shape == (3, *views.val.image(0).shape[1:])
+    whole = build_training_data(configuration(data__crop=None, data__ranked_levels=0, data__flip=False)).train
+    assert torch.equal(whole[3]["image"], whole.base.image(3).float() / 255)
 
 
 def test_ranked_levels_are_a_function_of_the_step_and_start_with_the_untouched() -> None:
     config = configuration()
-    views, other = (build_training_data(config, build_extractor(config)) for _ in range(2))
+    views, other = (build_training_data(config) for _ in range(2))
     assert views.ranked is not None
     assert other.ranked is not None
     here, there = (v.ranked.batch(7, torch.device("cpu")) for v in (views, other))  # type: ignore[union-attr]
-    assert here["image"].shape == (12, 3, 40, 40)
-    assert here["statistics"].shape[0] == 12
-    assert all(torch.equal(here[key], there[key]) for key in here)
-    levels = here["statistics"].unflatten(0, (6, 2))
+    count = config.data.ranked_batch
+    assert here.shape == (6 * count, 3, 40, 40)
+    assert torch.equal(here, there)
+    levels = here.unflatten(0, (6, count)).flatten(2)
     assert ((levels[5] - levels[0]).norm(dim=1) > (levels[1] - levels[0]).norm(dim=1)).all()
-    batch = {"image": torch.zeros(1, 3, 40, 40), "statistics": torch.zeros(1, here["statistics"].shape[1])}
-    image, statistics = views.inputs(batch, 7)
-    assert torch.equal(image[1:], here["image"])
-    assert torch.equal(statistics[1:], here["statistics"])
+    images = views.images({"image": torch.zeros(1, 3, 40, 40)}, 7)
+    assert torch.equal(images[1:], here)
 
 
 def test_ties_show_one_part_of_an_image_before_and_after_an_edit() -> None:
-    config = configuration(data__ties=4, data__ranked_levels=0, model__statistics=False, model__shrink=1)
-    views = build_training_data(config, build_extractor(config))
+    config = configuration(data__ties=4, data__ranked_levels=0)
+    views = build_training_data(config)
     assert views.tied is not None
-    pairs = [views.tied.batch(step, torch.device("cpu"))["image"].unflatten(0, (2, 4)) for step in range(8)]
-    again = views.tied.batch(0, torch.device("cpu"))["image"].unflatten(0, (2, 4))
+    pairs = [views.tied.batch(step, torch.device("cpu")).unflatten(0, (2, 4)) for step in range(8)]
+    again = views.tied.batch(0, torch.device("cpu")).unflatten(0, (2, 4))
     assert torch.equal(pairs[0], again)
     assert not torch.equal(pairs[0], pairs[1])
     before, after = torch.cat(pairs, 1)
@@ -77,8 +64,8 @@ def test_ties_show_one_part_of_an_image_before_and_after_an_edit() -> None:
     strangers = (before - before.roll(1, 0)).abs().mean((1, 2, 3))
     assert (change > 0).float().mean() > 0.7  # a cut may show the very same square
     assert change.median() < 0.3 * strangers.median()
-    image, _ = views.inputs({"image": torch.zeros(1, 3, 40, 40), "statistics": torch.zeros(1, 0)}, 0)
-    assert torch.equal(image[1:], pairs[0].flatten(0, 1))
+    images = views.images({"image": torch.zeros(1, 3, 40, 40)}, 0)
+    assert torch.equal(images[1:], pairs[0].flatten(0, 1))
 
 
 def test_ties_cost_their_distance_and_nothing_else() -> None:
@@ -93,7 +80,7 @@ def test_ties_cost_their_distance_and_nothing_else() -> None:
 
 def test_ranked_levels_are_of_the_better_third() -> None:
     config = configuration()
-    ranked = build_training_data(config, build_extractor(config)).ranked
+    ranked = build_training_data(config).ranked
     assert ranked is not None
     scores = np.asarray(ranked.base.scores)
     assert len(ranked.best) == 4
@@ -111,8 +98,8 @@ def objective(**settings: object) -> Objective:
     return Objective(LossSettings(**{**off, **settings}), 0.0, 100.0)  # type: ignore[arg-type]
 
 
-def outputs(scores: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
-    return scores, [scores], torch.zeros_like(scores)
+def outputs(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return scores, torch.zeros_like(scores)
 
 
 def test_each_part_is_what_it_says() -> None:
@@ -139,23 +126,17 @@ def test_the_margin_follows_the_range_of_the_opinions() -> None:
         Objective(LossSettings(margin=5), 0.0, 1.0)
 
 
-def test_every_reader_learns_the_opinions() -> None:
-    first, second, targets = torch.tensor([0.2, 0.6]), torch.tensor([0.3, 0.9]), torch.tensor([0.3, 0.5])
-    losses = objective()(((first + second) / 2, [first, second], torch.zeros(2)), targets)
-    assert losses["loss"].item() == losses["l1"].item() == pytest.approx((0.1 + 0.2) / 2)
-
-
 def test_the_spread_learns_the_size_of_the_error_and_moves_no_score() -> None:
     scores = torch.zeros(2000, requires_grad=True)
     log_variance = torch.zeros(1, requires_grad=True)
     targets = torch.from_numpy(np.random.default_rng(0).normal(0, 0.2, 2000).astype(np.float32))
-    losses = objective(spread=1.0)((scores, [scores], log_variance.expand(2000)), targets)
+    losses = objective(spread=1.0)((scores, log_variance.expand(2000)), targets)
     losses["spread"].backward(retain_graph=True)
     assert scores.grad is None or not scores.grad.any()
     optimizer = torch.optim.Adam([log_variance], lr=0.05)
     for _ in range(200):
         optimizer.zero_grad()
-        objective(spread=1.0)((scores.detach(), [scores], log_variance.expand(2000)), targets)["spread"].backward()
+        objective(spread=1.0)((scores.detach(), log_variance.expand(2000)), targets)["spread"].backward()
         optimizer.step()
     assert (log_variance / 2).exp().item() == pytest.approx(0.2, rel=0.05)
 
@@ -169,9 +150,9 @@ def test_calibration_makes_the_error_of_unit_size() -> None:
 
 def test_views_travel_to_worker_processes() -> None:
     config = configuration()
-    views = build_training_data(config, build_extractor(config))
+    views = build_training_data(config)
     there = pickle.loads(pickle.dumps(views.val))
-    assert torch.equal(there[1]["statistics"], views.val[1]["statistics"])
+    assert torch.equal(there[1]["image"], views.val[1]["image"])
 
 
 def test_settings_of_older_runs_are_read_by_their_new_names(tmp_path: Path) -> None:

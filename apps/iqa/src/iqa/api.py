@@ -26,8 +26,7 @@ class QualityMetric(nn.Module):
 
     Args:
         network: a QualityNet.
-        as_loss: let gradients flow from the scores to the tensor; scores may then leave the range a little. The scene
-            statistics of a model pass no gradient.
+        as_loss: let gradients flow from the scores to the tensor; scores may then leave the range a little.
 
     Attributes:
         score_range: (low, high).
@@ -147,8 +146,7 @@ def list_models() -> list[str]:
 def shrink(images: Tensor, size: int) -> Tensor:
     """Downscale [N, 3, H, W] in [0, 1] to at most `size` squared pixels, as `data.network_image` but differentiable.
 
-    The result is rounded to 8 bits, as a file would be, because statistics see the difference. Gradients pass the
-    rounding.
+    The result is rounded to 8 bits, as a file would be, so that both score alike. Gradients pass the rounding.
     """
     target = network_size(images.shape[-2], images.shape[-1], size)
     if target == tuple(images.shape[-2:]):

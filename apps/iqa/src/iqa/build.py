@@ -1,7 +1,6 @@
 """From settings to data sets and network."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,9 +9,8 @@ from torch import Tensor
 from iqa.config import Config, DataSettings
 from iqa.data import QualitySet, open_split
 from iqa.data.open import SYNTHETIC, list_folder
-from iqa.data.training import FeatureExtractor, FeatureSet, RankedLevels, TiedViews
-from iqa.features.spatial import SceneStatistics
-from iqa.model.network import QualityNet, extract_features
+from iqa.data.training import RankedLevels, TiedViews, TrainingSet
+from iqa.model.network import QualityNet
 from polyscale.data.splits import record_splits
 from polyscale.models.tensors import load_tensors
 from polyscale.settings import SPLIT_FILE
@@ -28,14 +26,12 @@ def build_model(config: Config, low: float = 0.0, high: float = 100.0) -> Qualit
         multiscale=m.multiscale,
         fusion=m.fusion,
         grid=m.grid,
-        statistics=m.statistics,
-        shrink=m.shrink,
         dropout=m.dropout,
         drop_path=m.drop_path,
         image_size=m.image_size,
         low=low,
         high=high,
-        pretrained=m.pretrained,
+        pretrained="none" if m.weights else m.pretrained,
         checkpoint_activations=m.checkpoint_activations,
     )
     network.frozen_norm = config.optim.frozen_norm
@@ -87,7 +83,7 @@ def record_run(data: DataSettings, out: Path) -> None:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The features that a run learns from and is validated on.
+    """The images that a run learns from and is validated on.
 
     Attributes:
         train: labelled training images, cropped and flipped.
@@ -97,39 +93,31 @@ class TrainingData:
         cross: another data set, scored after every validation.
     """
 
-    train: FeatureSet
-    val: FeatureSet
+    train: TrainingSet
+    val: QualitySet
     ranked: RankedLevels | None
     tied: TiedViews | None
-    cross: FeatureSet | None
+    cross: QualitySet | None
 
-    def inputs(self, batch: dict[str, Tensor], step: int, micro_batch: int = 0, rank: int = 0) -> tuple[Tensor, Tensor]:
-        """Return images and statistics of a batch, then of the ranked sequences and ties at this place in training."""
-        parts = [batch]
+    def images(self, batch: dict[str, Tensor], step: int, micro_batch: int = 0, rank: int = 0) -> Tensor:
+        """Return the images of a batch, then those of the ranked sequences and ties at this place in training."""
+        parts = [batch["image"]]
         for more in (self.ranked, self.tied):
             if more is not None:
                 parts.append(more.batch(step, batch["image"].device, micro_batch, rank))
-        return torch.cat([part["image"] for part in parts]), torch.cat([part["statistics"] for part in parts])
+        return torch.cat(parts)
 
 
-def build_training_data(config: Config, extractor: FeatureExtractor, recorded: Path | None = None) -> TrainingData:
-    """Open the splits of a run, with features computed by `extractor` once per image."""
+def build_training_data(config: Config, recorded: Path | None = None) -> TrainingData:
+    """Open the splits of a run."""
     data, size = config.data, config.model.image_size
-    base = build_set(data, "train", size, recorded=recorded)
-    train = FeatureSet(base, extractor, data.crop, data.flip, data.cache)
-    val = FeatureSet(build_set(data, "val", size, recorded=recorded), extractor, None, False, data.cache)
+    base = build_set(data, "train", size, cache=data.cache, recorded=recorded)
+    val = build_set(data, "val", size, cache=data.cache, recorded=recorded)
     seed, side, ranked, tied, cross = config.train.seed, data.crop or 0, None, None, None
     if data.ranked_levels:
-        ranked = RankedLevels(base, extractor, data.ranked_levels, side, data.ranked_batch, seed)
+        ranked = RankedLevels(base, data.ranked_levels, side, data.ranked_batch, seed)
     if data.ties:
-        tied = TiedViews(base, extractor, side, data.ties, seed)
+        tied = TiedViews(base, side, data.ties, seed)
     if data.cross is not None:
-        other = build_set(DataSettings(path=data.cross), data.cross_split, size)
-        cross = FeatureSet(other, extractor, None, False, data.cache)
-    return TrainingData(train, val, ranked, tied, cross)
-
-
-def build_extractor(config: Config) -> FeatureExtractor:
-    """Build the part of the configured network that has no parameters: see model.network.extract_features."""
-    m = config.model
-    return partial(extract_features, measure=SceneStatistics() if m.statistics else None, shrink=m.shrink)
+        cross = build_set(DataSettings(path=data.cross), data.cross_split, size, cache=data.cache)
+    return TrainingData(TrainingSet(base, data.crop, data.flip), val, ranked, tied, cross)

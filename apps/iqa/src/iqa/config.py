@@ -37,7 +37,7 @@ class DataSettings(Settings):
     train_images: int = Field(1200, ge=1)
     """Training images to generate for the synthetic set."""
     crop: int | None = Field(None, ge=32)
-    """Side of the random crop that a training step sees, after model.shrink; none takes whole images of one size."""
+    """Side of the random crop that a training step sees; none takes whole images of one size."""
     flip: bool = True
     """Mirror half of the training images."""
     ranked_levels: int = Field(0, ge=0)
@@ -52,11 +52,13 @@ class DataSettings(Settings):
     cross_split: Literal["all", "test"] = "all"
     """How much of that data set."""
     cache: bool = True
-    """Keep the training images in memory, decoded and shrunk, with their statistics."""
+    """Keep the images of training and validation in memory, decoded and shrunk, up to 2 GB each."""
 
 
 class ModelSettings(Settings):
     """The network."""
+
+    retired: ClassVar = {"statistics": False, "shrink": 1}
 
     backbone: str = "swin_tiny_patch4_window7_224"
     """Any hierarchical timm model: swin_{tiny,small,base}_patch4_window7_224, convnext_*, resnet*, regnet*, ..."""
@@ -70,11 +72,7 @@ class ModelSettings(Settings):
     """How the stages are joined: side by side, or weighed by attention first."""
     grid: Literal[7, 1] = 7
     """Cells a side of the map that the judging network is written from; 1 takes the mean of every stage, so that an
-    image that is mirrored or cut keeps its score (for fusion concat without statistics)."""
-    statistics: bool = False
-    """Take in natural scene statistics of the whole image beside the backbone."""
-    shrink: int = Field(1, ge=1, le=8)
-    """The backbone sees the image shrunk by this factor (the statistics see all of it)."""
+    image that is mirrored or cut keeps its score (for fusion concat)."""
     image_size: int = Field(512, ge=32)
     """Images of more than this side squared are shrunk to it, aspect kept; smaller ones stay as they are."""
     dropout: float = Field(0.3, ge=0, lt=1)
@@ -86,8 +84,8 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _one_cell_goes_alone(self) -> "ModelSettings":
-        if self.grid == 1 and (self.statistics or self.fusion != "concat"):
-            raise ValueError("grid: 1 goes with fusion concat and without statistics")
+        if self.grid == 1 and self.fusion != "concat":
+            raise ValueError("grid: 1 goes with fusion concat")
         return self
 
 
@@ -176,28 +174,23 @@ def _swin(size: str, crop: int, batch: int, memory: str, drop_path: float) -> Pr
     )
 
 
-_PHOTO = {
-    "backbone": "tf_efficientnet_lite0",
-    "pretrained": "package",
-    "grid": 1,
-    "dropout": 0.4,
-    "drop_path": 0.0,
-}
+_LITE0 = {"backbone": "tf_efficientnet_lite0", "pretrained": "package", "grid": 1, "drop_path": 0.0}
 PRESETS = {
     "nano": Preset(
-        about="From scratch on 2 CPU cores in minutes: RegNetX-200MF at a quarter of the size beside scene statistics.",
+        about="EfficientNet-Lite0 from ImageNet weights of a package (polyscale[imagenet]), in minutes on 2 CPU cores.",
         values={
-            "data": {"crop": 64, "ranked_levels": 300},
-            "model": {"backbone": "regnetx_002", "statistics": True, "shrink": 4, "dropout": 0.2, "drop_path": 0.0},
+            "data": {"crop": 128, "ranked_levels": 100},
+            "model": {**_LITE0, "dropout": 0.2},
             "loss": {"norm_in_norm": 0.3},
-            "train": {"epochs": 10, "batch_size": 16, "lr": 1e-3, "ema": 0.99},
+            "optim": {"backbone_lr": 0.25, "frozen_norm": True},
+            "train": {"epochs": 3, "batch_size": 16, "lr": 1e-3, "ema": 0.99},
         },
     ),
     "photo": Preset(
         about="Photographs: EfficientNet-Lite0 from ImageNet weights of a package (polyscale[imagenet]). Not measured.",
         values={
             "data": {"crop": 256, "cache": False, "ranked_levels": 300, "ranked_batch": 1, "ties": 4},
-            "model": _PHOTO,
+            "model": {**_LITE0, "dropout": 0.4},
             "loss": {"norm_in_norm": 0.3},
             "optim": {"backbone_lr": 0.1, "frozen_norm": True},
             "train": {"epochs": 4, "batch_size": 16, "lr": 1e-3, "ema": 0.995},
@@ -207,7 +200,7 @@ PRESETS = {
         about="As photo, but gently from --model.weights, a trained head: what ships; 5 minutes of a GPU.",
         values={
             "data": {"crop": 480, "cache": False, "ranked_levels": 300, "ranked_batch": 1, "ties": 4},
-            "model": _PHOTO,
+            "model": {**_LITE0, "dropout": 0.4},
             "loss": {"norm_in_norm": 0.3},
             "optim": {"backbone_lr": 0.25, "frozen_norm": True},
             "train": {"epochs": 4, "batch_size": 32, "lr": 2e-4, "ema": 0.995},

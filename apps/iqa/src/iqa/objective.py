@@ -4,7 +4,6 @@ Distance to the MOS, order and linearity within a batch, the order of distortion
 itself after an edit that no viewer sees, and the likelihood of the predicted standard deviation.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -37,21 +36,20 @@ class Objective:
                 "images would be ranked"
             )
 
-    def __call__(self, outputs: tuple[Tensor, list[Tensor], Tensor], targets: Tensor) -> dict[str, Tensor]:
-        """Compute the loss; every head has the same, and the parts are the heads' means.
+    def __call__(self, outputs: tuple[Tensor, Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """Compute the loss.
 
         Args:
-            outputs: (scores, scores of each head, log variances), each [B + 6 C + 2 T] for B labelled images followed
-                by C ranked sequences of 6, first all originals, last all images of the worst level, and by T ties,
-                first all images as they are, then all edited ones.
+            outputs: (scores, log variances), each [B + 6 C + 2 T] for B labelled images followed by C ranked sequences
+                of 6, first all originals, last all images of the worst level, and by T ties, first all images as they
+                are, then all edited ones.
             targets: MOS [B] as shares of their range.
 
         Returns:
             {"loss": total, parts...}, scalars; the parts add up to the total.
         """
-        scores, heads, log_variance = outputs
-        each = [self._parts(head, targets) for head in heads]
-        parts = {name: torch.stack([e[name] for e in each]).mean() for name in each[0]}
+        scores, log_variance = outputs
+        parts = self._parts(scores, targets)
         if self.settings.spread:
             log_variance, error = log_variance[: len(targets)], (scores[: len(targets)].detach() - targets) ** 2
             likelihood = 0.5 * (log_variance + error * (-log_variance).exp())

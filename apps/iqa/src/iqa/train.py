@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from iqa.build import TrainingData, build_extractor, build_model, build_training_data, record_run
+from iqa.build import TrainingData, build_model, build_training_data, record_run
 from iqa.config import Config
 from iqa.evaluation.evaluate import evaluate
 from iqa.objective import Objective
@@ -13,11 +13,11 @@ from polyscale.training import Run, param_groups
 def train(config: Config, out: Path | None = None, *, resume: bool = False, data: TrainingData | None = None) -> Run:
     """Train into the folder `out`, a new runs/DATE-TIME if None; best/ keeps the epoch with the best SRCC on val.
 
-    `data` may be handed from run to run where data, model.shrink and model.statistics are the same.
+    `data` may be handed from run to run where the section data and model.image_size are the same.
     """
     run = Run(config.train, out, resume=resume, record=record(config))
     recorded = run.out / SPLIT_FILE if resume and (run.out / SPLIT_FILE).is_file() else None
-    data = data or build_training_data(config, build_extractor(config), recorded)
+    data = data or build_training_data(config, recorded)
     net = build_model(config, data.train.low, data.train.high)
     objective = Objective(
         config.loss, net.low, net.high, config.data.ties
@@ -30,7 +30,7 @@ def train(config: Config, out: Path | None = None, *, resume: bool = False, data
     for _ in run.epochs():
         for batch in run.steps(loader):
             place = run.progress.step, run.progress.batch % config.train.accumulate, run.accelerator.process_index
-            outputs = model(*data.inputs(batch, *place), details=True)
+            outputs = model(data.images(batch, *place), details=True)
             run.backward(objective(outputs, batch["score"]))
         if run.validation_due:
             scores = evaluate(run.eval_model, data.val, accelerator=run.accelerator, progress=run.check)

@@ -10,5 +10,5 @@ from .open import open_split as open_split
 from .resize import network_pixels as network_pixels
 from .resize import network_size as network_size
 from .resize import read_network_pixels as read_network_pixels
-from .training import FeatureSet as FeatureSet
 from .training import RankedLevels as RankedLevels
+from .training import TrainingSet as TrainingSet

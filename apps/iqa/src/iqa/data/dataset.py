@@ -93,7 +93,7 @@ def mirrored(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 class QualitySet(torch.utils.data.Dataset[dict[str, Any]]):
-    """Images of one split with their scores, whole, at the network's size; a FeatureSet crops and flips them.
+    """Images of one split with their scores, whole, at the network's size; a TrainingSet crops and flips them.
 
     `[i]` is {"image": float32 [3, h, w] in [0, 1] of at most `size` squared pixels, "score": float32 scalar, 0 at `low`
     and 1 at `high`, "index": i}. `names`, `scores` (the set's own units, higher is better), `subsets` and `references`

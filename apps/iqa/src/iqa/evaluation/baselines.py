@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from iqa.data import QualitySet
-from iqa.features.spatial import SceneStatistics
+from iqa.evaluation.statistics.spatial import SceneStatistics
 from polyscale.data.prefetch import prefetch
 from polyscale.errors import UserError
 

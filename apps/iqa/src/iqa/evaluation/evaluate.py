@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Evaluable(Protocol):
-    """What a data set must have; QualitySet and FeatureSet have it."""
+    """What a data set must have, as a QualitySet has it."""
 
     names: list[str]
     scores: NDArray[np.float64]
@@ -54,7 +54,7 @@ def evaluate(
 
     Args:
         model: a QualityNet; its training mode is restored.
-        dataset: a sample holds "image" and, in a FeatureSet, "statistics".
+        dataset: a sample holds "image".
         batch_size: images of equal size per forward pass; with crops the crops of one image are a batch.
         accelerator: each of its processes computes its share, and all return the same Scores.
         precision: see polyscale.inference.precision.
@@ -64,7 +64,6 @@ def evaluate(
 
     Raises:
         UserError: an empty data set, a bad file or precision, or an output that is not finite, naming the image.
-        ValueError: crops of a FeatureSet, whose statistics are of whole images.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     resolve_precision(precision, device)
@@ -78,9 +77,9 @@ def evaluate(
     rows: dict[int, list[float]] = {}
     with eval_mode(model):
         for indices, samples in batches:
-            inputs = _stack(samples, crops, indices)
+            images = _stack(samples, crops, indices)
             with autocast(precision, device):
-                table = _forward(model, [tensor.to(device) for tensor in inputs])
+                table = _forward(model, images.to(device))
             if crops.kind != "whole":
                 table = table.mean(0, keepdim=True)
             for index, row in zip(indices, table.tolist(), strict=False):  # no index: a pass made to keep in step
@@ -103,21 +102,17 @@ def cross_data(model: nn.Module, datasets: Mapping[str, Evaluable], **settings: 
     return rows
 
 
-def _stack(samples: Sequence[Sample], crops: Crops, indices: Sequence[int]) -> list[Tensor]:
-    """The network's inputs: images [B, 3, h, w] and, where there are any, statistics [B, K]; or crops of one image."""
+def _stack(samples: Sequence[Sample], crops: Crops, indices: Sequence[int]) -> Tensor:
+    """The network's input: images [B, 3, h, w], or crops of one image."""
     if crops.kind == "whole":
-        return [
-            torch.stack([sample[key] for sample in samples]) for key in ("image", "statistics") if key in samples[0]
-        ]
-    if "statistics" in samples[0]:
-        raise ValueError("crops need the images themselves, not features with statistics of the whole")
-    return [crops.cut(samples[0]["image"], indices[0] if indices else 0)]
+        return torch.stack([sample["image"] for sample in samples])
+    return crops.cut(samples[0]["image"], indices[0] if indices else 0)
 
 
 @torch.inference_mode()
-def _forward(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
     """Float64 [B, 2]: score and std."""
-    scores, stds = model.score_with_spread(*inputs)  # type: ignore[operator]
+    scores, stds = model.score_with_spread(images)  # type: ignore[operator]
     return torch.stack([scores.float(), stds.float()], 1).cpu().double()
 
 

@@ -3,7 +3,7 @@
 Sources: Su et al., "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper Network" (CVPR 2020) and
 its Swin variant of the HyperIQA-Swin notes, which feeds it all four stages. What differs: adaptive pools, so that any
 image size goes through at once (at 224 px the numbers are the same); the target network runs as batched matrix products
-instead of a grouped convolution or a module built per batch; its input may leave room for other measurements.
+instead of a grouped convolution or a module built per batch.
 """
 
 import itertools
@@ -27,7 +27,7 @@ class LocalDistortion(nn.Module):
     The early stages keep positions (8x8, 4x4, 2x2 cells), because distortions show there first.
     """
 
-    def __init__(self, channels: Sequence[int], out: int) -> None:
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.squeeze = nn.ModuleList(
             nn.Conv2d(c, k, 1, bias=False) for c, (k, _) in zip(channels, _LOCAL, strict=False)
@@ -35,11 +35,11 @@ class LocalDistortion(nn.Module):
         sizes = [k * cells**2 for k, cells in _LOCAL]
         outs = [_LOCAL_OUT] * len(_LOCAL)
         self.read = nn.ModuleList(
-            nn.Linear(i, o) for i, o in zip([*sizes, channels[-1]], [*outs, out - sum(outs)], strict=True)
+            nn.Linear(i, o) for i, o in zip([*sizes, channels[-1]], [*outs, TARGET[0] - sum(outs)], strict=True)
         )
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """Map stages [B, C_i, H_i, W_i] to [B, out]."""
+        """Map stages [B, C_i, H_i, W_i] to [B, 224]."""
         parts = []
         for i, (_, cells) in enumerate(_LOCAL):
             # The 1x1 convolution and the mean commute: pooling first costs a fraction.

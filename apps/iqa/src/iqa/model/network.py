@@ -1,12 +1,12 @@
-"""The quality network: a hierarchical backbone, a hyper-network over its four stages, and optional scene statistics.
+"""The quality network: a hierarchical backbone and a hyper-network over its four stages.
 
 Source: HyperIQA on a Swin with the stages pooled and joined. What differs: the whole image goes through at once, at any
-size; the score is on the scale of the MOS it learnt from and comes with a standard deviation; the natural scene
-statistics that hand-made measures use may be a second input, and the backbone then may see the image downscaled.
+size; the score is on the scale of the MOS it learnt from and comes with a standard deviation; the judging network may
+be written from the means of the stages alone, so that where something is in the image does not count.
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from iqa.features.spatial import SceneStatistics
-from iqa.model.ensemble import STATISTICS_WIDTH, StatisticsBranch
-from iqa.model.hypernet import GRID, TARGET, HyperNet, Layer, LocalDistortion, StageAttention, target_forward
+from iqa.model.hypernet import GRID, TARGET, HyperNet, LocalDistortion, StageAttention, target_forward
 from iqa.model.pooled import POOLED_TARGET, PooledHyperNet
 from polyscale.models.backbones import create_backbone
 from polyscale.models.options import Source
@@ -24,7 +22,6 @@ from polyscale.models.weights import Pretrained
 
 Fusion = Literal["concat", "attention"]
 
-MAX_SHRINK = 64
 MIN_SIZE, MAX_SIZE = 32, 8192  # pixels a side
 SOFT_CLIP = 0.05  # share of the range at either end into which scores beyond it are mapped
 _MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE = -10.0, 2.0
@@ -38,9 +35,7 @@ class QualityNet(Pretrained):
         multiscale: join all four stages, else take the last alone.
         fusion: "concat", or "attention", which weighs the stages first.
         grid: cells a side of the map that the target network is generated from: 7 as in HyperIQA, or 1, the mean of
-            every stage (see pooled.py; for fusion "concat" without statistics).
-        statistics: take SceneStatistics as a second input.
-        shrink: factor by which the backbone's input is downscaled; the statistics see the whole image.
+            every stage (see pooled.py; for fusion "concat").
         dropout: of the hyper-network and the target network.
         drop_path: stochastic depth of the backbone.
         image_size: larger images are first downscaled to this side squared (`data.network_image`).
@@ -53,12 +48,13 @@ class QualityNet(Pretrained):
         frozen_norm: whether the backbone's BatchNorm keeps its statistics in training; False.
 
     Raises:
-        ValueError: shrink, image_size, low or high out of range, or a grid that does not go with the rest.
+        ValueError: image_size, low or high out of range, or a grid that does not go with the fusion.
     """
 
     shipped = Path(__file__).parents[1] / "weights"
     title = "Blind image quality (iqa)"
     tags = ("image-quality-assessment", "no-reference")
+    retired: ClassVar = {"statistics": False, "shrink": 1}
     spread_scale: Tensor
 
     def __init__(
@@ -67,8 +63,6 @@ class QualityNet(Pretrained):
         multiscale: bool = True,
         fusion: Fusion = "concat",
         grid: int = GRID,
-        statistics: bool = False,
-        shrink: int = 1,
         dropout: float = 0.3,
         drop_path: float = 0.2,
         image_size: int = 512,
@@ -78,23 +72,20 @@ class QualityNet(Pretrained):
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
-        if not 1 <= shrink <= MAX_SHRINK:
-            raise ValueError(f"shrink must be 1 to {MAX_SHRINK}, got {shrink}")
         if not MIN_SIZE <= image_size <= MAX_SIZE:
             raise ValueError(f"image_size must be {MIN_SIZE} to {MAX_SIZE}, got {image_size}")
         if not low < high:
             raise ValueError(f"low, high: {low}, {high} given, low must be below high")
-        if grid not in (1, GRID) or (grid == 1 and (statistics or fusion != "concat")):
-            raise ValueError(f"grid: {grid} given; it is {GRID}, or 1 with fusion concat and without statistics")
+        if grid not in (1, GRID) or (grid == 1 and fusion != "concat"):
+            raise ValueError(f"grid: {grid} given; it is {GRID}, or 1 with fusion concat")
         regularised: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
         self.backbone = create_backbone(
             backbone, pretrained=pretrained, checkpoint_activations=checkpoint_activations, **regularised
         )
-        self.input_size, self.low, self.high, self.shrink, self.dropout = image_size, low, high, shrink, dropout
+        self.input_size, self.low, self.high, self.dropout = image_size, low, high, dropout
         channels = self.backbone.channels
         self.multiscale = multiscale
         self.attention = StageAttention(channels[-1]) if multiscale and fusion == "attention" else None
-        self.statistics = StatisticsBranch(dropout) if statistics else None
         self.frozen_norm = False
         self.register_buffer("spread_scale", torch.ones(()))
         if grid == 1:
@@ -105,7 +96,7 @@ class QualityNet(Pretrained):
             return
         self.pooled = None
         self.hyper = HyperNet(sum(channels) if multiscale else channels[-1], dropout=dropout)
-        self.local = LocalDistortion(channels, TARGET[0] - STATISTICS_WIDTH * statistics)
+        self.local = LocalDistortion(channels)
         self.log_variance = nn.Linear(TARGET[1] + TARGET[0], 1)
 
     def train(self, mode: bool = True) -> Self:
@@ -117,83 +108,53 @@ class QualityNet(Pretrained):
                     module.eval()
         return self
 
-    def extract_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the network's inputs, which have no parameters: see the function `extract_features`."""
-        return extract_features(images, None if self.statistics is None else self.statistics.measure, self.shrink)
-
-    def forward(
-        self, images: Tensor, statistics: Tensor | None = None, details: bool = False
-    ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
-        """Score images on a scale where 0 is `low` and 1 is `high`; a score may be a little outside.
-
-        The score is the mean of the target network's and, with statistics, of the mean of the ensemble's heads. Every
-        head learns the MOS by itself.
+    def forward(self, images: Tensor, details: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Score images as shares of the range [low, high], before the ends are bent (see `soft_clip`).
 
         Args:
-            images: RGB in [0, 1] [B, 3, H, W], any H and W; with `statistics`, the downscaled images of
-                `extract_features`.
-            statistics: [B, K] of `extract_features`.
-            details: return the parts too.
+            images: [B, 3, H, W], RGB in [0, 1].
+            details: return log variances too.
 
         Returns:
-            Scores [B]; with `details` (scores, scores of each head [B], log variances [B]).
+            Scores [B]; with `details` (scores, log variances [B]).
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images: shape {tuple(images.shape)} given, [B, 3, H, W] needed")
-        if statistics is None:
-            images, statistics = self.extract_features(images)
-        return self.judge(self.backbone(self.backbone.normalise(images)), statistics, details)
+        scores, log_variance = self.judge(self.backbone(self.backbone.normalise(images)))
+        return (scores, log_variance) if details else scores
 
-    def judge(
-        self, stages: list[Tensor], statistics: Tensor | None = None, details: bool = False
-    ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
-        """Score images by the backbone's stages [B, C_i, H_i, W_i] as `forward` does."""
+    def judge(self, stages: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Score images by the backbone's stages [B, C_i, H_i, W_i]: scores and log variances, as `forward` does."""
         if self.pooled is not None:
             content, vector, layers = self.pooled(stages if self.multiscale else stages[-1:])
-            return self._run_target(content, vector, layers, [], details)
-        content, vector = self.hyper.encode(self._join(stages)), self.local(stages)
-        heads: list[Tensor] = []
-        if self.statistics is not None:
-            assert statistics is not None, "a network with statistics reads them beside the stages"
-            projected, shift, ensemble = self.statistics(statistics)
-            content, vector = content + shift[..., None, None], torch.cat([vector, projected], 1)
-            heads += ensemble.float().unbind(1)
-        return self._run_target(content.mean((2, 3)), vector, self.hyper(content), heads, details)
-
-    def _run_target(
-        self, content: Tensor, vector: Tensor, layers: list[Layer], heads: list[Tensor], details: bool
-    ) -> Tensor | tuple[Tensor, list[Tensor], Tensor]:
-        """Run the target network, whose score joins those of `heads`."""
+        else:
+            joined = self.hyper.encode(self._join(stages))
+            content, vector, layers = joined.mean((2, 3)), self.local(stages), self.hyper(joined)
         activation = torch.sigmoid if self.pooled is None else F.gelu
         with torch.autocast(content.device.type, enabled=False):  # a score in bf16 would have 256 steps
             vector, layers = vector.float(), [(weight.float(), bias.float()) for weight, bias in layers]
-            target = target_forward(vector, layers, self.dropout, self.training, activation)
-            scores = (target + torch.stack(heads).mean(0)) / 2 if heads else target
-            heads = [*heads, target]
-            if not details:
-                return scores
+            scores = target_forward(vector, layers, self.dropout, self.training, activation)
             seen = torch.cat([content.float(), vector], 1).detach()
-            log_variance = self.log_variance(seen)[:, 0].clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE)
-            return scores, heads, log_variance
+            return scores, self.log_variance(seen)[:, 0].clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE)
 
     def stage_weights(self, images: Tensor) -> Tensor:
         """Return the weights [B, 4] of the stages in attention fusion. Raises ValueError for concat fusion."""
         if self.attention is None:
             raise ValueError("fusion: concat weighs no stages; build the model with fusion='attention'")
-        weights: Tensor = self.attention(self.backbone(self.backbone.normalise(self.extract_features(images)[0])))
+        weights: Tensor = self.attention(self.backbone(self.backbone.normalise(images)))
         return weights
 
-    def score(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Score images [B, 3, H, W] (or what `extract_features` gives): [B] in the units of the MOS, in [low, high]."""
-        return self._in_units(self(images, statistics))
+    def score(self, images: Tensor) -> Tensor:
+        """Score images [B, 3, H, W]: [B] in the units of the MOS, in [low, high]."""
+        return self._in_units(self(images))
 
-    def score_with_spread(self, images: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def score_with_spread(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores [B] as `score` does, and the standard deviation [B] of the MOS around them, same units.
 
         The std is calibrated on the validation split: there the error divided by it has unit variance. It is never
         larger than the range allows (see `max_std`).
         """
-        scores, _, log_variance = self(images, statistics, details=True)
+        scores, log_variance = self(images, details=True)
         return self.in_units(scores, log_variance)
 
     def in_units(self, scores: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,17 +179,6 @@ class QualityNet(Pretrained):
 
     def _in_units(self, scores: Tensor) -> Tensor:
         return self.low + (self.high - self.low) * soft_clip(scores)
-
-
-def extract_features(images: Tensor, measure: SceneStatistics | None, shrink: int) -> tuple[Tensor, Tensor]:
-    """Downscale images [B, 3, H, W] by the whole number `shrink`, and compute their statistics [B, K], K = 0 for none.
-
-    Gradients reach the images through the downscaled ones alone.
-    """
-    statistics = images.new_zeros(images.shape[0], 0) if measure is None else measure(images)
-    if shrink > 1:
-        images = F.avg_pool2d(images, min(shrink, *images.shape[-2:]), ceil_mode=True)
-    return images, statistics
 
 
 def soft_clip(scores: Tensor) -> Tensor:

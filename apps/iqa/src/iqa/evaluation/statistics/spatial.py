@@ -3,7 +3,7 @@
 Sources: BRISQUE (Mittal, Moorthy, Bovik, TIP 2012: normalised luminance and products of neighbours at two scales),
 FRIQUEE (Ghadiyaram, Bovik, 2017: the same in opponent colours), CPBD-like sharpness over tiles, Hasler and
 Suesstrunk's colourfulness, Wang's blockiness, the dark channel. What differs: moments instead of fitted shapes, three
-scales, no parameters and no Python loop over the images, so that a network may take them as one more input.
+scales, no parameters and no Python loop over the images.
 """
 
 import math
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iqa.features.patterns import BlockFrequencies, binary_patterns, values_at
-from iqa.features.traces import Traces, every_eighth
+from iqa.evaluation.statistics.patterns import BlockFrequencies, binary_patterns, values_at
+from iqa.evaluation.statistics.traces import Traces, every_eighth
 from polyscale.models.backbones import padded
 
 SCALES = 3
@@ -31,7 +31,7 @@ _LARGE = 257  # pixels of the shorter side from which tones are read of every se
 
 
 class SceneStatistics(nn.Module):
-    """Scene statistics, computed in float32 also under autocast. No gradient reaches the image.
+    """Scene statistics, computed in float32. No gradient reaches the image.
 
     Attributes:
         channels: the count of numbers.
@@ -45,23 +45,22 @@ class SceneStatistics(nn.Module):
     @torch.no_grad()
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Map RGB in [0, 1] [B, 3, H, W], any H and W, to [B, channels], each finite and of order 1 to 10."""
-        with torch.autocast(image_BCHW.device.type, enabled=False):
-            image = padded(image_BCHW.float(), min_side=SMALLEST)
-            red, green, blue = image.split(1, 1)
-            planes = torch.cat([a * red + b * green + c * blue for a, b, c in _OPPONENT], 1)
-            parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1]), self.traces(image, planes)]
-            textures = []
-            seen = planes[:, :1]  # at full size luma only: cameras and JPEG keep colour at half the size
-            for scale in range(SCALES + COARSE):
-                luma = seen[:, :1]
-                parts += [_normalised(seen), _edges(luma)]
-                if scale < SCALES:
-                    parts.append(_tiles(luma))
-                    textures.append(binary_patterns(luma))
-                if scale == 1:  # blocks of 16 pixels; those of 8 say less about photographs
-                    textures.append(self.frequencies(luma))
-                seen = planes = F.avg_pool2d(planes, 2)
-            return torch.cat([*parts, *textures], 1)
+        image = padded(image_BCHW.float(), min_side=SMALLEST)
+        red, green, blue = image.split(1, 1)
+        planes = torch.cat([a * red + b * green + c * blue for a, b, c in _OPPONENT], 1)
+        parts = [_tones(image, planes), _blocks(planes[:, :1]), _noise(planes[:, :1]), self.traces(image, planes)]
+        textures = []
+        seen = planes[:, :1]  # at full size luma only: cameras and JPEG keep colour at half the size
+        for scale in range(SCALES + COARSE):
+            luma = seen[:, :1]
+            parts += [_normalised(seen), _edges(luma)]
+            if scale < SCALES:
+                parts.append(_tiles(luma))
+                textures.append(binary_patterns(luma))
+            if scale == 1:  # blocks of 16 pixels; those of 8 say less about photographs
+                textures.append(self.frequencies(luma))
+            seen = planes = F.avg_pool2d(planes, 2)
+        return torch.cat([*parts, *textures], 1)
 
 
 def _normalised(planes: Tensor) -> Tensor:
@@ -140,9 +139,9 @@ def _tiles(luma: Tensor) -> Tensor:
 
 def _tones(image: Tensor, planes: Tensor) -> Tensor:
     """Brightness, clipping, colour: quantiles, means, stds, saturation, colourfulness, haze (dark channel)."""
-    step = 1 + torch.sym_min(1, torch.sym_min(*image.shape[-2:]) // _LARGE)
-    small = _every(image, step, step)
-    luma, red_green, yellow_blue = _every(planes, step, step).unbind(1)
+    step = 2 if min(image.shape[-2:]) >= _LARGE else 1
+    small = image[..., ::step, ::step]
+    luma, red_green, yellow_blue = planes[..., ::step, ::step].unbind(1)
     highest, lowest = small.amax(1), small.amin(1)
     saturation = (highest - lowest) / (highest + _FLOOR)
     clipped = [(luma < 0.03), (luma > 0.97), (highest > 0.99), (lowest < 0.01)]
@@ -195,12 +194,5 @@ def _dot(x: Tensor, weight: Tensor) -> Tensor:
 
 def _quantiles(x: Tensor, at: tuple[float, ...]) -> Tensor:
     """Quantiles of each plane over an even grid of about 64x64 of its pixels: [B, C len(at)]."""
-    down, across = (torch.sym_max(1, length // _GRID) for length in x.shape[-2:])
-    return values_at(_every(x, down, across).flatten(2), at).flatten(1)
-
-
-def _every(x: Tensor, down: int | torch.SymInt, across: int | torch.SymInt) -> Tensor:
-    """x[..., ::down, ::across] for steps that torch.export leaves free, as a slice does not."""
-    for axis, step in ((2, down), (3, across)):
-        x = x.index_select(axis, torch.arange(0, x.shape[axis], step, device=x.device))
-    return x
+    down, across = (max(1, length // _GRID) for length in x.shape[-2:])
+    return values_at(x[..., ::down, ::across].flatten(2), at).flatten(1)

@@ -31,7 +31,7 @@ def binary_patterns(luma: Tensor) -> Tensor:
 
 
 def values_at(x: Tensor, shares: tuple[float, ...]) -> Tensor:
-    """Take values at these shares of the sorted last axis, [..., N] to [..., len(shares)]; an export leaves N free."""
+    """Take values at these shares of the sorted last axis, [..., N] to [..., len(shares)]."""
     place = torch.tensor(shares, dtype=torch.float64, device=x.device) * (x.shape[-1] - 1)
     return x.sort(-1).values.index_select(-1, place.round().long())
 

@@ -1,1 +1,0 @@
-"""Natural scene statistics of whole images."""

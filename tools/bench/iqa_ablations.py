@@ -26,7 +26,6 @@ from torch import nn
 
 from iqa.build import TrainingData, build_model, build_set, build_training_data
 from iqa.config import PRESETS, Config
-from iqa.data import QualitySet
 from iqa.evaluation.crops import WHOLE, Crops
 from iqa.evaluation.evaluate import evaluate
 from iqa.model.network import QualityNet
@@ -89,7 +88,8 @@ def main() -> None:
 
 def by_variant(what: str, given: dict[str, str], data: TrainingData, seeds: range) -> str:
     """The table of `seed` and `backbones`."""
-    test = data.val if what == "backbones" else test_set(configuration(given, 0))
+    config = configuration(given, 0)
+    test = data.val if what == "backbones" else build_set(config.data, "test", config.model.image_size)
     split = "validation" if test is data.val else "test"
     variants = VARIANTS[what]
     results: dict[str, list[float]] = {name: [] for name in variants}
@@ -104,8 +104,8 @@ def by_variant(what: str, given: dict[str, str], data: TrainingData, seeds: rang
 def by_crops(_: str, given: dict[str, str], data: TrainingData, seeds: range) -> str:
     """The table of `crops`."""
     config = configuration(given, 0)
-    test, side = test_set(config), config.data.crop or 0
-    whole = config.model.image_size  # smaller images are mirrored up to it
+    side, whole = config.data.crop or 0, config.model.image_size  # smaller images are mirrored up to it
+    test = build_set(config.data, "test", whole)
     results: dict[str, list[float]] = {name: [] for name in (*CROPS, WHOLE_IMAGES)}
 
     def score(name: str, seed: int, model: QualityNet, ways: Crops) -> None:
@@ -124,10 +124,6 @@ def by_crops(_: str, given: dict[str, str], data: TrainingData, seeds: range) ->
 
 def configuration(given: dict[str, str], seed: int) -> Config:
     return resolve(Config, presets=PRESETS, default_preset="nano", overrides={**given, "train.seed": str(seed)})
-
-
-def test_set(config: Config) -> QualitySet:
-    return build_set(config.data, "test", config.model.image_size)
 
 
 def train_one(config: Config, data: TrainingData) -> QualityNet:

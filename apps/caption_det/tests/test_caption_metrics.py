@@ -1,6 +1,7 @@
-"""CIDEr, BLEU and ROUGE-L against published values of coco-caption, and by hand."""
+"""CIDEr, BLEU and ROUGE-L against published values of coco-caption, and by hand; boxes by class."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from caption_det.data.records import Record
 from caption_det.evaluation.baselines import centred_box, largest_box, whole_image
-from caption_det.evaluation.box_metrics import Boxes
+from caption_det.evaluation.box_metrics import BY_CLASS, Boxes, average_precision
 from caption_det.evaluation.caption_metrics import bleu, cider, rouge_l, tokenize
 from caption_det.evaluation.evaluate import Answer, score_grounding
 from caption_det.evaluation.grounding import grounded
@@ -124,3 +125,21 @@ def test_a_phrase_is_grounded_by_the_best_box_of_its_class() -> None:
     assert score([good, [52, 50, 90, 90.0]], [0, 1], [0.8, 0.1]) == 1
     assert score([good], [1], [0.8]) == score([], [], []) == 0
     assert np.isnan(grounded(truth, truth, [[tokenize("the sky")]], ["dog", "cat", "bird"]))
+
+
+def test_average_precision_of_all_classes_is_the_mean_of_each() -> None:
+    boxes = np.array([[0, 0, 20, 20], [40, 40, 60, 90], [5, 50, 30, 80]], np.float64)
+    labels = np.array([0, 1, 1])
+    truth = [Boxes(boxes, labels)] * 2
+    right = Boxes(boxes, labels, np.array([0.9, 0.8, 0.7]))
+    shifted = Boxes(boxes + np.array([[0], [3], [0]]) * [1, 0, 1, 0], labels, np.array([0.9, 0.8, 0.7]))
+    overall, each = average_precision([right, shifted], truth, 3, [(100, 100)] * 2)
+    assert each[0] == dict.fromkeys(BY_CLASS, pytest.approx(1))
+    assert 0.5 < each[1]["AP"] < each[1]["AP50"] == pytest.approx(1)
+    assert math.isnan(each[2]["AP"])
+    for name in BY_CLASS:
+        assert overall[name] == pytest.approx((each[0][name] + each[1][name]) / 2)
+    nothing = Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
+    overall, each = average_precision([nothing] * 2, truth, 3, [(100, 100)] * 2)
+    assert (overall["AP"], each[1]["AP50"]) == (0, 0)
+    assert math.isnan(each[2]["AP"])

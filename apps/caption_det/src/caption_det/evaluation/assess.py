@@ -93,7 +93,7 @@ def assess(
     summaries = [s.summary for s in predictors.values()]
     return Assessment(
         dataset.title,
-        (compare(predictors, metric, difference),),
+        (compare(predictors, metric, difference, subsets=scores.by_class),),
         tuple(name for name in SHOWN if any(name in summary for summary in summaries)),
         CAPTION,
         LOWER_IS_BETTER,

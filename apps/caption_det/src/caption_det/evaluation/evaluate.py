@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from caption_det.data.dataset import CaptionSet, network_input
 from caption_det.describe import describe
 from caption_det.describer import Decoding
-from caption_det.evaluation.box_metrics import NAMES as BOX_METRICS
 from caption_det.evaluation.box_metrics import Boxes, average_precision
 from caption_det.evaluation.caption_metrics import Words, bleu, cider, rouge_l, tokenize
 from caption_det.evaluation.grounding import grounded
@@ -48,12 +47,14 @@ class Scores:
         answers: of each image.
         summary: metrics of the whole set; NaN where undefined.
         columns: numbers of each image by metric.
+        by_class: for each category that has boxes here its name ("subset"), how many, and its average precision.
     """
 
     names: tuple[str, ...] = field(repr=False)
     answers: tuple[Answer, ...] = field(repr=False)
     summary: dict[str, float]
     columns: Mapping[str, NDArray[np.float64]] = field(repr=False)
+    by_class: Sequence[dict[str, Any]] = field(default=(), repr=False)
 
     def per_sample(self) -> list[dict[str, Any]]:
         """One row per image: name, caption, its metrics, the number of boxes from .5."""
@@ -118,14 +119,20 @@ def score(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:
     spoken = all(record.captions for record in records) and all(answer.caption is not None for answer in answers)
     if spoken:
         summary |= _score_captions(answers, dataset, columns)
+    by_class: list[dict[str, Any]] = []
     if all(record.boxes is not None for record in records):
         found, truth, sizes = _boxes_of(answers, dataset)
-        summary |= dict.fromkeys(BOX_METRICS, 0.0)
-        if any(len(boxes.xyxy) for boxes in found):
-            summary |= average_precision(found, truth, len(dataset.categories), sizes)
+        overall, each = average_precision(found, truth, len(dataset.categories), sizes)
+        summary |= overall
+        counts = np.bincount(np.concatenate([boxes.labels for boxes in truth]), minlength=len(each))
+        by_class = [
+            {"subset": name, "boxes": int(count), **row}
+            for name, count, row in zip(dataset.categories, counts, each, strict=True)
+            if count
+        ]
         if all(record.captions for record in records):
             summary["grounded"] = grounded(found, truth, _references(dataset), dataset.categories)
-    return Scores(tuple(dataset.names), tuple(answers), summary, columns)
+    return Scores(tuple(dataset.names), tuple(answers), summary, columns, by_class)
 
 
 def score_grounding(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:

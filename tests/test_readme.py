@@ -52,7 +52,7 @@ def test_every_member_is_in_each_list_of_the_root() -> None:
     assert apps == folders
     for member in ROOT.glob("*/*/pyproject.toml"):
         name = tomllib.loads(member.read_text(encoding="utf-8"))["project"]["name"]
-        assert any(re.match(rf"{name}(\[\w+\])? @", d) for d in root["project"]["dependencies"]), name
+        assert any(re.match(rf"{name}(\[[\w,]+\])? @", d) for d in root["project"]["dependencies"]), name
         assert root["tool"]["uv"]["sources"][name] == {"workspace": True}
     assert folders < set(root["tool"]["importlinter"]["root_packages"])
     assert folders == set(root["tool"]["importlinter"]["contracts"][1]["containers"])

@@ -113,7 +113,7 @@ def test_maps_are_read_in_eight_and_sixteen_bits_and_never_in_colour(tmp_path: P
 def test_predictions_and_a_model_exclude_each_other(bundle: Path, maps: Path) -> None:
     one_line(call("camo-seg", "eval", "--predictions", maps), 2, "give --data")
     one_line(call("camo-seg", "eval", "runs/x", "--data", bundle, "--predictions", maps), 2, "no MODEL")
-    for option in (("--device", "cpu"), ("--precision", "fp32"), ("--batch-size", 2), ("--workers", 0)):
+    for option in (("--device", "cpu"), ("--precision", "bf16"), ("--batch-size", 2), ("--workers", 0)):
         line = call("camo-seg", "eval", "--data", bundle, "--predictions", maps, *option)
         one_line(line, 2, "no network runs")
 

@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +206,24 @@ def test_a_missing_package_is_told_with_what_brings_it(
         else not told
     )
     assert advice in told
+
+
+def test_a_command_is_imported_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "asked_for.py").write_text('def asked_for() -> None:\n    """Say yes."""\n    print("yes")\n')
+    (tmp_path / "left_alone.py").write_text(
+        'import typer\n\nleft_alone = typer.Typer(help="Say no.")\n\n\n'
+        '@left_alone.command()\ndef one() -> None:\n    print("one")\n\n\n'
+        '@left_alone.command()\ndef two() -> None:\n    print("two")\n'
+    )
+    lazy = application("lazy", "help", {"first": "asked_for", "second": "left_alone"}, distribution="polyscale")
+    assert CliRunner().invoke(lazy, ["first"]).stdout == "yes\n"
+    assert "left_alone" not in sys.modules
+    assert CliRunner().invoke(lazy, ["second", "two"]).stdout == "two\n"
+    shown = CliRunner().invoke(lazy, ["--help"]).stdout
+    assert shown.index("Say yes.") < shown.index("Say no.")
+    wrong = CliRunner().invoke(lazy, ["frist"])
+    assert wrong.exit_code == 2
+    assert "No such command 'frist'" in wrong.stderr
+    for name in ("asked_for", "left_alone"):
+        monkeypatch.delitem(sys.modules, name)

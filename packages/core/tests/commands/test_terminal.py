@@ -12,7 +12,8 @@ import pytest
 from pydantic import Field
 from typer.testing import CliRunner
 
-from polyscale.commands import application, config_command, gather_inputs, note, print_json, progress, table
+from polyscale.commands import application, gather_inputs, note, print_json, progress, table
+from polyscale.commands.config import config_command
 from polyscale.commands.inputs import is_image, local_path
 from polyscale.commands.output import check_targets, csv_writer
 from polyscale.errors import UserError, printable
@@ -241,7 +242,7 @@ class Tree(Settings):
 def test_config_prints_what_train_would_use(tmp_path: Path) -> None:
     app = application("some", "help", distribution="polyscale")
     presets = {"small": Preset({"model": {"width": 4}}, "small")}
-    config_command(app, Tree, presets, "small")
+    app.command()(config_command(Tree, presets, "small"))
 
     @app.command()
     @configured(Tree, presets, "small", sections=("model",))

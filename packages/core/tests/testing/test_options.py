@@ -10,8 +10,11 @@ from polyscale.commands import types as t
 from polyscale.testing.apps.options import OptionContract
 
 
-def application(**changed: object) -> typer.Typer:
-    """An application with all shared options; `changed` takes the annotation of some options, None leaves it out."""
+def application(precision: str = "fp32", **changed: object) -> typer.Typer:
+    """An application with all shared options; `changed` takes the annotation of some options, None leaves it out.
+
+    `precision` is the default of eval's option.
+    """
 
     def predict(
         out: t.PredictionsOut = None,
@@ -21,14 +24,14 @@ def application(**changed: object) -> typer.Typer:
         limit: t.Limit = None,
         recursive: t.Recursive = False,
         device: t.Device = "auto",
-        precision: t.Precision = "auto",
+        precision: t.Precision = "fp32",
         batch_size: t.BatchSize = 8,
         workers: t.Workers = 2,
     ) -> None: ...
 
     def evaluate(
         device: t.Device = "auto",
-        precision: t.Precision = "auto",
+        precision: t.Precision = precision,
         batch_size: t.BatchSize = 8,
         workers: t.Workers = 2,
         out: t.ResultsOut = None,
@@ -80,7 +83,7 @@ def test_what_is_missing_or_worded_otherwise_is_named(monkeypatch: pytest.Monkey
 def test_what_an_application_says_of_itself_must_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError, match="predict: --sort is there"):
         check(monkeypatch, application(), lacking={"predict --sort": "a reason"})
-    with pytest.raises(AssertionError, match="--precision is 'auto' by default"):
-        check(monkeypatch, application(), defaults={"eval --precision": "fp32"})
+    with pytest.raises(AssertionError, match="eval: --precision is 'auto' by default"):
+        check(monkeypatch, application("auto"))
     with pytest.raises(AssertionError, match="eval --sort"):
         check(monkeypatch, application(), lacking={"eval --sort": "a reason"})

@@ -1,22 +1,20 @@
 """The command caption-det: one file per command, which imports torch inside, so that --help is instant."""
 
-from caption_det.cli.data import data
-from caption_det.cli.evaluate import evaluate
-from caption_det.cli.export import export
-from caption_det.cli.info import info
-from caption_det.cli.predict import predict
-from caption_det.cli.train import train
-from caption_det.config import PRESETS, Config
-from polyscale.commands import application, config_command, run
+from polyscale.commands import application, run
 
-app = application("caption-det", "Captions and scored boxes from one encoder pass: train, evaluate, predict, export.")
-app.command()(train)
-app.command(name="eval")(evaluate)
-app.command()(predict)
-app.command()(export)
-app.add_typer(data, name="data")
-app.command()(info)
-config_command(app, Config, PRESETS, "nano")
+app = application(
+    "caption-det",
+    "Captions and scored boxes from one encoder pass: train, evaluate, predict, export.",
+    {
+        "train": "caption_det.cli.train",
+        "eval": "caption_det.cli.evaluate",
+        "predict": "caption_det.cli.predict",
+        "export": "caption_det.cli.export",
+        "data": "caption_det.cli.data",
+        "info": "caption_det.cli.info",
+        "config": "caption_det.cli.config",
+    },
+)
 
 
 def main() -> None:

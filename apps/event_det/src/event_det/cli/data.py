@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from event_det.formats import Events, Recording
     from polyscale.terminal import Bar
 
-app = typer.Typer(no_args_is_help=True, help="Describe and convert recordings, prepare and check data sets.")
-app.command()(prepare)
-app.command()(check)
+data = typer.Typer(no_args_is_help=True, help="Describe and convert recordings, prepare and check data sets.")
+data.command()(prepare)
+data.command()(check)
 
 OutputFormat = Annotated[
     str,
@@ -37,7 +37,7 @@ OutputFormat = Annotated[
 ]
 
 
-@app.command()
+@data.command()
 def info(
     path: RecordingArgument,
     format: FormatOption = "auto",
@@ -85,7 +85,7 @@ def describe(summary: dict[str, Any], gap: float) -> list[dict[str, str]]:
     return [{"property": name, "value": value} for name, value in rows.items()]
 
 
-@app.command()
+@data.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A file of events.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; an existing one is replaced.")],
@@ -123,7 +123,7 @@ def convert(
     end_with_drops(recording)
 
 
-@app.command()
+@data.command()
 def simulate(
     source: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that PyAV reads.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The recording to write; an existing one is replaced.")],

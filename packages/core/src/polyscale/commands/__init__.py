@@ -4,7 +4,6 @@ Data goes to stdout, notes and progress to stderr. Nothing here imports torch, s
 """
 
 from polyscale.commands.application import application, run
-from polyscale.commands.config import config_command
 from polyscale.commands.heap import keep_heap
 from polyscale.commands.inputs import gather_inputs
 from polyscale.commands.output import check_folder, check_targets, csv_writer, print_json, table
@@ -14,7 +13,6 @@ __all__ = [
     "application",
     "check_folder",
     "check_targets",
-    "config_command",
     "console",
     "csv_writer",
     "err_console",

@@ -9,7 +9,9 @@ import errno
 import os
 import re
 import sys
-from typing import Annotated, Any, NoReturn
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -33,8 +35,38 @@ SURROUNDINGS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 TRAINING = {"torch", "torchvision", "timm", "accelerate", "safetensors", "huggingface_hub", "scipy", "transformers"}
 
 
+class _Commands(Mapping[str, Any]):
+    """Commands by name; a module of `places` is imported when its command is asked for."""
+
+    def __init__(self, made: Mapping[str, Any], places: Mapping[str, str]) -> None:
+        self._made, self._places = dict(made), places
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            place = self._places[name]
+            found, group = getattr(import_module(place), place.rpartition(".")[2]), typer.Typer()
+            if isinstance(found, typer.Typer):
+                group.add_typer(found, name=name)
+            else:
+                group.command(name=name)(found)
+            self._made[name] = typer.main.get_group(group).commands[name]
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._places, *self._made)))
+
+    def __len__(self) -> int:
+        return len({*self._places, *self._made})
+
+
 class _CommandGroup(TyperGroup):
     """Group of commands that ends with one line and an exit code, also under typer.testing.CliRunner."""
+
+    places: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *args: Any, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.commands: Any = _Commands(self.commands, self.places)
 
     def invoke(self, ctx: Any) -> None:
         try:
@@ -72,19 +104,23 @@ class _CommandGroup(TyperGroup):
         sys.exit(code)
 
 
-def application(name: str, help: str, *, distribution: str | None = None) -> typer.Typer:
-    """Return an empty application; add commands with `@app.command()` and run it with `run(app)`.
+def application(
+    name: str, help: str, commands: Mapping[str, str] | None = None, *, distribution: str | None = None
+) -> typer.Typer:
+    """Return an application to run with `run(app)`; `@app.command()` adds further commands.
 
     Args:
         name: the command ("camo-seg").
         help: shown by --help.
+        commands: the module of each command, {"eval": "camo_seg.cli.evaluate"}, which has a function or typer.Typer of
+            the module's own name. It is imported when the command or the whole help is asked for.
         distribution: the package whose version `--version` shows; "polyscale-" + name by default.
     """
     package = distribution or f"polyscale-{name}"
     app = typer.Typer(
         name=name,
         help=help,
-        cls=_CommandGroup,
+        cls=type("Commands", (_CommandGroup,), {"places": commands or {}}),
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,

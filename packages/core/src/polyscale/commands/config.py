@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +11,11 @@ from polyscale.settings import Preset, Settings, configured, schema, to_yaml
 
 
 def config_command(
-    app: typer.Typer, tree: type[Settings], presets: Mapping[str, Preset], default_preset: str | None = None
-) -> None:
-    """Add the command `config` to an application.
+    tree: type[Settings], presets: Mapping[str, Preset], default_preset: str | None = None
+) -> Callable[..., None]:
+    """Return the command `config` of an application.
 
     Args:
-        app: of `polyscale.commands.application`.
         tree: the class of its settings.
         presets: its named starting points.
         default_preset: one of their names.
@@ -32,4 +31,4 @@ def config_command(
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
     config.__annotations__["config"] = tree
-    app.command()(configured(tree, presets, default_preset)(config))
+    return configured(tree, presets, default_preset)(config)

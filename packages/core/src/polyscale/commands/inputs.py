@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from polyscale.data.naming import natural_key
 from polyscale.errors import UserError
@@ -76,6 +75,8 @@ def local_path(text: str) -> str:
         raise UserError(f"{text}: is no URL ({error})", exit_code=2) from error
     if scheme != "file" or url.netloc not in ("", "localhost"):
         raise UserError(f"{text}: only local files are read (paths, file:///...); download it first", exit_code=2)
+    from urllib.request import url2pathname  # brings an HTTP client along
+
     return url2pathname(url.path)
 
 

@@ -1,0 +1,6 @@
+"""`camo-seg config`."""
+
+from camo_seg.config import PRESETS, Config
+from polyscale.commands.config import config_command
+
+config = config_command(Config, PRESETS, "nano")

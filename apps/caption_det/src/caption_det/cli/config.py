@@ -1,0 +1,6 @@
+"""`caption-det config`."""
+
+from caption_det.config import PRESETS, Config
+from polyscale.commands.config import config_command
+
+config = config_command(Config, PRESETS, "nano")

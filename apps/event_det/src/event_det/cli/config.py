@@ -1,0 +1,6 @@
+"""`event-det config`."""
+
+from event_det.config import PRESETS, Config
+from polyscale.commands.config import config_command
+
+config = config_command(Config, PRESETS, "nano")

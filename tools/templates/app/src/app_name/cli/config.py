@@ -1,0 +1,6 @@
+"""`app-name config`."""
+
+from app_name.config import PRESETS, Config
+from polyscale.commands.config import config_command
+
+config = config_command(Config, PRESETS, "nano")

@@ -139,7 +139,10 @@ def test_average_precision_of_all_classes_is_the_mean_of_each() -> None:
     assert math.isnan(each[2]["AP"])
     for name in BY_CLASS:
         assert overall[name] == pytest.approx((each[0][name] + each[1][name]) / 2)
+    region = [Boxes(boxes, np.array([0, 1, 2]), crowd=np.array([False, False, True]))] * 2
+    assert math.isnan(average_precision([right] * 2, region, 3, [(100, 100)] * 2)[1][2]["AP"])
     nothing = Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
+    assert math.isnan(average_precision([nothing] * 2, region, 3, [(100, 100)] * 2)[1][2]["AP"])
     overall, each = average_precision([nothing] * 2, truth, 3, [(100, 100)] * 2)
     assert (overall["AP"], each[1]["AP50"]) == (0, 0)
     assert math.isnan(each[2]["AP"])

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 NAMES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
 """AP is the mean over overlaps .50 to .95; S, M and L are areas below 32^2, below 96^2 and from 96^2 pixels."""
-
-
 BY_CLASS = ("AP", "AP50", "AP75")
+"""What is told of each class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ def average_precision(
     images = [{"id": i + 1, "height": h, "width": w} for i, (h, w) in enumerate(sizes)]
     categories = [{"id": i + 1, "name": str(i)} for i in range(num_classes)]
     objects = [row for i, boxes in enumerate(truth) for row in _rows(i, boxes)]
-    there = {row["category_id"] for row in objects}
+    there = {row["category_id"] for row in objects if not row["iscrowd"]}
     nothing = [dict.fromkeys(BY_CLASS, 0.0 if row["id"] in there else math.nan) for row in categories]
     if not objects:
         return dict.fromkeys(NAMES, math.nan), nothing

@@ -124,7 +124,8 @@ def score(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:
         found, truth, sizes = _boxes_of(answers, dataset)
         overall, each = average_precision(found, truth, len(dataset.categories), sizes)
         summary |= overall
-        counts = np.bincount(np.concatenate([boxes.labels for boxes in truth]), minlength=len(each))
+        labels = [boxes.labels if boxes.crowd is None else boxes.labels[~boxes.crowd] for boxes in truth]
+        counts = np.bincount(np.concatenate(labels), minlength=len(each))
         by_class = [
             {"subset": name, "boxes": int(count), **row}
             for name, count, row in zip(dataset.categories, counts, each, strict=True)

@@ -49,12 +49,12 @@ def stacked_histogram(
     rows, columns = (height // 2, width // 2) if half else (height, width)
     shape = (2 * bins, rows, columns)
     if out is None:
-        out = np.zeros(shape, np.uint8)
+        out = np.empty(shape, np.uint8)
     elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
         raise ValueError(f"out must be a contiguous uint8 array of shape {shape}, not {out.dtype} of shape {out.shape}")
-    else:
+    if not len(events):
         out[...] = 0
-    if len(events):
+    else:
         edges = np.append(
             np.searchsorted(events.t, events.t[0] + bin_starts(events.t[-1] - events.t[0], bins)), len(events)
         )
@@ -102,13 +102,18 @@ def _count(
     half: bool,
     cells: NDArray[Any],
 ) -> None:
-    """Count into `cells`, flat. Places are computed block by block, which the compiler does several at a time."""
+    """Count into `cells`, flat, of any content before: a bin's are cleared when it begins, so that they are in cache.
+
+    Places are computed block by block, which the compiler does several at a time.
+    """
     bins = edges.size - 1
     width, plane = np.uint32(columns), np.uint32(rows * columns)
     on, full, one = np.uint32(bins) * plane, np.uint8(most), np.uint8(1)
     places = np.empty(BLOCK, np.uint32)
     for b in range(bins):
         start = np.uint32(b) * plane
+        cells[start : start + plane] = 0
+        cells[start + on : start + on + plane] = 0
         for first in range(edges[b], edges[b + 1], BLOCK):
             last = min(first + BLOCK, edges[b + 1])
             found = last - first

@@ -32,8 +32,7 @@ def build_model(config: Config) -> CamoSegmenter:
     )
     if m.weights is not None:
         start = CamoSegmenter.from_pretrained(m.weights).state_dict()
-        heads = ["backbone.heads.", "decoder.deep.", *(f"decoder.experts.{i}.deep." for i in range(m.experts))]
-        load_tensors(network, start, m.weights, optional=tuple(heads))
+        load_tensors(network, start, m.weights, optional=("backbone.heads.", "decoder.deep."))
     return network
 
 

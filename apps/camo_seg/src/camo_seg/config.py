@@ -123,7 +123,7 @@ class LossSettings(Settings):
     """Weight of each of model.scales in that supervision, in their order; none: 1 for scale 1.0, 0.5 for the others."""
     scale_epochs: int | None = Field(None, ge=0)
     """Supervise the scales only in this many first epochs (saves their memory later); none supervises always."""
-    balance: float = Field(0.02, ge=0)
+    balance: float = Field(0.5, ge=0)
     """Weight of the loss that keeps a mixture's experts equally in use (model.experts)."""
 
 

@@ -91,6 +91,6 @@ def network_cost(config: Config, scales: tuple[float, ...], experts: int = 0) ->
         decoded = [m.image_size] if model.window is None else [m.image_size, model.input_size // 12 * 4]
         one_each = 0
         for size in decoded:  # the whole, and the window: a third of the finer image, in cells of 4 pixels
-            levels = [torch.empty(1, m.width, -(-size // s), -(-size // s)) for s in STRIDES]
+            levels = torch.empty(1, len(STRIDES) * m.width, -(-size // STRIDES[0]), -(-size // STRIDES[0]))
             one_each += sum(count(e, levels)[1] for e in model.decoder.modules() if isinstance(e, Expert))
         return parameters, round(everything - one_each * (1 - m.top_k / experts))

@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Decoder(nn.Module):
-    """Top-down decoder of one width: strides 4/8/16/32 in, logits [B, 1, H/4, W/4] out.
+class TopDown(nn.Module):
+    """Brings the features to one width, each level joined to the one below it: the part that every decoder has.
 
-    Each level is joined to the one below it by addition and mixed by a depthwise 5x5 block, the deepest also sees the
-    mean of the whole image; the head reads all levels at stride 4 (as in Semantic FPN, Kirillov et al., 2019).
+    A level is added to and mixed by a depthwise 5x5 block; the deepest also sees the mean of the whole image.
 
     Args:
         channels: of the features, finest first.
@@ -24,11 +23,34 @@ class Decoder(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.context = nn.Conv2d(channels[-1], width, 1)
         self.mix = nn.ModuleList(_Mix(width) for _ in channels)
+        self.deep = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in channels[1:] if deep_heads)
+
+    def descend(self, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return all levels at the size of the finest [B, levels x width, H/4, W/4], and the logits of the coarser.
+
+        Those are [B, 1, h, w] each, finest first; none where no heads were built.
+        """
+        x = self.lateral[-1](features[-1]) + self.context(features[-1].mean((2, 3), keepdim=True))
+        levels = [self.mix[-1](x)]
+        for i in range(len(features) - 2, -1, -1):
+            lateral = self.lateral[i](features[i])
+            levels.append(self.mix[i](lateral + resize_like(levels[-1], lateral)))
+        deep = [head(level) for head, level in zip(self.deep, levels[-2::-1], strict=False)]
+        return torch.cat([resize_like(level, levels[-1]) for level in levels], 1), deep
+
+
+class Decoder(TopDown):
+    """Top-down decoder of one width: strides 4/8/16/32 in, logits [B, 1, H/4, W/4] out.
+
+    Its head reads all levels at stride 4 (as in Semantic FPN, Kirillov et al., 2019). Arguments as TopDown's.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, deep_heads: bool = False) -> None:
+        super().__init__(channels, width, deep_heads)
         self.join = nn.Sequential(
             nn.Conv2d(width * len(channels), width, 1, bias=False), nn.BatchNorm2d(width), nn.GELU(), _Mix(width)
         )
         self.head = nn.Conv2d(width, 1, 1)
-        self.deep = level_heads(len(channels) - 1 if deep_heads else 0, width)
 
     def forward(
         self, features: Sequence[Tensor], return_loss_inputs: bool = False
@@ -38,16 +60,9 @@ class Decoder(nn.Module):
         With `return_loss_inputs` the result is (maps, None): the logits, then those of each coarser level where their
         heads were built, finest first. None stands where the mixture has its routing.
         """
-        x = self.lateral[-1](features[-1]) + self.context(features[-1].mean((2, 3), keepdim=True))
-        levels = [self.mix[-1](x)]
-        for i in range(len(features) - 2, -1, -1):
-            lateral = self.lateral[i](features[i])
-            levels.append(self.mix[i](lateral + resize_like(levels[-1], lateral)))
-        finest = levels[-1]
-        logits: Tensor = self.head(self.join(torch.cat([resize_like(x, finest) for x in levels], 1)))
-        if not return_loss_inputs:
-            return logits
-        return [logits, *apply_heads(self.deep, levels[-2::-1])], None
+        levels, deep = self.descend(features)
+        logits: Tensor = self.head(self.join(levels))
+        return ([logits, *deep], None) if return_loss_inputs else logits
 
 
 class _Mix(nn.Module):
@@ -66,16 +81,6 @@ class _Mix(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.body(x)
         return out
-
-
-def level_heads(count: int, width: int) -> nn.ModuleList:
-    """Heads of so many levels: [B, width, h, w] -> logits [B, 1, h, w] each."""
-    return nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in range(count))
-
-
-def apply_heads(heads: nn.ModuleList, levels: Sequence[Tensor]) -> list[Tensor]:
-    """The logits of each level; none where no heads were built."""
-    return [head(level) for head, level in zip(heads, levels, strict=False)]
 
 
 def resize_like(x: Tensor, like: Tensor) -> Tensor:

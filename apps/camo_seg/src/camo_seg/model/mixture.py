@@ -2,9 +2,9 @@
 
 Source: camoXpert's ModelLevelMoE. What differs: training and inference take the same top-k (there, all experts in
 training and two at inference), each expert runs once on all of its images (there, image by image), the load-balance
-loss is part of the objective (there, it never was), any number of experts from two up works, and an expert costs a
-tenth of a small backbone (there, 15 to 67 M parameters each). The gates are those of Shazeer et al. (ICLR 2017), the
-balance loss that of the Switch Transformer (Fedus et al., JMLR 2022).
+loss is part of the objective (there, it never was), any number of experts from two up works, and what the experts
+decode is shared, so that one has some 35 thousand parameters (there, 15 to 67 million). The gates are those of Shazeer
+et al. (ICLR 2017), the balance loss that of the Switch Transformer (Fedus et al., JMLR 2022).
 
 Shape letters: B batch, N experts, K experts of an image, W width.
 """
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camo_seg.model.decoder import apply_heads, level_heads, resize_like
+from camo_seg.model.decoder import TopDown
 from camo_seg.model.views import VIEWS
 
 
@@ -61,19 +61,19 @@ def balance_loss(routing: Routing, use: Tensor | None = None) -> Tensor:
     return len(use) * (use * routing.probabilities.mean(0)).sum()
 
 
-class MixtureDecoder(nn.Module):
-    """In the place of a Decoder: the weighted sum of the K best of N expert decoders, chosen for each image.
+class MixtureDecoder(TopDown):
+    """In the place of a Decoder: the weighted sum of the K best of N experts, chosen for each image.
 
-    The projection of the features to one width is shared. An expert runs once, on the images that were sent to it.
-    Under torch.compile and in an exported file every expert sees every image, those that were not chosen with
-    weight 0: the same result, as nothing there may depend on values.
+    The levels are shared and learn from every image; an expert joins and decodes them in its own way. It runs once, on
+    the images that were sent to it. Under torch.compile and in an exported file every expert sees every image, those
+    that were not chosen with weight 0: the same result, as nothing there may depend on values.
 
     Args:
         channels: of the features, finest first.
-        width: channels of the experts.
+        width: channels of the levels and of the experts.
         experts: N, at least 2; they take the VIEWS in turn.
         top_k: K, from 1 to N.
-        deep_heads: give each expert a head for each coarser level, for deep supervision.
+        deep_heads: build a head for each coarser level, for deep supervision.
 
     Raises:
         ValueError: fewer than two experts, a top_k that they do not have.
@@ -82,58 +82,49 @@ class MixtureDecoder(nn.Module):
     def __init__(
         self, channels: Sequence[int], width: int, experts: int = 4, top_k: int = 2, deep_heads: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(channels, width, deep_heads)
         if experts < 2:
             raise ValueError(f"experts must be 2 or more, got {experts}")
         if not 1 <= top_k <= experts:
             raise ValueError(f"top_k must be 1 to {experts}, the number of experts, got {top_k}")
         self.top_k = top_k
-        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        self.router = Router(len(channels) * width, width, experts, top_k)
+        self.router = Router(sum(channels), width, experts, top_k)
         views = [list(VIEWS.values())[i % len(VIEWS)] for i in range(experts)]
-        self.experts = nn.ModuleList(Expert(view, width, len(channels), deep_heads) for view in views)
+        self.experts = nn.ModuleList(Expert(view, len(channels), width) for view in views)
 
     def forward(
         self, features: Sequence[Tensor], return_loss_inputs: bool = False
     ) -> Tensor | tuple[list[Tensor], Routing]:
         """Return logits [B, 1, H/4, W/4]; with `return_loss_inputs` (maps, routing), the maps as Decoder's."""
-        levels = [lateral(x) for lateral, x in zip(self.lateral, features, strict=True)]
-        routing: Routing = self.router(levels)
-        if torch.compiler.is_compiling() or levels[0].is_meta:
-            maps = self._run_all(levels, routing)
+        routing: Routing = self.router(features)
+        levels, deep = self.descend(features)
+        if torch.compiler.is_compiling() or levels.is_meta:
+            logits = self._run_all(levels, routing)
         else:
-            maps = self._run_chosen(levels, routing)
-        return (maps, routing) if return_loss_inputs else maps[0]
+            logits = self._run_chosen(levels, routing)
+        return ([logits, *deep], routing) if return_loss_inputs else logits
 
-    def _run_chosen(self, levels: list[Tensor], routing: Routing) -> list[Tensor]:
+    def _run_chosen(self, levels: Tensor, routing: Routing) -> Tensor:
         """Run each expert once on its images, then put the maps back into the order of the batch."""
         slots = routing.chosen.flatten()
         order = slots.argsort(stable=True)
         images = order // self.top_k
         shares = images.split(torch.bincount(slots, minlength=len(self.experts)).tolist())
-        found = [
-            expert([level[share] for level in levels])
-            for expert, share in zip(self.experts, shares, strict=True)
-            if len(share)
-        ]
-        back = order.argsort()
-        return [
-            _weighted_sum(torch.cat(parts)[back].unflatten(0, (-1, self.top_k)), routing.gates)
-            for parts in zip(*found, strict=True)
-        ]
+        found = [expert(levels[share]) for expert, share in zip(self.experts, shares, strict=True) if len(share)]
+        maps = torch.cat(found)[order.argsort()]
+        return _weighted_sum(maps.unflatten(0, (-1, self.top_k)), routing.gates)
 
-    def _run_all(self, levels: list[Tensor], routing: Routing) -> list[Tensor]:
+    def _run_all(self, levels: Tensor, routing: Routing) -> Tensor:
         """Run every expert on every image, with weight 0 where it was not chosen."""
         weights = torch.zeros_like(routing.probabilities).scatter(1, routing.chosen, routing.gates)
-        found = [expert(levels) for expert in self.experts]
-        return [_weighted_sum(torch.stack(parts, 1), weights) for parts in zip(*found, strict=True)]
+        return _weighted_sum(torch.stack([expert(levels) for expert in self.experts], 1), weights)
 
 
 class Router(nn.Module):
-    """Levels [B, W, h, w] -> Routing, from the mean and the deviation of every channel: what is there and how rough.
+    """Features [B, C, h, w] -> Routing, from the mean and the deviation of every channel: what is there and how rough.
 
     Args:
-        channels: of all levels together.
+        channels: of all features together.
         hidden: channels of the hidden layer.
         experts: N.
         top_k: K.
@@ -146,44 +137,40 @@ class Router(nn.Module):
             nn.LayerNorm(2 * channels), nn.Linear(2 * channels, hidden), nn.GELU(), nn.Linear(hidden, experts)
         )
 
-    def forward(self, levels: Sequence[Tensor]) -> Routing:
+    def forward(self, features: Sequence[Tensor]) -> Routing:
         """Choose the experts of each image."""
-        means = [level.mean((2, 3)) for level in levels]
-        deviations = [level.var((2, 3), correction=0).add(1e-6).sqrt() for level in levels]
+        means = [x.mean((2, 3)) for x in features]
+        deviations = [x.var((2, 3), correction=0).add(1e-6).sqrt() for x in features]
         logits: Tensor = self.layers(torch.cat([*means, *deviations], 1))
         probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
         return Routing(probabilities, probabilities.topk(self.top_k, 1).indices)
 
 
 class Expert(nn.Module):
-    """Top-down decoder of one kind: levels [B, W, h, w], finest first -> [logits [B, 1, H/4, W/4], deep ones...].
+    """Head of one kind: all levels at the finest one's size [B, L x W, h, w] -> logits [B, 1, h, w].
+
+    Its norm is that of one image, not of a batch: it may see a single image at a time.
 
     Args:
-        view: what each of its blocks sees of the surroundings: its inductive bias, one of VIEWS.
+        view: what it sees of the surroundings: its inductive bias, one of VIEWS.
+        levels: L.
         width: W.
-        levels: how many.
-        deep_heads: as in Decoder.
     """
 
-    def __init__(self, view: type[nn.Module], width: int, levels: int, deep_heads: bool = False) -> None:
+    def __init__(self, view: type[nn.Module], levels: int, width: int) -> None:
         super().__init__()
-        self.mix = nn.ModuleList(_Block(view(width), width) for _ in range(levels))
+        self.join = nn.Sequential(nn.Conv2d(levels * width, width, 1), nn.GroupNorm(1, width), nn.GELU())
+        self.mix = _Block(view(width), width)
         self.head = nn.Conv2d(width, 1, 1)
-        self.deep = level_heads(levels - 1 if deep_heads else 0, width)
 
-    def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, levels: Tensor) -> Tensor:
         """Decode every image that is given."""
-        states = [self.mix[-1](levels[-1])]
-        for mix, level in zip(reversed(self.mix[:-1]), reversed(levels[:-1]), strict=True):
-            states.append(mix(level + resize_like(states[-1], level)))
-        return [self.head(states[-1]), *apply_heads(self.deep, states[-2::-1])]
+        out: Tensor = self.head(self.mix(self.join(levels)))
+        return out
 
 
 class _Block(nn.Module):
-    """Residual block: the view, then a pointwise expansion of two.
-
-    It has the norm of one image, not of a batch: an expert may see a single image at a time.
-    """
+    """Residual block: the view, then a pointwise expansion of two."""
 
     def __init__(self, view: nn.Module, width: int) -> None:
         super().__init__()

@@ -30,17 +30,16 @@ class OneExpert(nn.Module):
 
     def __init__(self, network: CamoSegmenter, number: int) -> None:
         super().__init__()
-        decoder = network.decoder
-        assert isinstance(decoder, MixtureDecoder)
+        assert isinstance(network.decoder, MixtureDecoder)
         self.backbone: Any = network.backbone
-        self.lateral, self.expert = decoder.lateral, decoder.experts[number]
+        self.levels, self.expert = network.decoder, network.decoder.experts[number]
 
     def forward(self, images: Tensor) -> Tensor:
         """Decode every image by the one expert."""
         network = getattr(self.backbone, "backbone", self.backbone)
         features = self.backbone(network.normalise(images))
-        logits = self.expert([lateral(x) for lateral, x in zip(self.lateral, features, strict=True)])[0]
-        return F.interpolate(logits, images.shape[-2:], mode="bilinear")
+        levels, _ = self.levels.descend(features)
+        return F.interpolate(self.expert(levels), images.shape[-2:], mode="bilinear")
 
 
 def main() -> None:

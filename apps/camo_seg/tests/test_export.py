@@ -94,7 +94,7 @@ def test_experts_and_a_window(changes: dict[str, Any], fixed_size: bool, tmp_pat
     network = small(**changes).eval()
     with torch.no_grad():
         for expert in network.decoder.experts:
-            expert.head.weight.mul_(20)
+            expert.join[0].weight.mul_(20)
         network.decoder.router.layers[-1].weight.mul_(20)
     file = export_onnx(network, tmp_path / "a.onnx", fixed_size=fixed_size)
     sources = [noise(40, 70), noise(64, 64) // 3, np.full((9, 9, 3), 200, np.uint8)]

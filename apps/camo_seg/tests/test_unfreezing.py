@@ -1,6 +1,7 @@
 """A mixture of experts behind a backbone that unfreezes: in two processes, killed and resumed, averaged, optimised.
 
-The backbone has no batch norm, so two processes with half a batch each compute what one does with a whole one.
+Where two processes with half a batch each are compared with one, no batch norm sees a batch: the backbone has none, the
+decoder's are `still`.
 """
 
 import multiprocessing
@@ -13,8 +14,9 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from camo_seg.build import build_model
 from camo_seg.config import Config, LossSettings
 from camo_seg.model import CamoSegmenter
 from camo_seg.model.freezing import parts
@@ -69,12 +71,23 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }  # a checkpoint after every step
 
 
+def still(config: Config) -> CamoSegmenter:
+    """The network, whose batch norms see no batch: that of a process is another than that of all."""
+    network = build_model(config)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval().train = lambda mode=True, module=module: module  # type: ignore[method-assign]
+    return network
+
+
 def run(settings: Mapping[str, Any], out: Path, stop_at: int = 0, *, resume: bool = False, **training: Any) -> None:
     """Train with these settings; `stop_at` is the step before which Killed is raised."""
     AcceleratorState._reset_state(True)
     config = Config.model_validate({**settings, "train": settings["train"] | training})
     with pytest.MonkeyPatch.context() as patch:
         count_steps(patch, stop_at, by_signal=False)
+        if config.train.optimizer == "sgd":
+            patch.setattr("camo_seg.train.build_model", still)
         train(config, out, resume=resume)
 
 

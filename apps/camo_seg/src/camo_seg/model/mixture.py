@@ -66,7 +66,8 @@ class MixtureDecoder(TopDown):
 
     The levels are shared and learn from every image; an expert joins and decodes them in its own way. It runs once, on
     the images that were sent to it. Under torch.compile and in an exported file every expert sees every image, those
-    that were not chosen with weight 0: the same result, as nothing there may depend on values.
+    that were not chosen with weight 0, as nothing there may depend on values: the same result, but for the statistics
+    of the experts' batch norms in training.
 
     Args:
         channels: of the features, finest first.
@@ -149,8 +150,6 @@ class Router(nn.Module):
 class Expert(nn.Module):
     """Head of one kind: all levels at the finest one's size [B, L x W, h, w] -> logits [B, 1, h, w].
 
-    Its norm is that of one image, not of a batch: it may see a single image at a time.
-
     Args:
         view: what it sees of the surroundings: its inductive bias, one of VIEWS.
         levels: L.
@@ -159,7 +158,7 @@ class Expert(nn.Module):
 
     def __init__(self, view: type[nn.Module], levels: int, width: int) -> None:
         super().__init__()
-        self.join = nn.Sequential(nn.Conv2d(levels * width, width, 1), nn.GroupNorm(1, width), nn.GELU())
+        self.join = nn.Sequential(nn.Conv2d(levels * width, width, 1, bias=False), nn.BatchNorm2d(width), nn.GELU())
         self.mix = _Block(view(width), width)
         self.head = nn.Conv2d(width, 1, 1)
 
@@ -176,7 +175,7 @@ class _Block(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             view,
-            nn.GroupNorm(1, width),
+            nn.BatchNorm2d(width),
             nn.Conv2d(width, 2 * width, 1),
             nn.GELU(),
             nn.Conv2d(2 * width, width, 1),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class TopDown(nn.Module):
     """Brings the features to one width, each level joined to the one below it: the part that every decoder has.
 
-    A level is added to and mixed by a depthwise 5x5 block; the deepest also sees the mean of the whole image.
+    Joined by addition, then mixed by a depthwise 5x5 block; the deepest level also sees the mean of the whole image.
 
     Args:
         channels: of the features, finest first.

@@ -133,7 +133,7 @@ class Router(nn.Module):
 
     def __init__(self, channels: int, hidden: int, experts: int, top_k: int) -> None:
         super().__init__()
-        self.top_k = top_k
+        self.experts, self.top_k = experts, top_k
         self.layers = nn.Sequential(
             nn.LayerNorm(2 * channels), nn.Linear(2 * channels, hidden), nn.GELU(), nn.Linear(hidden, experts)
         )
@@ -202,7 +202,7 @@ class UseCounter:
 
     def __init__(self, model: nn.Module) -> None:
         self._routers = [module for module in model.modules() if isinstance(module, Router)]
-        names = expert_names(self._routers[0].layers[-1].out_features) if self._routers else []  # type: ignore[arg-type]
+        names = expert_names(self._routers[0].experts) if self._routers else []
         self.counts = {name: torch.zeros(()) for name in names}
 
     @contextmanager

@@ -13,7 +13,6 @@ import torch
 from camo_seg.predict import Prediction, Predictor
 from polyscale.commands import table
 from polyscale.data.listing import walk_images
-from polyscale.inference.precision import cpu_has_bf16
 
 
 @dataclass
@@ -46,12 +45,11 @@ def main(folder: str, model: str = "nano") -> None:
                 found.append(predictor(file))
         for change, (a, b) in zip(changes.values(), ((0, 1), (2, 3), (0, 2)), strict=True):
             change.add(found[a], found[b])
-    native = "in the processor" if cpu_has_bf16() else "emulated"
     rows = [
         {"": name, "largest change": change.largest, "mask pixels": change.flipped, "of": change.pixels}
         for name, change in changes.items()
     ]
-    table(rows, title=f"{model}, {len(files)} images, bf16 {native}", digits=7)
+    table(rows, title=f"{model}, {len(files)} images", digits=7)
 
 
 if __name__ == "__main__":

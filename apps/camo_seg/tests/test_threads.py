@@ -65,7 +65,7 @@ def test_in_float32_only_the_last_digits_depend_on_the_threads(maps: dict[tuple[
 def test_a_processor_with_bfloat16_gives_the_same_maps(
     maps: dict[tuple[str, int], Maps], monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "cpu_gains_from_bf16", lambda: True)
     torch.set_num_threads(threads)
     scenes = open_split("synthetic", "test", size=192)
     predictor = Predictor("nano", device="cpu")

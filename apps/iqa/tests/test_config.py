@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from iqa.build import build_model
 from iqa.config import PRESETS, Config
 from polyscale.errors import UserError
 from polyscale.settings import resolve
 from polyscale.testing.needs import check_needs
+from polyscale.training import param_groups
 
 FILES = {"data.path": "photos"}
 IDLE = [
@@ -42,3 +45,31 @@ def test_runs_of_before_load_unless_they_read_statistics(tmp_path: Path) -> None
 
 def test_what_nothing_reads_is_refused(tmp_path: Path) -> None:
     check_needs(Config, PRESETS, IDLE, tmp_path)
+
+
+def test_frozen_parts_keep_their_weights_and_the_others_learn() -> None:
+    changes = {"model.backbone": "test_resnet", "model.pretrained": "none", "optim.frozen_norm": True}
+    config = resolve(Config, overrides={**changes, "optim.frozen_parts": 2})
+    network = build_model(config)
+    parts = network.backbone.parts()
+    learning = [any(p.requires_grad for p in part.parameters()) for part in parts]
+    assert learning == [False] * 2 + [True] * (len(parts) - 2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD(param_groups(network, 0.0), 0.1)
+    network.train()(torch.rand(2, 3, 64, 64)).sum().backward()
+    optimizer.step()
+    names = {id(p): name for name, p in network.named_parameters()}
+    frozen = {names[id(p)] for part in parts[:2] for p in part.parameters()}
+    later = {names[id(p)] for p in parts[-1].parameters()}
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert frozen
+    assert not frozen & moved
+    assert later & moved
+
+
+def test_more_frozen_parts_than_there_are_or_norms_that_move_are_refused() -> None:
+    changes = {"model.backbone": "test_resnet", "model.pretrained": "none", "optim.frozen_norm": True}
+    with pytest.raises(UserError, match=r"optim\.frozen_parts: 99, but test_resnet.* has \d+ parts"):
+        build_model(resolve(Config, overrides={**changes, "optim.frozen_parts": 99}))
+    with pytest.raises(UserError, match="set frozen_norm"):
+        resolve(Config, overrides={"optim.frozen_parts": 1, "optim.frozen_norm": False})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iqa.config import Config, DataSettings
 from iqa.data import QualitySet, open_split
@@ -12,6 +12,7 @@ from iqa.data.open import SYNTHETIC, list_folder
 from iqa.data.training import RankedLevels, TiedViews, TrainingSet
 from iqa.model.network import QualityNet
 from polyscale.data.splits import record_splits
+from polyscale.errors import UserError
 from polyscale.models.tensors import load_tensors
 from polyscale.settings import SPLIT_FILE
 
@@ -35,9 +36,18 @@ def build_model(config: Config, low: float = 0.0, high: float = 100.0) -> Qualit
         checkpoint_activations=m.checkpoint_activations,
     )
     network.frozen_norm = config.optim.frozen_norm
+    for part in _first_parts(network, config.optim.frozen_parts):
+        part.requires_grad_(False)
     if m.weights is not None:
         load_tensors(network, QualityNet.from_pretrained(m.weights).state_dict(), m.weights)
     return network
+
+
+def _first_parts(network: QualityNet, count: int) -> list[nn.Module]:
+    parts = network.backbone.parts()
+    if count > len(parts):
+        raise UserError(f"optim.frozen_parts: {count}, but {network.backbone.name} has {len(parts)} parts", exit_code=2)
+    return parts[:count]
 
 
 def build_set(

@@ -118,6 +118,15 @@ class OptimSettings(Settings):
     """Learning rate of the backbone as a share of train.lr; 0.1 suits a pretrained one (HyperIQA-Swin: lr_ratio 10)."""
     frozen_norm: bool = False
     """Keep the statistics of the backbone's BatchNorm; suits pretrained weights and small batches."""
+    frozen_parts: int = Field(0, ge=0)
+    """First parts of the backbone (stem, then stages or their blocks) that keep their weights: a step takes less time
+    and memory; with frozen_norm."""
+
+    @model_validator(mode="after")
+    def _frozen_parts_keep_their_statistics(self) -> "OptimSettings":
+        if self.frozen_parts and not self.frozen_norm:
+            raise ValueError("frozen_parts: keep their BatchNorm's statistics too; set frozen_norm")
+        return self
 
 
 def _ranks(config: "Config") -> bool:

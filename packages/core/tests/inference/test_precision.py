@@ -1,4 +1,4 @@
-"""Precision: bf16 only where the processor has it, and errors that say what to use instead."""
+"""Precision: bf16 only where the processor gains from it, and errors that say what to use instead."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -12,15 +12,17 @@ from polyscale.errors import UserError
 from polyscale.inference import precision
 
 XEON_CASCADE_LAKE = "processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni\nprocessor\t: 1\nflags\t\t: avx512_bf16\n"
-XEON_SAPPHIRE = "processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16 amx_tile\n"
+XEON_SAPPHIRE = "vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512f avx512_bf16 amx_bf16 amx_tile\n"
+XEON_WITHOUT_AMX = "vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512f avx512_bf16\n"
+EPYC = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx512f avx512_bf16\n"
 GRAVITON = "processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n"
 
 
 @pytest.fixture
 def fresh_cache() -> Iterator[None]:
-    precision.cpu_has_bf16.cache_clear()
+    precision.cpu_gains_from_bf16.cache_clear()
     yield
-    precision.cpu_has_bf16.cache_clear()
+    precision.cpu_gains_from_bf16.cache_clear()
 
 
 def without_capabilities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
@@ -32,13 +34,21 @@ def without_capabilities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: 
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [(XEON_CASCADE_LAKE, False), (XEON_SAPPHIRE, True), (GRAVITON, True), (None, False)]
+    ("text", "expected"),
+    [
+        (XEON_CASCADE_LAKE, False),
+        (XEON_SAPPHIRE, True),
+        (XEON_WITHOUT_AMX, False),
+        (EPYC, True),
+        (GRAVITON, True),
+        (None, False),
+    ],
 )
 def test_flags_of_the_system_decide_where_torch_does_not_say(
     fresh_cache: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, expected: bool
 ) -> None:
     without_capabilities(monkeypatch, tmp_path, text)
-    assert precision.cpu_has_bf16() is expected
+    assert precision.cpu_gains_from_bf16() is expected
     dtype = precision.resolve_precision("auto", "cpu")
     assert dtype == (torch.bfloat16 if expected else None)
 
@@ -47,8 +57,9 @@ def test_flags_of_the_system_decide_where_torch_does_not_say(
     ("capabilities", "expected"),
     [
         ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),
-        ({"avx512_f": True, "avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, True),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, False),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, True),
         ({"neon": True, "bf16": True}, True),
     ],
 )
@@ -56,14 +67,16 @@ def test_torch_capabilities_decide_first(
     fresh_cache: None, monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, Any], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert precision.cpu_has_bf16() is expected
+    assert precision.cpu_gains_from_bf16() is expected
 
 
-def test_this_processor_agrees_with_the_system(fresh_cache: None) -> None:
-    if not precision._CPUINFO.is_file():
-        pytest.skip("no /proc/cpuinfo here")
-    flags = precision._cpuinfo_flags(precision._CPUINFO.read_text())
-    assert precision.cpu_has_bf16() is bool(flags & set(precision._CPU_BF16))
+def test_torch_and_the_system_agree_about_this_processor(fresh_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not precision._CPUINFO.is_file() or not hasattr(torch.cpu, "get_capabilities"):
+        pytest.skip("only one of them says something here")
+    says_torch = precision.cpu_gains_from_bf16()
+    precision.cpu_gains_from_bf16.cache_clear()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert precision.cpu_gains_from_bf16() is says_torch
 
 
 def test_explicit_precisions() -> None:

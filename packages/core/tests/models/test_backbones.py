@@ -87,6 +87,15 @@ def test_no_parameter_is_without_use() -> None:
     assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize("name", ["regnetx_002", "pvt_v2_b0", "tf_efficientnet_lite0"])
+def test_parts_hold_every_parameter_once_and_in_order(name: str) -> None:
+    with torch.device("meta"):
+        backbone = create_backbone(name)
+    held = [id(p) for part in backbone.parts() for p in part.parameters()]
+    assert held == [id(p) for p in backbone.parameters()]
+    assert len(backbone.parts()) >= 4
+
+
 def test_a_network_may_need_numbers_while_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     real = timm.create_model
 

@@ -6,13 +6,8 @@ from polyscale.models.backbones import Backbone
 
 
 def parts(model: nn.Module) -> list[nn.Module]:
-    """The parts of a model's timm network in the order of the forward pass: stem, stages, or the blocks of a stage."""
-    found: list[nn.Module] = []
-    for network in model.modules():
-        if isinstance(network, Backbone):
-            for child in network.net.children():
-                found += list(child) if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
-    return [part for part in found if any(True for _ in part.parameters())]
+    """The parts of a model's backbones, each in the order of the forward pass."""
+    return [part for network in model.modules() if isinstance(network, Backbone) for part in network.parts()]
 
 
 def unfreeze(model: nn.Module, epoch: int, epochs: int) -> None:

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from event_det.compiled import compiled
 from event_det.formats.events import Events
 
-BLOCK = 1024  # events whose places are computed together
-
 
 def stacked_histogram(
     events: Events,
@@ -104,37 +102,26 @@ def _count(
 ) -> None:
     """Count into `cells`, flat, of any content before: a bin's are cleared when it begins, so that they are in cache.
 
-    Places are computed block by block, which the compiler does several at a time.
+    Nothing that is done for an event depends on its count by a branch: that would be guessed wrongly too often.
     """
     bins = edges.size - 1
     width, plane = np.uint32(columns), np.uint32(rows * columns)
-    on, full, one = np.uint32(bins) * plane, np.uint8(most), np.uint8(1)
-    places = np.empty(BLOCK, np.uint32)
+    on, full = np.uint32(bins) * plane, np.uint32(256 if wrap else most)  # 255 + 1 is 0
     for b in range(bins):
         start = np.uint32(b) * plane
         cells[start : start + plane] = 0
         cells[start + on : start + on + plane] = 0
-        for first in range(edges[b], edges[b + 1], BLOCK):
-            last = min(first + BLOCK, edges[b + 1])
-            found = last - first
-            if half:
-                found = 0
-                for i in range(first, last):
-                    if x[i] & y[i] & 1 and x[i] >> 1 < columns:
-                        at = np.uint32(y[i] >> 1) * width + np.uint32(x[i] >> 1)
-                        places[found] = start + at + np.uint32(p[i] != 0) * on
-                        found += 1
-            else:
-                for k in range(found):
-                    i = first + k
-                    at = np.uint32(y[i]) * width + np.uint32(x[i])
-                    places[k] = start + at + np.uint32(p[i] != 0) * on
-            for k in range(found):
-                count = cells[places[k]]
-                if count < full:
-                    cells[places[k]] = count + one
-                elif wrap:
-                    cells[places[k]] = 0
+        if half:
+            for i in range(edges[b], edges[b + 1]):
+                if x[i] & y[i] & 1 and x[i] >> 1 < columns:
+                    at = start + np.uint32(y[i] >> 1) * width + np.uint32(x[i] >> 1) + np.uint32(p[i] != 0) * on
+                    count = cells[at]
+                    cells[at] = np.uint8(count + np.uint8(count < full))
+        else:
+            for i in range(edges[b], edges[b + 1]):
+                at = start + np.uint32(y[i]) * width + np.uint32(x[i]) + np.uint32(p[i] != 0) * on
+                count = cells[at]
+                cells[at] = np.uint8(count + np.uint8(count < full))
 
 
 def reference_histogram(

@@ -37,7 +37,7 @@ DataArgument = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder of a
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16, or auto: bf16 where the device computes in it.")]
+Precision = Annotated[str, typer.Option(help="fp32, bf16, fp16, or auto: bf16 where the device gains from it.")]
 Runtime = Annotated[
     Literal["auto", "torch", "onnx"],
     typer.Option(help="What runs the model: torch, or onnxruntime without it; auto: torch where it is installed."),

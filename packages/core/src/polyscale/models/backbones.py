@@ -84,6 +84,13 @@ class Backbone(nn.Module):
             features = [f.permute(0, 3, 1, 2) for f in features]
         return [f[..., : _parts(height, s), : _parts(width, s)] for f, s in zip(features, self.strides, strict=True)]
 
+    def parts(self) -> list[nn.Module]:
+        """Return the parts that learn in the order of the forward pass: stem, stages, or the blocks of a stage."""
+        found: list[nn.Module] = []
+        for child in self.net.children():
+            found += list(child) if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
+        return [part for part in found if any(True for _ in part.parameters())]
+
     def checkpoint_activations(self, enable: bool = True) -> None:
         """Trade time for memory: keep the outputs of blocks (or stages) only and recompute the rest in backward.
 

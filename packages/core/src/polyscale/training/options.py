@@ -37,7 +37,7 @@ class TrainSettings(Settings):
     ema: float = Field(0.998, ge=0, lt=1)
     """Decay of the moving average of the weights that is evaluated and saved; 0 switches it off."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of the forward pass; auto takes bf16 where the processor computes in it."""
+    """Number format of the forward pass; auto takes bf16 where the processor gains from it."""
     compile: bool = False
     """Compile the model with torch.compile (pays on a GPU; on a CPU measured to gain nothing)."""
     seed: int = Field(0, ge=0)

@@ -104,7 +104,7 @@ class PredictionContract(AppTests):
             for threads in (1, 2):
                 torch.set_num_threads(threads)
                 with monkeypatch.context() as patch:
-                    patch.setattr(precision, "cpu_has_bf16", lambda: bf16)
+                    patch.setattr(precision, "cpu_gains_from_bf16", lambda: bf16)
                     found.append(call(self.app, *words, "--model", name))
             torch.set_num_threads(before)
             wanted = call(self.app, *words, "--model", name, "--precision", "fp32")

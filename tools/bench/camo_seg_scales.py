@@ -1,10 +1,10 @@
-"""Several input scales next to one in camo-seg: `python tools/bench/camo_seg_scales.py [--preset small] [--mode M]`.
+"""Several input scales next to one in camo-seg: `python tools/bench/camo_seg_scales.py [--preset P] [--mode M]`.
 
-Times inference and a training step (forward + backward) of the same network with one scale and with the preset's
-scales, interleaved in one process at the same input, and measures the peak memory of each in a process of its own.
-Modes: hierarchical and absi pass every scale of the preset whole; window passes scale 1 whole and one window of 1.5;
-larger is a single scale at 416 / 352 of the side, the control that a claim for several scales has to beat. `--clock
-process` counts what this process computed, for a busy machine.
+Times inference and a training step (forward + backward) of the same network with one scale and with several,
+interleaved in one process at the same input, and measures the peak memory of each in a process of its own. Modes:
+hierarchical and absi pass the scales 0.5, 1 and 1.5 whole; window passes scale 1 whole and one window of 1.5; larger is
+a single scale at 416 / 352 of the side, the control that a claim for several scales has to beat; experts is one scale
+with a mixture of four decoders. `--clock process` counts what this process computed, for a busy machine.
 """
 
 import argparse
@@ -31,7 +31,10 @@ def main() -> None:
     """Measures and prints a Markdown table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="network and image size")
-    parser.add_argument("--mode", choices=["hierarchical", "absi", "window", "larger"], default="hierarchical")
+    parser.add_argument("--image-size", type=int, help="pixels a side (default: the preset's)")
+    parser.add_argument(
+        "--mode", choices=["hierarchical", "absi", "window", "larger", "experts"], default="hierarchical"
+    )
     parser.add_argument("--batch", type=int, default=1, help="images per pass (default 1)")
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds of both sides (default 9)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
@@ -40,7 +43,10 @@ def main() -> None:
     options = parser.parse_args()
     kept_heap = keep_heap()
     torch.set_num_threads(options.threads)
-    config = resolve(Config, options.preset, overrides={"model.pretrained": "none"}, presets=PRESETS)
+    changes: dict[str, Any] = {"model.pretrained": "none"}
+    if options.image_size:
+        changes["model.image_size"] = options.image_size
+    config = resolve(Config, options.preset, overrides=changes, presets=PRESETS)
     config, single = _changed(config, **_mode(config, options.mode)), _changed(config, scales=(1.0,))
     sides = {"several": _side(config, options.batch), "single": _side(single, options.batch)}
     clock = time.process_time if options.clock == "process" else time.perf_counter
@@ -67,7 +73,9 @@ def _mode(config: Config, mode: str) -> dict[str, Any]:
         return {"fusion": mode, "scales": (1.0, 1.5)}
     if mode == "larger":
         return {"scales": (1.0,), "image_size": round(config.model.image_size * 416 / 352 / 8) * 8}
-    return {"fusion": mode}
+    if mode == "experts":
+        return {"scales": (1.0,), "experts": 4}
+    return {"fusion": mode, "scales": (0.5, 1.0, 1.5)}
 
 
 def _changed(config: Config, **model: Any) -> Config:

@@ -124,6 +124,8 @@ def summed_up(row: str, scores: Sequence[dict[str, Any]], config: Config) -> dic
         values = [statistics.mean(found[name] for found in score.values() if name in found) for score in scores]
         spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
         cells[name] = f"{statistics.mean(values):.3f}{spread}"
+    for name in SETS:
+        cells[f"wF {name}"] = f"{statistics.mean(score[name]['wF'] for score in scores):.3f}"
     last = cost_rows(config)[-1]
     return {**cells, "parameters_M": last["parameters_M"], "multiply_adds_G": last["multiply_adds_G"]}
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caption_det.data.dataset import CaptionSet, network_input
+from caption_det.data.synthetic.world import World
 from caption_det.describe import describe
 from caption_det.describer import Decoding
 from caption_det.evaluation.box_metrics import Boxes, average_precision
@@ -163,10 +164,10 @@ def _score_captions(
         "CIDEr_shuffled": float(cider([*captions[1:], *captions[:1]], references).mean()),
         "distinct": len({answer.caption for answer in answers}) / len(answers),
     }
-    judge = getattr(dataset.source, "judge", None)
-    if judge is not None:
-        right = np.array([judge(i, answer.caption or "") for i, answer in enumerate(answers)], np.float64)
-        unseen = np.array([dataset.source.is_held_out(i) for i in range(len(answers))])  # type: ignore[attr-defined]
+    world = dataset.source
+    if isinstance(world, World):
+        right = np.array([world.judge(i, answer.caption or "") for i, answer in enumerate(answers)], np.float64)
+        unseen = np.array([world.is_held_out(i) for i in range(len(answers))])
         columns["attributes"] = right
         summary["attributes"] = _mean(right[~unseen])
         summary["attributes_unseen"] = _mean(right[unseen])

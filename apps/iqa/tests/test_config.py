@@ -16,6 +16,7 @@ FILES = {"data.path": "photos"}
 IDLE = [
     ({"train.min_lr": 0.1, "train.schedule": "constant"}, {"train.schedule": "step"}),
     ({"data.ranked_batch": 3}, {"data.ranked_levels": 9, "data.crop": 64}),
+    ({"data.ranked_kinds": ("jpeg",)}, {"data.ranked_levels": 9, "data.crop": 64}),
     ({"loss.ranked_levels": 0.5}, {"data.ranked_levels": 9, "data.crop": 64}),
     ({"loss.ties": 0.5}, {"data.ties": 2, "data.crop": 64}),
     ({"loss.margin": 0.5}, {"loss.ranking": 0.1}),

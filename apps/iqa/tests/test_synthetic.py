@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
+from iqa.data import open_split
 from iqa.data.distortions import DISTORTIONS
 from iqa.data.synthetic.labels import PER_SCENE, SyntheticSource, distort_in_levels
 from iqa.data.synthetic.scenes import scene, texture
 from iqa.data.synthetic.worlds import WORLDS
+from iqa.data.training import RankedLevels
 from polyscale.errors import UserError
 
 
@@ -151,6 +154,18 @@ def test_ranked_levels_are_seeded_shrunk_and_of_one_size(scenes: list[np.ndarray
     assert max(sizes) <= (0.9 * 128, 0.9 * 100, 3)
     assert len(sizes) > 10
     assert distort_in_levels(scenes[0][:40, :20], np.random.default_rng(0))[5].shape == (32, 20, 3)
+
+
+def test_ranked_levels_are_of_the_kinds_that_are_asked_for() -> None:
+    base = open_split("synthetic", "train", size=64, counts=(9, 3, 3))
+    brighter = RankedLevels(base, 4, 48, 2, seed=0, kinds=["brighten"])
+    levels = brighter.batch(0, torch.device("cpu")).unflatten(0, (6, 2)).mean((2, 3, 4))
+    assert (levels[1:] > levels[:-1]).all()
+    darker = RankedLevels(base, 4, 48, 2, seed=0, kinds=["darken"])
+    levels = darker.batch(0, torch.device("cpu")).unflatten(0, (6, 2)).mean((2, 3, 4))
+    assert (levels[1:] < levels[:-1]).all()
+    with pytest.raises(UserError, match=r"data\.ranked_kinds: 'dazzle' is none of gaussian_blur, "):
+        RankedLevels(base, 4, 48, 2, seed=0, kinds=["darken", "dazzle"])
 
 
 def test_the_embedded_images_stay_what_they_were() -> None:

@@ -125,7 +125,7 @@ def build_training_data(config: Config, recorded: Path | None = None) -> Trainin
     val = build_set(data, "val", size, cache=data.cache, recorded=recorded)
     seed, side, ranked, tied, cross = config.train.seed, data.crop or 0, None, None, None
     if data.ranked_levels:
-        ranked = RankedLevels(base, data.ranked_levels, side, data.ranked_batch, seed)
+        ranked = RankedLevels(base, data.ranked_levels, side, data.ranked_batch, seed, data.ranked_kinds)
     if data.ties:
         tied = TiedViews(base, side, data.ties, seed)
     if data.cross is not None:

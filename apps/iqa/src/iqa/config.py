@@ -42,6 +42,8 @@ class DataSettings(Settings):
     """Mirror half of the training images."""
     ranked_levels: int = Field(0, ge=0)
     """Good training images to show as they are and under one distortion at five levels (loss.ranked_levels)."""
+    ranked_kinds: tuple[str, ...] = ()
+    """Their kinds of distortion, drawn evenly from this list, which may name one several times; empty takes all."""
     ranked_batch: int = Field(2, ge=1)
     """Sequences of six such images in a training step, next to train.batch_size images."""
     ties: int = Field(0, ge=0)
@@ -140,7 +142,7 @@ class Config(Settings):
         *TRAIN_NEEDS,
         Needs(
             "with data.ranked_levels above 0", lambda c: c.data.ranked_levels > 0,
-            ("data.ranked_batch", "loss.ranked_levels"),
+            ("data.ranked_batch", "data.ranked_kinds", "loss.ranked_levels"),
         ),
         Needs("with data.ties above 0", lambda c: c.data.ties > 0, ("loss.ties",)),
         Needs("with a loss.ranking, or data.ranked_levels and their loss", _ranks, ("loss.margin",)),

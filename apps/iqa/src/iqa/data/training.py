@@ -3,6 +3,7 @@
 Ranked levels are images whose order of quality is known; ties are images that must score alike.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from iqa.config import SEQUENCE_IMAGES
 from iqa.data.dataset import QualitySet, mirrored, random_crop
+from iqa.data.distortions import DISTORTIONS
 from iqa.data.edits import EDITS
 from iqa.data.synthetic.labels import distort_in_levels
+from polyscale.errors import UserError
 
 
 class TrainingSet(torch.utils.data.Dataset[dict[str, Any]]):
@@ -38,11 +41,20 @@ class TrainingSet(torch.utils.data.Dataset[dict[str, Any]]):
 class RankedLevels:
     """`count` ranked sequences: an image of the better third of `base` under one distortion at levels 0 to 5.
 
-    They show the same square of side `side`, the top left one, and are kept once made (`distort_in_levels`).
+    They show the same square of side `side`, the top left one, and are kept once made (`distort_in_levels`). The
+    distortion is drawn from `kinds`, in which one may stand several times; all alike if it is empty.
+
+    Raises:
+        UserError: a kind that does not exist.
     """
 
-    def __init__(self, base: QualitySet, count: int, side: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, base: QualitySet, count: int, side: int, batch_size: int, seed: int, kinds: Sequence[str] = ()
+    ) -> None:
         self.base, self.count, self.side, self.batch_size, self.seed = base, count, side, batch_size, seed
+        self.kinds = tuple(kinds) or tuple(DISTORTIONS)
+        for kind in set(self.kinds) - set(DISTORTIONS):
+            raise UserError(f"data.ranked_kinds: {kind!r} is none of {', '.join(DISTORTIONS)}", exit_code=2)
         self.best = np.argsort(-np.asarray(base.scores), kind="stable")[: -(-len(base) // 3)]
         self._kept: dict[int, Tensor] = {}
 
@@ -64,7 +76,7 @@ class RankedLevels:
         if number not in self._kept:
             rng = np.random.default_rng([self.seed, number])
             image = self.base.image(int(rng.choice(self.best))).permute(1, 2, 0).contiguous()
-            levels = np.stack(distort_in_levels(image.numpy(), rng, SEQUENCE_IMAGES))
+            levels = np.stack(distort_in_levels(image.numpy(), rng, SEQUENCE_IMAGES, self.kinds))
             self._kept[number] = _square(torch.from_numpy(levels).permute(0, 3, 1, 2), self.side, 0, 0).clone()
         return self._kept[number]
 

@@ -5,6 +5,8 @@ seven of a random kind and level each. Labels are 90 for the untouched scene and
 0 to 100: equal levels are about equally visible (distortions.LEVELS); kinds that stay milder lose less (REACH).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -76,15 +78,15 @@ def label(kind: str, level: int) -> float:
     return PRISTINE - STEP * (1 + (level - 1) / 4 * (REACH.get(kind, 5.0) - 1))
 
 
-def distort_in_levels(image: Bytes, rng: Rng, count: int = 6) -> list[Bytes]:
-    """Distort an image uint8 [H, W, 3] by one kind at levels 0 to `count` - 1, all of one size: the best first.
+def distort_in_levels(image: Bytes, rng: Rng, count: int = 6, kinds: Sequence[str] = KINDS) -> list[Bytes]:
+    """Distort an image uint8 [H, W, 3] by one of `kinds` at levels 0 to `count` - 1, all of one size: the best first.
 
     It is first shrunk to a random size, which takes away the traces of its own compression, and half of the images
     get a little softness, half a little grain: a distortion seldom meets a perfect photograph. A third is shrunk
     once more behind the distortion, as a viewer would see it. All levels share their random draws.
     """
     image = _shrunk(image, rng.uniform(0.4, 0.9))
-    kind = KINDS[rng.integers(len(KINDS))]
+    kind = kinds[rng.integers(len(kinds))]
     softness, grain = rng.uniform(*SOFTNESS), rng.uniform(*GRAIN)
     image = gaussian(image, softness) if rng.random() < 0.5 else image
     image = DISTORTIONS["white_noise"](image, grain, rng) if rng.random() < 0.5 else image

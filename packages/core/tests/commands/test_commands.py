@@ -227,3 +227,42 @@ def test_a_command_is_imported_when_it_is_asked_for(tmp_path: Path, monkeypatch:
     assert "No such command 'frist'" in wrong.stderr
     for name in ("asked_for", "left_alone"):
         monkeypatch.delitem(sys.modules, name)
+
+
+WRITTEN = '''
+from typing import Annotated
+import typer
+
+def {name}(out: Annotated[str | None, typer.Option(help="Where to [default: out; with --json none].")] = None) -> None:
+    """Say [yes].
+
+    A paragraph of two lines, the first of which is
+    short, is filled as one.
+    """
+
+group = typer.Typer()
+group.command()({name})
+group.command("other")({name})
+'''
+
+
+def test_help_is_shown_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In commands that are made at once, when asked for, and in groups: no bracket is taken for markup."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lazily.py").write_text(WRITTEN.format(name="lazily"))
+    (tmp_path / "grouped.py").write_text(f"{WRITTEN.format(name='one')}\ngrouped = group\n")
+    made: dict[str, Any] = {}
+    exec(WRITTEN.format(name="at_once"), made)
+    places = {"lazily": "lazily", "grouped": "grouped"}
+    written = application("written", "Say [anything].", places, distribution="polyscale")
+    written.command()(made["at_once"])
+    for words in (["at-once"], ["lazily"], ["grouped", "one"]):
+        shown = CliRunner().invoke(written, [*words, "--help"], env={"COLUMNS": "100"}).stdout
+        assert "Say [yes]." in shown, words
+        assert "Where to [default: out; with --json none]." in shown, words
+        assert "A paragraph of two lines, the first of which is short, is filled as one." in shown, words
+    shown = CliRunner().invoke(written, ["--help"], env={"COLUMNS": "100"}).stdout
+    assert "Say [anything]." in shown
+    assert shown.count("Say [yes].") == 2  # a group of commands without help of its own has none here
+    for name in ("lazily", "grouped"):
+        monkeypatch.delitem(sys.modules, name)

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from inspect import cleandoc
 from typing import Annotated, Any, ClassVar, NoReturn
 
 import typer
@@ -49,7 +50,7 @@ class _Commands(Mapping[str, Any]):
                 group.add_typer(found, name=name)
             else:
                 group.command(name=name)(found)
-            self._made[name] = typer.main.get_group(group).commands[name]
+            self._made[name] = _as_written(typer.main.get_group(group).commands[name])
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -66,6 +67,7 @@ class _CommandGroup(TyperGroup):
 
     def __init__(self, *args: Any, **extra: Any) -> None:
         super().__init__(*args, **extra)
+        _as_written(self)
         self.commands: Any = _Commands(self.commands, self.places)
 
     def invoke(self, ctx: Any) -> None:
@@ -157,6 +159,20 @@ def run(app: typer.Typer) -> NoReturn:
     keep_heap()
     app()
     sys.exit(0)
+
+
+def _as_written(command: Any) -> Any:
+    """Make Typer show the help of a command as it is written: brackets are no markup, a paragraph's lines are one."""
+    from rich.markup import escape
+
+    paragraphs = cleandoc(command.help or "").split("\n\n")
+    command.help = escape("\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs))
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            parameter.help = escape(parameter.help)
+    for inner in getattr(command, "commands", {}).values():
+        _as_written(inner)
+    return command
 
 
 def _forget_stdout() -> None:

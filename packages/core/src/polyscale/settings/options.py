@@ -12,7 +12,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic.fields import FieldInfo
-from rich.markup import escape
 
 from polyscale.errors import UserError
 from polyscale.settings.reading import choices, without_none
@@ -139,7 +138,7 @@ def _parameter(
     option = typer.Option(
         *names,
         metavar="",  # the type stands in the help text: a column of its own would cut off long names at 80 columns
-        help=escape(text),
+        help=text,
         show_default=False,
         rich_help_panel=panel,
         autocompletion=_completion(words) if words else None,

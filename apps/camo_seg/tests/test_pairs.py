@@ -54,6 +54,22 @@ def test_folder_names_of_the_field_are_found(tmp_path: Path, images: str, masks:
     assert not mask[SIDE // 2 :].any()
 
 
+@pytest.mark.parametrize("above", ["", "unzipped/"])
+def test_a_folder_of_test_alone_is_the_test_split(tmp_path: Path, above: str) -> None:
+    """And not what is unzipped, from which a test split would be drawn."""
+    for index in range(8):
+        pair(tmp_path / f"{above}test", f"p{index}")
+    assert list(names(tmp_path, "test")) == [f"test/p{index}" for index in range(8)]
+    with pytest.raises(UserError, match="no train split here"):
+        names(tmp_path, "train")
+
+
+def test_of_a_folder_of_train_alone_the_others_are_drawn(tmp_path: Path) -> None:
+    for index in range(20):
+        pair(tmp_path / "train", f"p{index}")
+    assert [len(names(tmp_path, split)) for split in ("train", "val", "test")] == [14, 3, 3]
+
+
 def test_without_a_split_a_seeded_one_is_drawn_and_stated(tmp_path: Path) -> None:
     for index in range(40):
         pair(tmp_path, f"p{index}")

@@ -11,6 +11,7 @@ from camo_seg.data.formats.pairs import (
     IMAGE_FOLDERS,
     describe_content,
     folder_pair,
+    is_pairs,
     list_pairs,
     note_spare_masks,
     read_pairs,
@@ -203,5 +204,5 @@ LAYOUTS: dict[str, Layout[Listing[Pair]]] = {
     "nc4k": Layout(is_nc4k, lambda root, _: _test_only("NC4K", root)),
     "chameleon": Layout(is_chameleon, lambda root, _: _test_only("CHAMELEON", root)),
     "test": Layout(lambda _: False, lambda root, _: _test_only(root.name, root)),
-    "pairs": Layout(lambda root: folder_pair(root) is not None, lambda root, _: list_pairs(root)),
+    "pairs": Layout(is_pairs, lambda root, _: list_pairs(root)),
 }

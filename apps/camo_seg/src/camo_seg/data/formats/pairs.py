@@ -189,6 +189,11 @@ def describe_content(root: Path) -> str:
     return f"found {', '.join(parts) or 'neither folders nor images'}"
 
 
+def is_pairs(root: Path) -> bool:
+    """A folder pair, or folders named val or test that are one. Of train alone the other splits are drawn."""
+    return folder_pair(root) is not None or bool(_nested(root).keys() - {"train"})
+
+
 def list_pairs(root: Path, masks: Path | None = None) -> Listing[Pair]:
     """List a folder pair under `root`, or the folder `root` of images with its `masks` elsewhere."""
     notes: list[str] = []

@@ -102,11 +102,30 @@ def test_the_command_prints_a_line_a_frame(tmp_path: Path, monkeypatch: pytest.M
     again = call("camo-seg", "predict", film, "--json", "--out", "made", "--limit", 1)
     assert again.stdout == result.stdout.splitlines(keepends=True)[0]
     assert sorted(file.name for file in Path("made").iterdir()) == ["clip_mask.mp4", "clip_overlay.mp4"]
-    one_line(call("camo-seg", "predict", film, tmp_path, "--out", tmp_path / "out"), 2, "give videos alone")
+    Image.new("RGB", (40, 40)).save("still.png")
+    one_line(call("camo-seg", "predict", film, "still.png", "--out", tmp_path / "out"), 2, "give videos alone")
     one_line(call("camo-seg", "predict", film, "--crop", "--out", tmp_path / "out"), 2, "keep their size")
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video" * 20)
     one_line(call("camo-seg", "predict", broken, "--out", tmp_path / "out"), 1, "broken.mp4", "cannot be read")
+
+
+def test_folders_globs_and_urls_give_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "films"
+    folder.mkdir()
+    films = [_film(folder / name, 2) for name in ("a.mp4", "b.mkv")]
+    for given in ([folder], ["films/*.m*"], [film.as_uri() for film in films]):
+        result = call("camo-seg", "predict", *given, "--csv", "frames.csv", "--out", "out")
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.splitlines()[-1] == "made frames.csv: 4 frames"
+        names = [line.partition(",")[0] for line in Path("frames.csv").read_text().splitlines()[1:]]
+        assert names == ["a_000001", "a_000002", "b_000001", "b_000002"]
+    one_line(call("camo-seg", "predict", folder, "--json", "--csv", "-"), 2, "both write to stdout")
+    Image.new("RGB", (40, 40)).save(folder / "still.png")
+    mixed = call("camo-seg", "predict", folder, "--json")
+    assert [json.loads(line)["name"] for line in mixed.stdout.splitlines()] == ["still"]
+    assert f"2 videos left out, first {films[0]}: give videos alone" in mixed.stderr
 
 
 def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:

@@ -153,6 +153,8 @@ def test_order_and_filters(model: Path, shots: Path) -> None:
     below = call("predict", shots, "-m", model, "--csv", "-", "--below", middle)
     assert scores_of(below) == [min(scores)]
     assert "in the asked range: 1 of 3 images scored" in below.stderr
+    two = ("--above", min(scores) + 1e-3, "--sort", "score", "--limit", "1")
+    assert "in the asked range: 2 of 3 images scored" in call("predict", shots, "-m", model, *two).stderr
     assert scores_of(call("predict", shots, "-m", model, "--csv", "-", "--above", middle + 2e-3)) == [max(scores)]
     names = call("predict", shots / "img2.png", shots / "img10.png", "-m", model, "--sort", "name", "--json").stdout
     assert [json.loads(line)["name"] for line in names.splitlines()] == ["img2", "img10"]

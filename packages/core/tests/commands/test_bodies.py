@@ -104,15 +104,16 @@ def test_json_lines_name_failures_at_their_place(
     assert ["error" in entry for entry in entries(out)] == [False, False, False, True, False]
     assert entries(out)[3]["file"] == "c.png"
     assert err.count("error: ") == 1
-    assert (len(outcome.kept), outcome.tried, outcome.failed) == (4, 5, 1)
+    assert (len(outcome.kept), outcome.counted, outcome.failed) == (4, 4, 1)
 
 
-def test_csv_is_written_as_results_come(greys: Greys, files: list[Path]) -> None:
+def test_csv_is_written_as_results_come(greys: Greys, files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[int] = []
     greys.on_infer = lambda: seen.append(len(rows(Path("new/rows.csv").read_text())))
     predict_images(greys, files, PredictOptions(csv="new/rows.csv", **ONE_BY_ONE), Outputs[Grey]())  # type: ignore[arg-type]
     assert seen == [0, 1, 2, 3]
     assert rows(Path("new/rows.csv").read_text()) == IN_ORDER
+    assert capsys.readouterr().err.splitlines()[-1] == "made new/rows.csv: 4 images"
 
 
 def test_csv_to_stdout_holds_nothing_else(greys: Greys, files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +140,10 @@ def test_limit_stops_and_sort_keeps_the_first(
     dropped = Outputs[Grey](keep=lambda grey: grey.value < 25)
     outcome = predict_images(greys, files, PredictOptions(limit=1), dropped)
     assert [kept.fields["name"] for kept in outcome.kept] == ["img2"]
+    assert (outcome.counted, outcome.left_out) == (1, 1)  # it stopped there
+    by_value = Outputs[Grey](keep=lambda grey: grey.value < 35, sort_keys={"value": lambda grey: grey.value})
+    outcome = predict_images(greys, files, PredictOptions(sort="value", limit=1), by_value)
+    assert (len(outcome.kept), outcome.counted, outcome.left_out) == (1, 3, 1)  # of all, more than are kept
 
 
 @pytest.mark.parametrize("options", [{"limit": 2}, {"sort": "value", "limit": 2}, {"sort": "value"}])

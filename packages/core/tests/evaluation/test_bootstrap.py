@@ -79,7 +79,12 @@ def test_resamples_without_a_value_do_not_count() -> None:
 
 def test_equal_scores_have_no_difference() -> None:
     assert mean_difference(A, A) == Difference(0, 0, 0)
-    assert mean_difference(A[:1], B[:1]).low == mean_difference(A[:1], B[:1]).high
+
+
+def test_one_sample_has_no_interval() -> None:
+    """Resamples of one are all alike: an interval of no width would claim certainty."""
+    assert mean_difference(A[:1], B[:1]) is None
+    assert mean_difference(A[:2], B[:2]) is not None
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def predict(
 ) -> None:
     """Write each image's probability map, mask and overlay at its own size, or print JSON lines.
 
-    Videos (mp4, mov, mkv, webm, ...) give videos of the mask and the overlay, and one JSON line or CSV row a frame.
+    Videos (mp4, mov, mkv, webm, ..., or folders of them) give videos of the mask and the overlay, and one JSON line or
+    CSV row a frame.
     """
     from camo_seg.outputs import Cutout, parse_colour
     from camo_seg.predict import Prediction, Predictor, output_files
@@ -76,6 +77,7 @@ def predict(
         output_folder,
         predict_images,
     )
+    from polyscale.commands.inputs import local_path
 
     options = PredictOptions(csv, as_json, sort, limit, batch_size, workers, recursive)
     tta = read_tta(tta_flip, tta_scales)
@@ -86,13 +88,20 @@ def predict(
     wanted = cutout or crop or background is not None
     cut = Cutout(None if background is None else parse_colour(background), crop) if wanted else None
     folder = output_folder(out, as_json=as_json, asked=wanted)
-    videos = [Path(name) for name in inputs if Path(name).suffix.lower() in SUFFIXES and Path(name).is_file()]
-    if videos:
-        if len(videos) < len(inputs) or sort != "none":
-            raise UserError(f"{videos[0]}: a video: give videos alone, and no --sort", exit_code=2)
+    files, refused = list_inputs(inputs, options, SUFFIXES)
+    videos = [file for file in files if isinstance(file, Path) and file.suffix.lower() in SUFFIXES]
+    if videos and len(videos) == len(files):
+        if sort != "none":
+            raise UserError(f"{videos[0]}: a video: give no --sort", exit_code=2)
         _predict_videos(load, videos, folder, options, overlay, cut)
+        if refused:
+            raise typer.Exit(1)
         return
-    files, refused = list_inputs(inputs, options)
+    if videos:
+        if any(str(video) in map(local_path, inputs) for video in videos):
+            raise UserError(f"{videos[0]}: a video: give videos alone", exit_code=2)
+        note(f"{plural(len(videos), 'video')} left out, first {videos[0]}: give videos alone")
+        files = [file for file in files if file not in videos]
 
     def written(name: str) -> list[Path]:
         return [] if folder is None else output_files(folder, name, overlay, wanted)
@@ -125,6 +134,7 @@ def _predict_videos(
     from contextlib import ExitStack
 
     from camo_seg.predict_video import check_video, output_videos, predict_video
+    from polyscale.commands.bodies import note_csv
 
     made = {video: [] if out is None else output_videos(out, video, overlay, cut is not None) for video in videos}
     targets = [path for paths in made.values() for path in paths]
@@ -133,6 +143,7 @@ def _predict_videos(
     check_targets([*targets, *([Path(options.csv)] if options.csv not in (None, "-") else [])], videos)
     shapes = {video: check_video(video, cut, options.limit) for video in videos}  # before the model is loaded
     predictor = load()
+    rows = 0
     with ExitStack() as stack:
         write = None if options.csv is None else stack.enter_context(csv_writer(options.csv))
         for video, shape in shapes.items():
@@ -149,9 +160,11 @@ def _predict_videos(
             bar = stack.enter_context(progress(video.name, transient=True))
             for result in results:
                 bar.advance()
+                rows += 1
                 if options.as_json:
                     print_json(result.to_dict())
                 if write is not None:
                     write(result.to_dict())
             if made[video]:
                 note(f"made {', '.join(str(path) for path in made[video])}")
+    note_csv(options, rows, "frame")

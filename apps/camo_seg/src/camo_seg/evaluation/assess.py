@@ -147,7 +147,7 @@ def compare_scores(model: Scores, baselines: dict[str, Scores], metric: str = ME
     if not model.has_object.any():
         raise UserError("no image has an object: there is nothing to compare")
 
-    def difference(a: Scores, b: Scores) -> Difference:
+    def difference(a: Scores, b: Scores) -> Difference | None:
         chosen = a.has_object
         return mean_difference(a.column(metric)[chosen], b.column(metric)[chosen])
 

@@ -57,9 +57,9 @@ class Contest:
                 continue
             a, b = (self.scores[name].column(METRIC)[chosen] for name in (first, second))
             found = mean_difference(a, b)
-            interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
+            interval = None if found is None else f"[{found.low:+.3f}, {found.high:+.3f}]"
             better = int((a > b).sum()), int((a < b).sum())
-            row = {"": f"{first} - {second}", METRIC: found.value, "95 %": interval}
+            row = {"": f"{first} - {second}", METRIC: float((a - b).mean()), "95 %": interval}
             rows.append({**row, "first better on": better[0], "second better on": better[1]})
         return rows
 

@@ -104,11 +104,11 @@ def summarise(rows: NDArray[np.float64]) -> dict[str, float]:
             inside = filled[(column(filled, "area") >= low) & (column(filled, "area") < high)]
             if len(inside):
                 summary[f"wF_{name}"] = _mean(column(inside, "wF"))
-    summary["images"] = float(len(filled))
+    summary["images"] = len(filled)
     if len(empty):
         summary["empty_MAE"] = _mean(column(empty, "MAE"))
         summary["empty_area"] = _mean(column(empty, "predicted_area"))
-        summary["empty_images"] = float(len(empty))
+        summary["empty_images"] = len(empty)
     return summary
 
 

@@ -116,7 +116,7 @@ def score(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:
     """Score one answer per image of `dataset`."""
     records = [dataset.record(i) for i in range(len(dataset))]
     columns: dict[str, NDArray[np.float64]] = {}
-    summary: dict[str, float] = {"images": float(len(records))}
+    summary: dict[str, float] = {"images": len(records)}
     spoken = all(record.captions for record in records) and all(answer.caption is not None for answer in answers)
     if spoken:
         summary |= _score_captions(answers, dataset, columns)
@@ -141,7 +141,7 @@ def score_grounding(answers: Sequence[Answer], dataset: CaptionSet) -> Scores:
     """Score the phrase grounding alone of one answer per image, which has a box for every category."""
     found, truth, _ = _boxes_of(answers, dataset)
     share = grounded(found, truth, _references(dataset), dataset.categories)
-    return Scores(tuple(dataset.names), tuple(answers), {"images": float(len(answers)), "grounded": share}, {})
+    return Scores(tuple(dataset.names), tuple(answers), {"images": len(answers), "grounded": share}, {})
 
 
 def _references(dataset: CaptionSet) -> list[list[Words]]:

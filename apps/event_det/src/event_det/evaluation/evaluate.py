@@ -218,7 +218,7 @@ def score(
         raise UserError(f"{dataset.title}: no labelled frame counts in an evaluation: nothing is left to score")
     matched = AveragePrecision(truths, founds, len(dataset.classes))
     summary = matched.summary(dataset.classes)
-    summary |= {"frames": float(len(names)), "boxes": float(sum(len(frame.boxes) for frame in truths))}
+    summary |= {"frames": len(names), "boxes": sum(len(frame.boxes) for frame in truths)}
     return Scores(
         tuple(names), steps, np.array(recordings), np.array(seconds), truths, founds, products, matched, summary
     )

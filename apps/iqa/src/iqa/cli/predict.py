@@ -81,16 +81,14 @@ def predict(
         digits=scale.decimals,
     )
     outcome = predict_images(predictor, files, options, outputs)
-    scored = outcome.tried - outcome.failed
     if above is not None or below is not None:
-        note(f"in the asked range: {len(outcome.kept)} of {plural(scored, 'image')} scored")
+        scored = outcome.counted + outcome.left_out
+        note(f"in the asked range: {outcome.counted} of {plural(scored, 'image')} scored")
     small = sum(min(kept.fields["width"], kept.fields["height"]) < MIN_SIDE for kept in outcome.kept)
     if small:
         note(f"{plural(small, 'image')} below {MIN_SIDE} pixels a side: expect errors larger than the spread")
     if maps and outcome.kept:
         note(f"made {folder}: {plural(len(outcome.kept), 'map')} (_quality.jpg)")
-    if csv not in (None, "-"):
-        note(f"made {csv}: {plural(len(outcome.kept), 'image')}")
     if outcome.failed or refused:
         raise typer.Exit(1)
 

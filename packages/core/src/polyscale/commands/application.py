@@ -29,8 +29,11 @@ MEMORY_TEXTS = (
     "killed by signal: Killed",
     "insufficient shared memory",
 )
-# the surroundings of the process, not a bug: no right to write, a full or read-only disk, a file where a folder belongs
-SURROUNDINGS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENAMETOOLONG}
+# the surroundings of the process, not a bug: no right to write, a full or read-only disk, a path that cannot be
+SURROUNDINGS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+}
 
 # what the extra "train" of an application brings beyond what prediction from an ONNX file needs
 TRAINING = {"torch", "torchvision", "timm", "accelerate", "safetensors", "huggingface_hub", "scipy", "transformers"}

@@ -142,11 +142,12 @@ class Kept(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What came of a `predict`: what was kept, in order, and how many images were tried and failed."""
+    """What came of a `predict`: what was kept, in order, and how many images failed, do not count, or could."""
 
     kept: list[Kept] = field(default_factory=list)
-    tried: int = 0
     failed: int = 0
+    left_out: int = 0  # by Outputs.keep
+    counted: int = 0  # what it kept; --limit may keep fewer
 
 
 def output_folder(out: Path | None, *, as_json: bool, asked: bool = False) -> Path | None:
@@ -154,8 +155,13 @@ def output_folder(out: Path | None, *, as_json: bool, asked: bool = False) -> Pa
     return out or (None if as_json and not asked else Path("predictions"))
 
 
-def list_inputs(inputs: Sequence[str], options: PredictOptions) -> tuple[list[Any], bool]:
+def list_inputs(inputs: Sequence[str], options: PredictOptions, other: Sequence[str] = ()) -> tuple[list[Any], bool]:
     """Return the images that `inputs` mean, and whether some were refused (named on stderr, as JSON lines too).
+
+    Args:
+        inputs: what the user typed.
+        options: those of `predict`.
+        other: suffixes of files that folders and globs give next to images.
 
     Raises:
         UserError: options that exclude each other.
@@ -165,7 +171,8 @@ def list_inputs(inputs: Sequence[str], options: PredictOptions) -> tuple[list[An
     from polyscale.data.images import IMAGE_SUFFIXES
 
     refused: list[UserError] = []
-    files = gather_inputs(inputs, IMAGE_SUFFIXES, recursive=options.recursive, refused=refused.append, noted=note)
+    suffixes = (*IMAGE_SUFFIXES, *other)
+    files = gather_inputs(inputs, suffixes, recursive=options.recursive, refused=refused.append, noted=note)
     for error in refused:
         note(f"error: {error}")
         if options.as_json:
@@ -213,12 +220,14 @@ def predict_images(
         with _writer(options) as emit, progress("predicting", total=len(files)) as bar:
             for result in predictor.stream(files, batch_size=options.batch_size, workers=options.workers):
                 bar.advance()
-                outcome.tried += 1
                 if isinstance(result, Failure):
                     _name_failure(result, outcome, options)
-                elif not outputs.keep(result):
                     continue
-                elif options.sort != "none" and options.limit is not None:
+                if not outputs.keep(result):
+                    outcome.left_out += 1
+                    continue
+                outcome.counted += 1
+                if options.sort != "none" and options.limit is not None:
                     first = sorted([*first, result], key=sort_key)[: options.limit]
                 elif _accept(result, outcome, outputs, options, sort_key) and options.sort == "none":
                     emit(outcome.kept[-1].fields)
@@ -234,7 +243,14 @@ def predict_images(
         rows = [kept.row for kept in outcome.kept if kept.row is not None]
         if rows and not options.as_json and options.csv is None:
             table(rows, digits=outputs.digits)
+    note_csv(options, len(outcome.kept), "image")
     return outcome
+
+
+def note_csv(options: PredictOptions, rows: int, unit: str) -> None:
+    """Say that --csv FILE was written, and how many rows of which kind it has."""
+    if options.csv not in (None, "-"):
+        note(f"made {options.csv}: {plural(rows, unit)}")
 
 
 def _accept(

@@ -59,8 +59,8 @@ def interval(values: Values) -> Interval:
     return Interval(float(low), float(high))
 
 
-def mean_difference(a: Values, b: Values, *, rounds: int = 2000, seed: int = 0) -> Difference:
-    """The mean of paired differences a - b with its bootstrap interval.
+def mean_difference(a: Values, b: Values, *, rounds: int = 2000, seed: int = 0) -> Difference | None:
+    """The mean of paired differences a - b with its bootstrap interval; None of one sample, which has no interval.
 
     Args:
         a: scores [N] of one predictor.
@@ -77,5 +77,7 @@ def mean_difference(a: Values, b: Values, *, rounds: int = 2000, seed: int = 0) 
     gaps = a - b
     if not np.isfinite(gaps).all():
         raise ValueError("a and b must be finite")
+    if len(gaps) == 1:
+        return None
     resampled = bootstrap(lambda index: gaps[index].mean(axis=1), len(gaps), rounds=rounds, seed=seed)
     return Difference(float(gaps.mean()), *interval(resampled))

@@ -29,6 +29,7 @@ class TrainingContract(AppTests):
             assert (trained.out / name).stat().st_size > 0, name
         metrics = read_metrics(trained.out)
         assert math.isfinite(metrics["model"][self.metric])
+        assert isinstance(metrics["model"].get(f"{self.unit}s", 0), int)  # a count is no 5.0
         gain = metrics["difference"]
         best = metrics["baselines"][gain["baseline"]][self.metric]
         assert gain["value"] == pytest.approx(metrics["model"][self.metric] - best)

@@ -231,6 +231,23 @@ def test_targets_are_refused_before_the_first_image_is_read(greys: Greys, files:
         check_targets([link], files)
 
 
+def test_links_to_what_is_not_there_are_no_targets(tmp_path: Path) -> None:
+    """Such as to a drive that is not mounted: what is written there would be lost after the work."""
+    gone, itself = tmp_path / "gone", tmp_path / "itself"
+    gone.symlink_to(tmp_path / "drive" / "folder")
+    itself.symlink_to(itself)
+    for folder in (gone, gone / "deeper", itself):
+        with pytest.raises(UserError, match="is a link to what is not there") as refused:
+            check_folder(folder)
+        assert refused.value.exit_code == 2
+        with pytest.raises(UserError, match="is a link to what is not there"):
+            check_targets([folder / "a.csv"])
+    with pytest.raises(UserError, match="is a link to what is not there"):
+        check_targets([gone])
+    (tmp_path / "drive").mkdir()
+    check_targets([gone])  # makes the file
+
+
 def test_folders_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_folder(tmp_path / "new/deeper")
     (tmp_path / "file").touch()

@@ -32,7 +32,7 @@ MEMORY_TEXTS = (
 # the surroundings of the process, not a bug: no right to write, a full or read-only disk, a path that cannot be
 SURROUNDINGS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
 }
 
 # what the extra "train" of an application brings beyond what prediction from an ONNX file needs

@@ -84,15 +84,18 @@ def check_targets(targets: Iterable[Path], inputs: Iterable[Any] = ()) -> None:
     Raises:
         UserError: a target is a folder, one of `inputs`, in a place that cannot be written, or below a file.
     """
-    taken = {Path(file).resolve() for file in inputs if isinstance(file, str | Path)}
+    # realpath, not resolve: that raises on a link to itself
+    taken = {os.path.realpath(file) for file in inputs if isinstance(file, str | Path)}
     folders: set[Path] = set()
     for target in targets:
-        if target.resolve() in taken:
+        if os.path.realpath(target) in taken:
             raise UserError(f"{target}: is one of the inputs and would be overwritten; choose another place")
         if target.is_dir():
             raise UserError(f"{target}: is a folder; name a file", exit_code=2)
         if target.exists() and not os.access(target, os.W_OK):
             raise UserError(f"{target}: cannot be written: no permission", exit_code=2)
+        if target.is_symlink() and not Path(os.path.realpath(target)).parent.is_dir():
+            raise UserError(f"{target}: cannot be written: it is a link to what is not there", exit_code=2)
         folders.add(target.absolute().parent)
     for folder in folders:
         check_folder(folder)
@@ -100,7 +103,9 @@ def check_targets(targets: Iterable[Path], inputs: Iterable[Any] = ()) -> None:
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that cannot be made or written in. Raises UserError naming what is in the way."""
-    holder = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    holder = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if holder.is_symlink() and not holder.exists():
+        raise UserError(f"{folder}: cannot be written: {holder} is a link to what is not there", exit_code=2)
     if not holder.is_dir():
         raise UserError(f"{folder}: cannot be written: {holder} is a file, not a folder", exit_code=2)
     if not os.access(holder, os.W_OK | os.X_OK):

@@ -245,6 +245,10 @@ def test_where_files_are_found_and_written(tmp_path: Path) -> None:
     assert find_exported("x/some.onnx", tmp_path, "iqa") == Path("x/some.onnx")
     assert export_target(tmp_path / "run", best) == best / "model.onnx"
     assert [export_target(name, best) for name in ("nano", "owner/name")] == [Path("nano.onnx"), Path("name.onnx")]
+    assert export_target("nano", best, Path("Mine.ONNX")) == Path("Mine.ONNX")
+    with pytest.raises(UserError, match=r"mine: name a file that ends in \.onnx") as refused:
+        export_target("nano", best, Path("mine"))  # predict would not know it
+    assert refused.value.exit_code == 2
 
 
 @needs_export

@@ -27,7 +27,7 @@ def export(
     from polyscale.models import find
 
     folder = find(model, shipped=CamoSegmenter.shipped)
-    file = out or export_target(model, folder)
+    file = export_target(model, folder, out)
     check_targets([file])
     network = CamoSegmenter.from_pretrained(folder)
     note(f"writing {file}, and comparing it with the model: a minute or more")

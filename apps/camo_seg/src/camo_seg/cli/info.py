@@ -7,7 +7,6 @@ import typer
 from camo_seg.config import PRESETS, Config
 from polyscale.commands import print_json, table
 from polyscale.commands.types import AsJson
-from polyscale.errors import UserError
 from polyscale.settings import configured
 
 if TYPE_CHECKING:
@@ -17,12 +16,17 @@ if TYPE_CHECKING:
 @configured(Config, PRESETS, "nano", sections=("model", "loss.scale_loss"))
 def info(
     config: Config,
-    model: Annotated[str | None, typer.Argument(help="Show the card of this model: nano, a run, a hub id.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="Show the card of this model: nano, a run, a hub id, a file.onnx.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show parameters and multiply-adds of the network with one input scale and with all, or the card of a model."""
     if model is not None:
-        _show_card(model, as_json)
+        from camo_seg.predict import WEIGHTS
+        from polyscale.commands.card import show_card
+
+        show_card(model, WEIGHTS, as_json=as_json)
         return
     rows = cost_rows(config)
     if as_json:
@@ -30,20 +34,6 @@ def info(
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
     table(rows, title=f"{config.model.backbone} at {config.model.image_size} px, batch 1", digits=3)
-
-
-def _show_card(model: str, as_json: bool) -> None:
-    from camo_seg.model import CamoSegmenter
-    from polyscale.models import find
-    from polyscale.models.card import CARD
-
-    if as_json:
-        print_json(CamoSegmenter.about(model))
-        return
-    card = find(model, shipped=CamoSegmenter.shipped) / CARD
-    if not card.is_file():
-        raise UserError(f"{card}: this model has no card")
-    typer.echo(card.read_text(encoding="utf-8"))
 
 
 def cost_rows(config: Config) -> list[dict[str, Any]]:

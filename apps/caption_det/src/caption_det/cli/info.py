@@ -7,7 +7,6 @@ import typer
 from caption_det.config import PRESETS, Config
 from polyscale.commands import print_json, table
 from polyscale.commands.types import AsJson
-from polyscale.errors import UserError
 from polyscale.settings import configured
 
 
@@ -19,7 +18,10 @@ def info(
 ) -> None:
     """Show parameters of each part and multiply-adds of one image without its words, or the card of a model."""
     if model is not None:
-        _show_card(model, as_json)
+        from caption_det.model.loading import SHIPPED
+        from polyscale.commands.card import show_card
+
+        show_card(model, SHIPPED, as_json=as_json)
         return
     from caption_det.build import cost_rows
 
@@ -29,17 +31,3 @@ def info(
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
     table(rows, title=f"{config.model.backbone} at {config.model.image_size} px", digits=3)
-
-
-def _show_card(model: str, as_json: bool) -> None:
-    from caption_det.model.loading import SHIPPED, about
-    from polyscale.models import find
-    from polyscale.models.card import CARD
-
-    if as_json:
-        print_json(about(model))
-        return
-    card = find(model, shipped=SHIPPED) / CARD
-    if not card.is_file():
-        raise UserError(f"{card}: this model has no card")
-    typer.echo(card.read_text(encoding="utf-8"))

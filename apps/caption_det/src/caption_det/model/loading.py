@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,12 +69,6 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     with foreign(folder / TOKENIZER[0], "a tokenizer"):
         tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     return tokenizer
-
-
-def about(source: Path | str) -> dict[str, Any]:
-    """Return what was recorded about the weights under `source`: data, metrics, seed, commit."""
-    recorded: dict[str, Any] = getattr(read_config(find(source, shipped=SHIPPED)), "about", None) or {}
-    return recorded
 
 
 def _check_size(config: CaptionDetConfig, tensors: Mapping[str, Tensor], folder: Path) -> None:

@@ -21,7 +21,10 @@ def info(
 ) -> None:
     """Show parameters and multiply-adds of a step, part by part, and the size of the state, or the card of a model."""
     if model is not None:
-        _show_card(model, as_json)
+        from event_det.model import EventDetector
+        from polyscale.commands.card import show_card
+
+        show_card(model, EventDetector.shipped, as_json=as_json)
         return
     rows = cost_rows(config, parse_size(size), classes)
     if as_json:
@@ -29,20 +32,6 @@ def info(
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
     table(rows, title=f"one step of {size}, batch 1", digits=3)
-
-
-def _show_card(model: str, as_json: bool) -> None:
-    from event_det.model import EventDetector
-    from polyscale.models import find
-    from polyscale.models.card import CARD
-
-    if as_json:
-        print_json(EventDetector.about(model))
-        return
-    card = find(model, shipped=EventDetector.shipped) / CARD
-    if not card.is_file():
-        raise UserError(f"{card}: this model has no card")
-    typer.echo(card.read_text(encoding="utf-8"))
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ def export(model: ModelArgument, out: ExportOut = None) -> None:
     from polyscale.models import find
 
     folder = find(model, shipped=QualityNet.shipped)
-    file = out or export_target(model, folder)
+    file = export_target(model, folder, out)
     check_targets([file])
     network = QualityNet.from_pretrained(folder)
     swin = str(network.arguments.get("backbone", "")).startswith("swin")

@@ -1,6 +1,5 @@
 """`iqa info`: what a configuration costs, and what is known about a model."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,13 +17,18 @@ if TYPE_CHECKING:
 @configured(Config, PRESETS, "nano", sections=("model",))
 def info(
     config: Config,
-    model: Annotated[str | None, typer.Argument(help="Show the card of this model: nano, a run, a hub id.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="Show the card of this model: nano, a run, a hub id, a file.onnx.")
+    ] = None,
     size: Annotated[tuple[int, int] | None, typer.Option(metavar="H W", help="Size of the image to count for.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show parameters and multiply-adds of the network with the last stage alone and with all, or a model's card."""
     if model is not None:
-        _show_card(model, as_json)
+        from iqa.predict import WEIGHTS
+        from polyscale.commands.card import show_card
+
+        show_card(model, WEIGHTS, as_json=as_json)
         return
     height, width = size or (config.model.image_size, config.model.image_size)
     if min(height, width) < 1:
@@ -35,21 +39,6 @@ def info(
         return
     table([{"preset": name, "about": preset.about} for name, preset in PRESETS.items()])
     table(rows, title=f"{config.model.backbone}, one image of {height} x {width}", digits=3)
-
-
-def _show_card(model: str, as_json: bool) -> None:
-    """Print the card of a model, which needs no torch; as JSON what was recorded of its data and metrics."""
-    from iqa.predict import WEIGHTS
-    from polyscale.models.sources import CONFIG, find
-
-    folder = find(model, shipped=WEIGHTS)
-    if as_json:
-        print_json(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("about", {}))
-        return
-    card = folder / "README.md"
-    if not card.is_file():
-        raise UserError(f"{card}: this model has no card")
-    typer.echo(card.read_text(encoding="utf-8"))
 
 
 def cost_rows(config: Config, height: int, width: int) -> list[dict[str, Any]]:

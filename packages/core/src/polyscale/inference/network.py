@@ -86,17 +86,25 @@ def find_exported(model: str | Path, shipped: Path, program: str) -> Path:
     return file
 
 
-def export_target(model: str | Path, folder: Path) -> Path:
-    """Return where `export` writes by default.
+def export_target(model: str | Path, folder: Path, out: Path | None = None) -> Path:
+    """Return where `export` writes.
 
     Args:
         model: what the user named.
         folder: where it was found.
+        out: the file that the user asked for.
 
     Returns:
-        model.onnx in a folder of the user's own, where `find_exported` finds it; NAME.onnx here for the name of a
-        shipped model or a hub id.
+        `out`; without it model.onnx in a folder of the user's own, where `find_exported` finds it; NAME.onnx here for
+        the name of a shipped model or a hub id.
+
+    Raises:
+        UserError: `out` does not end in .onnx, by which `is_exported` knows such a file.
     """
+    if out is not None:
+        if not is_exported(out):
+            raise UserError(f"{out}: name a file that ends in .onnx", exit_code=2)
+        return out
     if os.path.isdir(model):  # noqa: PTH112  Path.is_dir raises on a name that is too long
         return folder / EXPORTED
     return Path(f"{str(model).rpartition('/')[2]}.onnx")

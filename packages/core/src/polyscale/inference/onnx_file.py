@@ -23,6 +23,7 @@ _INSIDE = {
 }
 _METADATA, _DOMAIN, _EXTERNAL, _LOCATION = 14, 7, 13, 14  # fields of a model, a node, a tensor, a tensor
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+MAX_BYTES = 1 << 31  # the most that a protobuf message can hold
 _MAX_DEPTH = 50
 
 Field = tuple[int, int | memoryview]

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from polyscale import __version__
 from polyscale.errors import UserError, foreign, read_bounded
 from polyscale.inference.onnx import session
-from polyscale.inference.onnx_file import read_metadata
+from polyscale.inference.onnx_file import MAX_BYTES, read_metadata
 from polyscale.models.sources import EXPORTED, WEIGHTS
 
 FORMAT = 1  # of the metadata; readers refuse newer ones
-MAX_BYTES = 1 << 31  # the most that a protobuf message can hold
 
 
 class OnnxNetwork:

@@ -11,6 +11,7 @@ from pathlib import Path
 from polyscale.errors import UserError, first_line
 
 CONFIG, WEIGHTS, EXPORTED = "config.json", "model.safetensors", "model.onnx"
+MAX_CONFIG_BYTES = 1 << 20
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 
@@ -45,6 +46,8 @@ def find(source: Path | str, *, shipped: Path | None = None, files: Sequence[str
         return shipped / text
     owner = text.partition("/")[0]
     is_path = os.path.lexists(text) or owner == "runs" or os.path.lexists(owner)
+    if text.lower().endswith(".onnx") and os.path.isfile(text):  # noqa: PTH113
+        raise UserError(f"{source}: is an ONNX file, which predict runs; give the folder of the model it was made from")
     if is_path or not _HUB_ID.fullmatch(text):
         known = ", ".join(names) or "none"
         raise UserError(f"{source}: no such model; give a folder, a hub id owner/name, or a shipped name ({known})")

@@ -26,11 +26,10 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from polyscale import __version__
 from polyscale.errors import UserError, first_line, foreign, read_bounded
 from polyscale.models.card import CARD, card_text, write_card
-from polyscale.models.sources import CONFIG, WEIGHTS, find, shipped_names
+from polyscale.models.sources import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, find, shipped_names
 from polyscale.models.tensors import load_tensors, read_tensors, write_tensors
 
 FORMAT = 1  # of config.json; readers refuse newer ones
-MAX_CONFIG_BYTES = 1 << 20
 
 
 class Pretrained(nn.Module):

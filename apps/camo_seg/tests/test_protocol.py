@@ -136,10 +136,12 @@ def test_compare_shows_where_two_folders_of_maps_differ_most(bundle: Path, maps:
     assert page.count("<img") == 4
     assert (out / "table.tex").is_file()
     one_line(call("camo-seg", "compare", maps, maps, "--data", bundle), 2, "two or more")
+    one_line(call("camo-seg", "compare", maps, worse, "--data", bundle, "--device", "nowhere"), 2, "device: 'nowhere'")
 
 
 def test_compare_takes_models_beside_maps(bundle: Path, maps: Path, tmp_path: Path) -> None:
-    result = call("camo-seg", "compare", "nano", maps, "--data", bundle, "--test-set", "chameleon", "-o", tmp_path)
+    how = ("--test-set", "chameleon", "--device", "cpu", "--workers", 0)
+    result = call("camo-seg", "compare", "nano", maps, "--data", bundle, *how, "-o", tmp_path)
     assert result.returncode == 0, result.stderr
     assert "nano - other" in result.stdout
     assert "2 images" in result.stdout

@@ -312,6 +312,9 @@ def test_wrong_settings_and_models_are_one_line(tmp_path: Path, folder: Path) ->
         (1, "no-such-model", call("predict", folder / "img0.png", "-m", "no-such-model")),
         (1, "none.png: no such file", call("predict", folder / "none.png")),
         (2, "crops", call("eval", tmp_path, "--crops", "some")),
+        (2, "--crop-count", call("eval", tmp_path, "--crop-count", "4")),
+        (2, "--crop-count", call("eval", tmp_path, "--crops", "centre", "--crop-count", "4")),
+        (2, "--crop-side", call("eval", tmp_path, "--crop-side", "64")),
     ):
         assert result.returncode == code, result.stderr
         assert len(result.stderr.strip().splitlines()) == 1

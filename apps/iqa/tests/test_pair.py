@@ -82,3 +82,12 @@ def test_edits_change_what_they_say() -> None:
     assert np.array_equal(EDITS["4 px cut off"](image), image[4:, 4:])
     assert not np.array_equal(EDITS["saved again"](image), image)
     assert all(edit(image[:1, :1]).shape == (1, 1, 3) for edit in EDITS.values())
+
+
+def test_json_has_the_digits_of_its_scores() -> None:
+    """What is left of float32 behind them says nothing, and differs from the difference of the scores."""
+    pair = ImagePair(prediction(60.123456, 4.04), prediction(40.1, 3.03))
+    found = pair.to_dict()
+    assert (found["difference"], found["spread"]) == (20.02, 5.05)
+    assert found["probability_first_better"] == 1.0
+    assert ImagePair(prediction(60), prediction(40), moved=1.23456).to_dict()["invisible_edits_move"] == 1.23

@@ -55,14 +55,22 @@ class ImagePair:
         return abs(self.difference) > (self.moved if self.spread is None else self.spread)  # type: ignore[operator]
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; `better` is the name of the better image, None where the difference is too small."""
+        """What JSON can hold, with the digits of `Prediction.to_dict`.
+
+        `better` is the name of the better image, None where the difference is too small.
+        """
+        digits = self.first.score_range.decimals + 1
+
+        def rounded(value: float | None, digits: int = digits) -> float | None:
+            return None if value is None else round(value, digits)
+
         return {
             "images": [self.first.to_dict(), self.second.to_dict()],
-            "difference": self.difference,
+            "difference": rounded(self.difference),
             "versions_of_one_image": self.moved is not None,
-            "invisible_edits_move": self.moved,
-            "spread": self.spread,
-            "probability_first_better": self.probability,
+            "invisible_edits_move": rounded(self.moved),
+            "spread": rounded(self.spread),
+            "probability_first_better": rounded(self.probability, 4),
             "better": self._better.name if self.exceeds else None,
         }
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,12 +10,14 @@ from camo_seg.cli.evaluate import NO_NETWORK, note_extra
 from camo_seg.cli.options import CamOnly, Layout, MaskRule, Masks, TestSet
 from camo_seg.config import Config
 from polyscale.commands import note, print_json, table
-from polyscale.commands.types import AsJson, BatchSize, DataOption, Precision, Split
+from polyscale.commands.types import AsJson, BatchSize, DataOption, Device, Precision, Split, Workers
 from polyscale.errors import UserError
 from polyscale.settings import resolve_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from camo_seg.config import DataSettings
     from camo_seg.evaluation.compare import Contest
@@ -33,8 +35,10 @@ def compare(
     test_set: TestSet = None,
     cam_only: CamOnly = None,
     mask_rule: MaskRule = None,
-    batch_size: BatchSize = 8,
+    device: Device = "auto",
     precision: Precision = "fp32",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for comparison.html and the tables.")] = Path(
         "comparison"
     ),
@@ -42,13 +46,18 @@ def compare(
 ) -> None:
     """Compare models, or folders of maps, on one data set: a page with the images on which they differ most."""
     from polyscale.commands import check_folder
+    from polyscale.inference import resolve_precision
+    from polyscale.inference.precision import resolve_device
 
     if len(models) < 2 or len({Path(model).name for model in models}) < len(models):
         raise UserError("compare: needs two or more models or folders of different names", exit_code=2)
     check_folder(out)
+    place = resolve_device(device)
+    resolve_precision(precision, place)
     given = {"path": data, "layout": layout, "masks": masks, "cam_only": cam_only, "mask_rule": mask_rule}
     settings = resolve_for(Config, None, {**given, "test_set": test_set}).data
-    contest = _score_all(models, settings, split, batch_size, precision)
+    how = {"batch_size": batch_size, "precision": precision, "workers": workers}
+    contest = _score_all(models, settings, split, place, how)
     page = contest.write(out)
     if as_json:
         print_json(contest.to_dict())
@@ -59,7 +68,9 @@ def compare(
     note(f"made {page}, table.csv, table.tex")
 
 
-def _score_all(models: list[str], data: "DataSettings", split: str, batch_size: int, precision: str) -> "Contest":
+def _score_all(
+    models: list[str], data: "DataSettings", split: str, device: "torch.device", how: dict[str, Any]
+) -> "Contest":
     from camo_seg.build import build_set
     from camo_seg.evaluation.assess import maps_of
     from camo_seg.evaluation.compare import Contest
@@ -77,7 +88,7 @@ def _score_all(models: list[str], data: "DataSettings", split: str, batch_size: 
             found[Path(model).name], extra = match_maps(model, dataset.names)
             note_extra(model, extra)
         else:
-            found[Path(model).name] = CamoSegmenter.from_pretrained(model)
+            found[Path(model).name] = CamoSegmenter.from_pretrained(model).to(device)
     for name, network in found.items():
         with progress(name, total=len(dataset), transient=True) as bar:
             if isinstance(network, list):
@@ -85,7 +96,7 @@ def _score_all(models: list[str], data: "DataSettings", split: str, batch_size: 
                 maps[name] = partial(_map_of, network)
             else:
                 seen = build_set(data, split, network.input_size)
-                scores[name] = evaluate(network, seen, batch_size=batch_size, precision=precision, progress=bar.reach)
+                scores[name] = evaluate(network, seen, progress=bar.reach, **how)
                 maps[name] = maps_of(network, seen)
     return Contest(dataset, scores, maps)
 

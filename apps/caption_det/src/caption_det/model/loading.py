@@ -12,9 +12,8 @@ from caption_det.model.configuration import CaptionDetConfig
 from caption_det.model.modeling import CaptionDetModel
 from polyscale.errors import UserError, foreign, read_bounded
 from polyscale.models.hub import hub
-from polyscale.models.sources import CONFIG, WEIGHTS, find
+from polyscale.models.sources import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, find
 from polyscale.models.tensors import load_tensors, read_tensors
-from polyscale.models.weights import MAX_CONFIG_BYTES
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")

@@ -33,8 +33,8 @@ def evaluate(
     split_column: SplitColumn = None,
     exclude: Exclude = None,
     crops: Annotated[str, typer.Option(help="whole (one pass), or random, grid or centre crops.")] = "whole",
-    crop_count: Annotated[int, typer.Option(min=1, help="Random or grid crops per image.")] = 20,
-    crop_side: Annotated[int, typer.Option(min=1, help="Side of a crop in pixels.")] = 224,
+    crop_count: Annotated[int | None, typer.Option(min=1, help="Random or grid crops per image [default: 20].")] = None,
+    crop_side: Annotated[int | None, typer.Option(min=1, help="Side of a crop in pixels [default: 224].")] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
     batch_size: BatchSize = 8,
@@ -60,7 +60,11 @@ def evaluate(
     from polyscale.evaluation import create_accelerator
     from polyscale.inference import resolve_precision
 
-    parts = Crops(crops, crop_count, crop_side)  # type: ignore[arg-type]
+    if crop_count is not None and crops not in ("random", "grid"):
+        raise UserError("--crop-count: goes with --crops random or grid", exit_code=2)
+    if crop_side is not None and crops == "whole":
+        raise UserError("--crop-side: goes with --crops random, grid or centre", exit_code=2)
+    parts = Crops(crops, crop_count or Crops.count, crop_side or Crops.side)  # type: ignore[arg-type]
     if out is not None:
         check_folder(out)
     accelerator = create_accelerator(device)

@@ -110,7 +110,11 @@ def test_missing_inputs_are_named(folder: Path, path: str, message: str) -> None
 
 
 def test_table_aligns_numbers_and_cuts_nothing_off(capsys: pytest.CaptureFixture[str]) -> None:
-    table([{"model": "a" * 90, "wF": 0.51234, "n": 3}, {"model": "[b]", "wF": None, "extra": "x"}], "Results", digits=3)
+    table(
+        [{"model": "a" * 90, "wF": 0.51234, "n": 3}, {"model": "[b]", "wF": None, "n": math.nan, "extra": "x"}],
+        "Results",
+        digits=3,
+    )
     out, err = capsys.readouterr()
     lines = [line.rstrip() for line in out.splitlines() if line.strip()]
     assert lines[0] == "Results"

@@ -89,6 +89,16 @@ def test_cells_that_a_spreadsheet_would_run_are_text(tmp_path: Path) -> None:
     assert {row[1] for row in rows[1:]} == {"-0.5"}
 
 
+def test_lists_in_a_cell_are_json(tmp_path: Path) -> None:
+    objects = [{"label": "é", "box": [1.5, 2]}]
+    with csv_writer(str(tmp_path / "a.csv")) as write:
+        write({"captions": ["it's"], "objects": objects})
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as opened:
+        (row,) = csv.DictReader(opened)
+    assert (json.loads(row["captions"]), json.loads(row["objects"])) == (["it's"], objects)
+    assert "é" in row["objects"]
+
+
 def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to("file")
@@ -100,6 +110,8 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> No
     ):
         with pytest.raises(UserError, match=message):
             check_targets([target], inputs=[tmp_path / "file", b"bytes"])
+    with pytest.raises(UserError, match=r"a\.csv: would be written twice"):
+        check_targets([tmp_path / "a.csv", tmp_path / "none" / ".." / "a.csv"])
     check_targets([tmp_path / "new" / "deep" / "a.csv"])
     assert not (tmp_path / "new").exists()
 

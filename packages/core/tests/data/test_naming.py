@@ -44,4 +44,4 @@ def test_natural_order() -> None:
 
 
 def test_counted() -> None:
-    assert [plural(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [plural(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]

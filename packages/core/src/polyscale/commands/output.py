@@ -26,7 +26,7 @@ def table(rows: Sequence[Mapping[str, Any]], title: str | None = None, *, digits
     Args:
         rows: one mapping per row; the columns are the keys in order of first appearance, numbers align right.
         title: printed above.
-        digits: decimals of floats; a missing or None cell is "-".
+        digits: decimals of floats; a cell that is missing, None or NaN is "-".
     """
     from rich import box
     from rich.table import Table
@@ -52,7 +52,7 @@ def table(rows: Sequence[Mapping[str, Any]], title: str | None = None, *, digits
 
 
 def _cell(value: Any, digits: int) -> str:
-    if value is None:
+    if value is None or value != value:
         return "-"
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
@@ -82,14 +82,19 @@ def check_targets(targets: Iterable[Path], inputs: Iterable[Any] = ()) -> None:
     """Refuse before the work what could not be written after it.
 
     Raises:
-        UserError: a target is a folder, one of `inputs`, in a place that cannot be written, or below a file.
+        UserError: a target is named twice, a folder, one of `inputs`, in a place that cannot be written, or below a
+            file.
     """
     # realpath, not resolve: that raises on a link to itself
     taken = {os.path.realpath(file) for file in inputs if isinstance(file, str | Path)}
     folders: set[Path] = set()
+    named: set[Path] = set()
     for target in targets:
         if os.path.realpath(target) in taken:
             raise UserError(f"{target}: is one of the inputs and would be overwritten; choose another place")
+        if target.resolve() in named:
+            raise UserError(f"{target}: would be written twice; name two files", exit_code=2)
+        named.add(target.resolve())
         if target.is_dir():
             raise UserError(f"{target}: is a folder; name a file", exit_code=2)
         if target.exists() and not os.access(target, os.W_OK):
@@ -145,7 +150,9 @@ def csv_writer(target: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 def csv_cell(value: Any) -> Any:
-    """Return a value as a CSV may hold it: text that a spreadsheet would run gets an apostrophe in front."""
+    """Return a value as a CSV may hold it: lists as JSON, an apostrophe before text that a spreadsheet would run."""
+    if isinstance(value, (list, tuple, Mapping)):
+        return json.dumps(_jsonable(value), ensure_ascii=False)
     if not isinstance(value, str | PurePath):
         return value
     text = str(value)

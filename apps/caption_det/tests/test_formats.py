@@ -126,7 +126,7 @@ def test_a_line_that_cannot_be_read_is_named(folder: Path, line: str) -> None:
 
 def test_no_images_and_no_labels_are_one_line(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(UserError, match=r"--data\.images"):
+    with pytest.raises(UserError, match=r"--images \(train: --data\.images\)"):
         open_data(str(lines(folder)), images=str(tmp_path / "elsewhere"))
     with pytest.raises(UserError, match="no labels found"):
         open_data(str(tmp_path / "elsewhere"))

@@ -67,6 +67,12 @@ def test_what_cannot_be_split_is_one_line(coco: Path) -> None:
     one_line(call("caption-det", "data", "split", coco, coco.parent / "o", *lists), 1, "test of captions")
     (coco.parent / "karpathy_test_images.txt").write_text("val2014/a.jpg\n", encoding="utf-8")
     one_line(call("caption-det", "data", "split", coco, coco.parent / "o", *lists), 1, "line 1")
+    other = json.loads((coco / "captions_val2017.json").read_text())
+    other["images"][0]["file_name"] = "3385593926_d3e9c21170.jpg"
+    (coco / "captions_val2017.json").write_text(json.dumps(other), encoding="utf-8")
+    one_line(
+        call("caption-det", "data", "split", coco, coco.parent / "o", *lists), 1, "image 21 is called 3385593926_d3e9c"
+    )
     (coco / "captions_val2017.json").unlink()
     one_line(call("caption-det", "data", "split", coco, coco.parent / "o", *lists), 1, "captions_val2017.json")
 

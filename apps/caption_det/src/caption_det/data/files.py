@@ -113,7 +113,7 @@ def make_sources(
     if len(missing) == len(usable):
         first = f", first {missing[0]}" if missing else ""
         raise UserError(f"{images}: has none of the {plural(len(usable), 'image')} of {title}{first}; "
-                        "set --data.images to their folder")  # fmt: skip
+                        "name their folder with --images (train: --data.images)")  # fmt: skip
     if missing:
         notes.append(f"{plural(len(missing), 'image')} of {len(usable)} are not in {images}, first {missing[0]}")
     _check_sizes([(files[item.file], item.size) for item in usable if item.file in files and item.size])
@@ -169,7 +169,8 @@ def find_images(names: Iterable[str], folder: Path) -> dict[str, Path]:
                 tail = [direct]
             if len(tail) != 1:
                 raise UserError(f"{folder}: {len(options)} files are called {Path(name).name}, such as {options[0]} "
-                                f"and {options[1]}; set --data.images to the folder that is meant")  # fmt: skip
+                                f"and {options[1]}; name the folder that is meant with --images (train: "
+                                "--data.images)")  # fmt: skip
             options = tail
         if options:
             found[name] = options[0]

@@ -55,11 +55,12 @@ def split_clean(source: Path, lists: Path, out: Path) -> list[dict[str, Any]]:
         One row for each part: its name, images, captions, boxes.
 
     Raises:
-        UserError: a file is missing, a part would be empty, or `out` is `source`.
+        UserError: a file is missing or of another data set, a part would be empty, or `out` is `source`.
     """
     labels: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     for kind, split, file in label_files(source):
         labels[kind][split] = load(file)
+        _check_ids(file, labels[kind][split]["images"])
     for kind in KINDS:
         for split in ("train", "val"):
             if split not in labels[kind]:
@@ -80,6 +81,15 @@ def split_clean(source: Path, lists: Path, out: Path) -> list[dict[str, Any]]:
             row[kind] = len(content["annotations"])
         rows.append(row)
     return rows
+
+
+def _check_ids(file: Path, images: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse ids that are not COCO's: Karpathy's lists would pick images of another data set by chance."""
+    for image in images:
+        name = str(image.get("file_name", ""))
+        if Path(name).stem.rpartition("_")[2].lstrip("0") != str(image["id"]):
+            raise UserError(f"{file}: image {image['id']} is called {name}; these are not the images of COCO 2017, "
+                            "which Karpathy's lists name")  # fmt: skip
 
 
 def divide(labels: Mapping[str, Labels], val: set[int], test: set[int]) -> dict[str, set[int]]:

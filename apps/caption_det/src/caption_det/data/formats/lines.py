@@ -77,7 +77,10 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 def _from_json(file: Path, number: int, line: str) -> Labelled:
     where = f"{file}: line {number}"
     with foreign(where, "an image with its labels"):
-        values: dict[str, Any] = json.loads(line)
+        try:
+            values: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError as error:  # whose text has a line number of its own
+            raise UserError(f"{where}: is no JSON ({error.msg}, character {error.pos + 1})") from error
         if not isinstance(values, dict):
             raise UserError(f'{where}: must be {{"file": "a.jpg", "captions": [...], "objects": [...]}}')
         name = values.get("file", values.get("image"))

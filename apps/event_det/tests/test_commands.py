@@ -121,9 +121,13 @@ def test_view_draws_the_polarity_of_most_events(tmp_path: Path) -> None:
         (["data", "info", "a.dat", "--sensor", "wide"], 2, "'wide' is not a sensor size"),
         (["data", "convert", "a.dat", "b.xyz"], 2, "no format is written as .xyz"),
         (["data", "convert", "a.dat", "b.aedat4", "--to", "aedat4"], 2, "aedat4 is only read"),
-        (["data", "convert", "a.dat", "a.dat"], 2, "is the recording itself"),
+        (["data", "convert", "a.dat", "a.dat"], 1, "a.dat: is one of the inputs"),
         (["export", "nano", "a.txt"], 2, "a.txt: the file to write should end in .onnx or .pt2"),
-        (["data", "convert", "a.dat", "none/b.npy"], 1, "its folder does not exist"),
+        (["data", "info", "long.csv"], 1, "has no column p among t, x, y, q, q, q, q, q, q, q, q, q, q, q, q, q, q"),
+        (["data", "info", "long.csv"], 1, "q ...; expected t, x, y, p"),
+        (["data", "convert", "a.dat", "a.dat/b.npy"], 2, "a.dat is a file, not a folder"),
+        (["view", "a.dat", "-o", "a.dat/b.gif"], 2, "a.dat is a file, not a folder"),
+        (["view", "a.dat", "--sensor", "1x1"], 1, "holds no events (dropped 100 events: 100 outside the sensor"),
         (["view", "a.dat", "-o", "a.avi"], 2, "should end in .gif, .mp4 or .png"),
         (["view", "a.dat", "--start", "99"], 1, "holds no events from 99 s; it has some from"),
         (["view", "empty.dat"], 1, "holds no events"),
@@ -135,7 +139,29 @@ def test_errors_are_one_line(
     monkeypatch.chdir(tmp_path)
     write(Path("a.dat"), make_events(100), "dat")
     write(Path("empty.dat"), make_events(100)[:0], "dat")
+    Path("long.csv").write_text("t, x, y" + ", q" * 1000 + "\n")
     one_line(call("event-det", *words), code, text)
+
+
+def test_folders_are_made(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dat", make_events(100), "dat")
+    for words in (["data", "convert", path, tmp_path / "b/a.npy"], ["view", path, "-o", tmp_path / "c/d/a.gif"]):
+        done = call("event-det", *words)
+        assert done.returncode == 0, done.stderr
+        assert Path(words[-1]).is_file()
+
+
+def test_no_empty_frames_lead_up_to_the_first_event(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.npy", make_events(100).shifted(1_600_000_000_000_000), "npy")
+    plain, early = (
+        json.loads(call("event-det", "view", path, "-o", tmp_path / "a.gif", "--json", *words).stdout)
+        for words in ([], ["--start", "1"])
+    )
+    assert early == plain
+    out = tmp_path / "a.csv"
+    done = call("event-det", "predict", path, "--start", "1", "--sensor", "200x180", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert f"made {out}: 1 window," in done.stderr
 
 
 def test_a_part_without_events_names_the_times_of_the_recording(tmp_path: Path) -> None:

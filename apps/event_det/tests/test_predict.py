@@ -225,6 +225,8 @@ def test_the_command_prints_json_lines(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == len(detected(recording))
     assert lines[1]["boxes"][0]["class"] == "car"
+    second = detected(recording)[1]
+    assert lines[1]["boxes"][0]["score"] == round(float(second.scores[0]), 4) != float(second.scores[0])
     predict(recording.path, threshold=0, as_json=True, limit=2)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == lines[:2]
 
@@ -236,6 +238,10 @@ def test_the_command_refuses_before_it_works(recording: Recording, tmp_path: Pat
         predict(recording.path, out=[tmp_path / "a.txt"])
     with pytest.raises(UserError, match="one GIF at a time"):
         predict(recording.path, out=[tmp_path / "a.gif", tmp_path / "b.gif"])
+    with pytest.raises(UserError, match=r"a\.csv: would be written twice"):
+        predict(recording.path, out=[tmp_path / "a.csv", tmp_path / "a.csv"])
+    with pytest.raises(UserError, match=r"threshold is 1\.5; a number between 0 and 1 is needed"):
+        Predictor(network(), threshold=1.5)
     bare = tmp_path / "bare.npy"
     write_recording(bare, [make_events(50)], SENSOR)
     with pytest.raises(UserError, match="states no sensor size"):

@@ -12,7 +12,7 @@ from PIL import Image
 from event_det import Events, Recording, stacked_histogram
 from event_det.config import Config
 from event_det.data import BOX_DTYPE, Sequence, open_split
-from event_det.data.boxes import STANDARDS, Standard
+from event_det.data.boxes import STANDARDS, Standard, check_boxes
 from event_det.data.prepare import Preparation, choose_frames, cut_windows, prepare_all, window_ends
 from event_det.data.raw import find_recordings, read_boxes
 from event_det.representations.histogram import reference_histogram
@@ -185,7 +185,11 @@ def test_half_size_takes_every_other_pixel(size: tuple[int, int]) -> None:
             "t,x,y,w,h,class\n1,2,3,4,5,cat\n",
             "row 2: 'cat' is no class; known are person, dog and 0 to 1",
         ),
-        ("a_bbox.csv", "t,x,y,w,h,class\n1,2,3,wide,5,dog\n", "row 2: t, x, y, w and h should be numbers"),
+        ("a_bbox.csv", "t,x,y,w,h,class\n1,2,3,wide,5,dog\n", "row 2: t, x, y, w, h and track_id should be numbers"),
+        ("a_bbox.csv", "t,x,y,w,h,class\n1,2,3,4,5\n", "row 2: '' is no class"),
+        ("a_bbox.csv", "t,x,y,w,h,class\ninf,2,3,4,5,dog\n", "row 2: t, x, y, w, h and track_id should be numbers"),
+        ("a_bbox.csv", "t,x,y,w,h,class\n1e300,2,3,4,5,dog\n", "cannot be read as boxes"),
+        ("a_bbox.csv", "t,x,y,w,h,class,track_id\n1,2,3,4,5,dog,a\n", "row 2: t, x, y, w, h and track_id should be"),
         ("a.xml", "<annotation><object><name>dog</name></object></annotation>", "cannot be read as Pascal VOC"),
         ("a.xml", "<!DOCTYPE x><annotation/>", "declares entities"),
         ("a.txt", "0 0.5\n", "line 1: expected class, x, y, w, h"),
@@ -200,7 +204,25 @@ def test_bad_boxes_are_one_line(tmp_path: Path, name: str, text: str, words: str
     assert str(tmp_path / name) in str(error.value)
 
 
+def test_boxes_without_area_and_corners_are_refused(tmp_path: Path) -> None:
+    good = [(t, 10, 10, 30, 20, 0) for t in range(200)]
+    assert check_boxes(boxes(*good), SENSOR, Path("a")) == 0
+    assert check_boxes(boxes(*good, (1, 10, 10, 0, 20, 0)), SENSOR, Path("a")) == 1
+    assert check_boxes(boxes((0, 150, 150, 60, 60, 0), (0, 10, 10, 190, 170, 0)), SENSOR, Path("a")) == 0
+    for wrong, words in (
+        ([(0, 10, 10, -5, 20, 0), *good[:9]], "1 of 10 boxes have no area on the sensor of 200x180"),
+        ([(0, 300, 10, 5, 20, 0)], "1 of 1 boxes have no area"),
+        ([(0, 150, 120, 190, 170, 0)] * 3, "look like corners x1, y1, x2, y2; x, y, w, h are needed"),
+    ):
+        with pytest.raises(UserError, match=words):
+            check_boxes(boxes(*wrong), SENSOR, Path("a"))
+
+
 def test_commands_refuse_in_one_line(tmp_path: Path) -> None:
+    words = ("event-det", "data", "prepare", tmp_path)
+    one_line(call(*words, tmp_path / "o", "--classes", "a,b,a"), 2, "--classes: a is named twice")
+    (tmp_path / "file").write_text("x")
+    one_line(call(*words, tmp_path / "file", "--classes", "a"), 2, "is a file, not a folder")
     one_line(call("event-det", "data", "prepare", tmp_path, tmp_path / "o"), 2, "give either --dataset or --classes")
     (tmp_path / "notes.md").write_text("x")
     done = call("event-det", "data", "prepare", tmp_path, tmp_path / "o", "--dataset", "gen1")

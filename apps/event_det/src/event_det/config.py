@@ -23,7 +23,7 @@ class DataSettings(Settings):
     """Folder of a data set in RVT's layout; synthetic is the embedded, generated one."""
     dataset: Dataset = "auto"
     """What the class ids and box filters are: auto tells it from event_det.json or the size of the frames."""
-    train_recordings: int = Field(96, ge=1)
+    train_recordings: int = Field(192, ge=1)
     """Training recordings of 4 s to generate for the synthetic set."""
     sampling: Literal["stream", "random", "mixed"] = "mixed"
     """Play recordings in order, take sequences from anywhere, or half of each as RVT does."""
@@ -157,7 +157,7 @@ PRESETS = {
     "nano": Preset(
         about="From scratch on the embedded set, about 100 minutes of one CPU core. event-det train",
         values={
-            "data": {"length": 5, "sampling": "stream", "train_recordings": 192},
+            "data": {"length": 5, "sampling": "stream"},
             "model": {"width": 16, "head": 16, "blocks": (0, 0, 1, 1), "depth": 0.33, "levels": 4, "order": "stage"},
             "train": {
                 "epochs": 11,

@@ -40,8 +40,9 @@ class Detected:
     events: Events
 
     def to_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Return time, number of events, and the boxes with class names and scores, for JSON."""
-        found = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
+        """Return time, number of events, and the boxes with class names and scores, for JSON; rounded as in the CSV."""
+        boxes = [[round(side, 2) for side in box] for box in self.boxes.tolist()]
+        found = zip(boxes, [round(score, 4) for score in self.scores.tolist()], self.labels.tolist(), strict=True)
         return {
             "t": self.time,
             "events": len(self.events),
@@ -76,11 +77,10 @@ class Predictor:
         cutoff: int = 10,
         batch_size: int = 8,
     ) -> None:
-        if not 0 <= threshold < 1 or window < 1 or batch_size < 1:
-            raise UserError(
-                f"threshold {threshold}, window {window}, batch_size {batch_size}: 0 to 1, at least 1 and 1 are needed",
-                exit_code=2,
-            )
+        if not 0 <= threshold <= 1:
+            raise UserError(f"threshold is {threshold}; a number between 0 and 1 is needed", exit_code=2)
+        if window < 1 or batch_size < 1:
+            raise UserError(f"window {window}, batch_size {batch_size}: at least 1 is needed", exit_code=2)
         self.device = resolve_device(device)
         resolve_precision(precision, self.device)
         network: Any = model if isinstance(model, nn.Module) else _load(model)

@@ -106,10 +106,7 @@ def convert(
         raise UserError(
             f"{name} is only read; choose from {', '.join(n for n, f in FORMATS.items() if f.writer)}", exit_code=2
         )
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UserError(f"{target}: is the recording itself; choose another name", exit_code=2)
-    if not target.parent.is_dir() or target.is_dir():
-        raise UserError(f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}")
+    check_targets([target], [source])
     recording = open_recording(source, format, time_origin, sensor)
     low, high = microseconds(start), microseconds(end)
     with progress("events", transient=True) as bar:
@@ -118,7 +115,7 @@ def convert(
     if as_json:
         print_json(_written(target, name, count, size))
     if not recording.sensor and not sensor:
-        note(f"{source} states no sensor size; {size[0]}x{size[1]} is written, which holds all events (see --sensor)")
+        note(f"{source} states no sensor size; {size[0]}x{size[1]} holds all events (see --sensor)")
     note(f"{count:,} events written to {target} as {name}; look at them with: event-det view {target}")
     end_with_drops(recording)
 

@@ -51,6 +51,17 @@ def microseconds(seconds: float | None) -> int | None:
     return round(seconds * 1e6)
 
 
+def part_of(recording: "Recording", start: float | None, end: float | None) -> tuple[int | None, int | None]:
+    """Return --start and --end in microseconds; a start before the first event is none, or empty windows would lead up.
+
+    Raises:
+        UserError: see `microseconds`.
+    """
+    low, high = microseconds(start), microseconds(end)
+    first = recording.first if low is not None else None
+    return None if first is not None and low is not None and low <= first - recording.offset else low, high
+
+
 def end_with_drops(recording: "Recording") -> None:
     """Say on stderr what the recording's latest pass dropped, and end with exit code 1; return if that is nothing."""
     if line := str(recording.dropped):

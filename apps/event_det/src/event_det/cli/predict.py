@@ -17,8 +17,8 @@ from event_det.cli.options import (
     Start,
     TimeOrigin,
     end_with_drops,
-    microseconds,
     open_recording,
+    part_of,
 )
 from polyscale.commands import check_targets, note, print_json, progress
 from polyscale.commands.types import Device, JsonLines, Limit, Precision, TorchModelOption
@@ -47,7 +47,7 @@ def predict(
             "a video as .gif or .mp4 [default: RECORDING_boxes.csv and .gif here].",
         ),
     ] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least score of a box.")] = 0.3,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score of the boxes.")] = 0.3,
     start: Start = None,
     end: End = None,
     window: Annotated[float, typer.Option(min=0.001, help="Milliseconds of a window: that of the training.")] = 50.0,
@@ -74,7 +74,7 @@ def predict(
     if recording.sensor is None:
         raise UserError(f"{path}: states no sensor size; give it with --sensor WxH", exit_code=2)
 
-    part = microseconds(start), microseconds(end)
+    part = part_of(recording, start, end)
 
     from event_det.model import EventDetector
     from event_det.predict import Predictor
@@ -95,7 +95,6 @@ def predict(
         results = totals.count(_some(found, recording, part), bar)
         results = _print(results, predictor.classes) if as_json else results
         for target in targets:
-            target.parent.mkdir(parents=True, exist_ok=True)
             if target.suffix.lower() != ".gif":
                 results = _write(results, target, predictor, recording.sensor, stack)
         gif = next((target for target in targets if target.suffix.lower() == ".gif"), None)
@@ -106,7 +105,7 @@ def predict(
         note(f"made {', '.join(map(str, targets))}: {made}")
     if gif is not None and totals.windows > frames:
         note(f"the GIF stops after {frames} of {totals.windows:,} windows; --frames shows more")
-    note(f"{span:.1f} s of events in {seconds:.1f} s: {span / seconds:.2f} times real time")
+    note(f"{span:,.2f} s of events in {seconds:,.2f} s: {span / seconds:.2f} times real time")
     end_with_drops(recording)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from polyscale.commands import note, print_json, progress, table
+from polyscale.commands import check_folder, note, print_json, progress, table
 from polyscale.commands.types import AsJson, DataArgument
 from polyscale.data.naming import plural
 from polyscale.errors import UserError
@@ -64,6 +64,9 @@ def prepare(
     names = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
     if dataset is None and not names:
         raise UserError("--classes: names at least one class", exit_code=2)
+    if len(set(names)) < len(names):
+        raise UserError(f"--classes: {max(names, key=names.count)} is named twice", exit_code=2)
+    check_folder(out)
     standard = STANDARDS[dataset] if dataset else Standard(raw.resolve().name, names, (0, 0), half)
     compression_options(compression)
     how = Preparation(standard, GRIDS.get(dataset or ""), window * 1000, bins, cutoff, compression, storage == "sparse")
@@ -94,7 +97,8 @@ def prepare(
         note(f"passed over: {len(skipped) - 5} more")
     steps, boxes = sum(outcome.steps for outcome in written), sum(outcome.boxes for outcome in written)
     note(f"made {out}: {plural(len(written), 'recording')}, {steps:,} windows, {boxes:,} boxes")
-    note(f"next: event-det data check {out}")
+    if written or skipped:
+        note(f"next: event-det data check {out}")
     if any(outcome.error or outcome.warning for outcome in outcomes):
         raise typer.Exit(1)
 

@@ -13,11 +13,12 @@ from event_det.cli.options import (
     Start,
     TimeOrigin,
     end_with_drops,
-    microseconds,
     open_recording,
+    part_of,
 )
-from polyscale.commands import note, print_json, progress
+from polyscale.commands import check_targets, note, print_json, progress
 from polyscale.commands.types import AsJson
+from polyscale.data.naming import plural
 from polyscale.errors import UserError
 
 FRAMES = {".gif": 250, ".mp4": 1_000_000, ".png": 6}
@@ -51,8 +52,7 @@ def view(
     kind = target.suffix.lower()
     if kind not in FRAMES:
         raise UserError(f"{target}: the file to write should end in .gif, .mp4 or .png", exit_code=2)
-    if not target.parent.is_dir() or target.is_dir():
-        raise UserError(f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}")
+    check_targets([target], [path])
     recording = open_recording(path, format, time_origin, sensor)
 
     from event_det.view import plan_windows, write_strip, write_video
@@ -61,9 +61,8 @@ def view(
     with progress("events", transient=True) as bar:
         parts = most if kind == ".png" else GIF_PARTS
         length = None if window is None else max(round(window * 1000), 1)
-        plan = plan_windows(
-            recording, window=length, parts=parts, start=microseconds(start), end=microseconds(end), bar=bar
-        )
+        low, high = part_of(recording, start, end)
+        plan = plan_windows(recording, window=length, parts=parts, start=low, end=high, bar=bar)
         dropped = recording.dropped
         bar.restart("frames", min(most, plan.windows))
         write = write_strip if kind == ".png" else write_video
@@ -80,9 +79,9 @@ def view(
 def describe(kind: str, count: int, window: int) -> str:
     """State what was drawn, and how much slower or faster than it happened."""
     if kind == ".png":
-        return f"{count} images of {window / 1000:g} ms each, evenly spaced"
+        return f"{plural(count, 'image')} of {window / 1000:g} ms each, evenly spaced"
     speed = 40_000 / window
     pace = (
         "at real speed" if speed == 1 else f"{speed:.3g} times slower" if speed > 1 else f"{1 / speed:.3g} times faster"
     )
-    return f"{count} frames of {window / 1000:g} ms each, shown {pace}"
+    return f"{plural(count, 'frame')} of {window / 1000:g} ms each, shown {pace}"

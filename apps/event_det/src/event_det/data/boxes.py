@@ -5,10 +5,16 @@ smaller ones than its authors count when it is evaluated, then from the truth an
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from polyscale.errors import UserError
+
+MANY = 0.01  # share of boxes that may have no area on the sensor; more is a mistake in the file
+SLACK = 2.0  # pixels by which a box may stick out and still count as inside
 
 BOX_DTYPE = np.dtype(
     {
@@ -149,6 +155,30 @@ def crop_boxes(boxes: NDArray[Any], sensor: tuple[int, int]) -> NDArray[Any]:
         high = np.clip(boxes[corner] + boxes[side], 0, limit)
         cropped[corner], cropped[side] = low, high - low
     return cropped[(cropped["w"] > 0) & (cropped["h"] > 0)]
+
+
+def check_boxes(boxes: NDArray[Any], sensor: tuple[int, int], path: Path) -> int:
+    """Return how many boxes have no area on the sensor.
+
+    Args:
+        boxes: Rows of `BOX_DTYPE`.
+        sensor: Width and height.
+        path: The file of the boxes, named in the error.
+
+    Raises:
+        UserError: they are more than a hundredth, or most boxes stick out while all fit as corners.
+    """
+    ends = boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]
+    out = (ends[0] > sensor[0] + SLACK) | (ends[1] > sensor[1] + SLACK)
+    solid = (boxes["w"] > boxes["x"]) & (boxes["h"] > boxes["y"])
+    within = (boxes["w"] <= sensor[0] + SLACK) & (boxes["h"] <= sensor[1] + SLACK)
+    if out.sum() > max(2, len(boxes) / 2) and (solid & within).all():
+        raise UserError(f"{path}: the boxes look like corners x1, y1, x2, y2; x, y, w, h are needed")
+    bad = len(boxes) - len(crop_boxes(boxes, sensor))
+    if bad > MANY * len(boxes):
+        raise UserError(f"{path}: {bad} of {len(boxes)} boxes have no area on the sensor of "
+                        f"{sensor[0]}x{sensor[1]}; x, y, w, h in pixels are needed")  # fmt: skip
+    return bad
 
 
 def filter_boxes(boxes: NDArray[Any], standard: Standard, split: str) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from event_det.data.boxes import Standard, filter_boxes
+from event_det.data.boxes import Standard, check_boxes, filter_boxes
 from event_det.data.raw import RawRecording, read_boxes
 from event_det.data.rvt import FRAMES, HISTOGRAM, file_name, write_sequence
 from event_det.formats.events import Events
@@ -99,6 +99,7 @@ def _prepare(raw: RawRecording, folder: Path, label: str, how: Preparation) -> O
         raise UserError(f"{raw.events}: states no sensor size; convert it first with: event-det data convert --sensor")
     if standard.sensor[0] and sensor != standard.sensor:
         raise UserError(f"{raw.events}: the sensor is {sensor[0]}x{sensor[1]}, {standard.about} has {standard.sensor}")
+    warnings: list[str] = []
     if standard.sensor[0]:
         kept = filter_boxes(found.boxes, standard, raw.split)
         times = np.unique(kept["t"])  # a frame whose boxes are all filtered out is no frame, as in RVT
@@ -109,6 +110,8 @@ def _prepare(raw: RawRecording, folder: Path, label: str, how: Preparation) -> O
                 f"{raw.boxes}: {len(unknown)} boxes have no known class, the first is {unknown['class_id'][0]}; "
                 "name all of them in --classes"
             )
+        bad = check_boxes(found.boxes, sensor, raw.boxes) if len(found.boxes) else 0
+        warnings += [f"{raw.boxes}: {bad} boxes without area on the sensor left out"] * (bad > 0)
         kept = filter_boxes(found.boxes, Standard(standard.about, standard.classes, sensor), raw.split)
         times = found.frames
     chosen = choose_frames(times, how.grid, how.window, earliest=EARLIEST if standard.sensor[0] else None)
@@ -124,7 +127,8 @@ def _prepare(raw: RawRecording, folder: Path, label: str, how: Preparation) -> O
         folder, histograms, ends, frames, half=standard.half, sparse=how.sparse, window=how.window // 1000,
         compression=compression_options(how.compression),
     )  # fmt: skip
-    return Outcome(label, len(ends), sum(map(len, frames.values())), warning=str(recording.dropped))
+    warnings += [str(recording.dropped)] * bool(recording.dropped.total)
+    return Outcome(label, len(ends), sum(map(len, frames.values())), warning="; ".join(warnings))
 
 
 def choose_frames(

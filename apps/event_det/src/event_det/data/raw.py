@@ -161,12 +161,15 @@ def _read_csv(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[Any], NDArr
             if not (line[names["x"]] or "").strip():
                 continue
             box = tuple(float(line[names[name]]) for name in ("x", "y", "w", "h"))
-        except (TypeError, ValueError):
-            raise UserError(f"{path}: row {number}: t, x, y, w and h should be numbers") from None
-        track = int(float(line[names["track_id"]] or 0)) if "track_id" in names else 0
-        rows.append((time, *box, _class_id(line[label].strip(), classes, f"{path}: row {number}"), track, 1.0))
-    array = np.array(rows, BOX_DTYPE) if rows else np.zeros(0, BOX_DTYPE)
-    return array[np.argsort(array["t"], kind="stable")], np.unique(np.array(frames, np.int64))
+            track = int(float(line[names["track_id"]] or 0)) if "track_id" in names else 0
+        except (TypeError, ValueError, OverflowError):
+            raise UserError(f"{path}: row {number}: t, x, y, w, h and track_id should be numbers") from None
+        kind = _class_id((line[label] or "").strip(), classes, f"{path}: row {number}")
+        rows.append((time, *box, kind, track, 1.0))
+    with foreign(path, "boxes"):  # numbers too large for their column
+        array = np.array(rows, BOX_DTYPE) if rows else np.zeros(0, BOX_DTYPE)
+        times = np.unique(np.array(frames, np.int64))
+    return array[np.argsort(array["t"], kind="stable")], times
 
 
 def _class_id(text: str, classes: tuple[str, ...], place: str) -> int:

@@ -80,8 +80,8 @@ class Recording:
         first = last = None
         for events in self.chunks():
             first, last = int(events.t[0]) if first is None else first, int(events.t[-1])
-        if first is None or last is None or (start is None and end is None):
-            return UserError(f"{self.path}: holds no events")
+        if first is None or last is None:
+            return UserError(f"{self.path}: holds no events{f' ({self.dropped})' if self.dropped.total else ''}")
         part = " and ".join(
             f"{word} {time / 1e6:g} s" for word, time in (("from", start), ("before", end)) if time is not None
         )
@@ -116,15 +116,18 @@ class Recording:
     @property
     def offset(self) -> int:
         """What `time_origin` takes off the times of the file: 0, or the time of the first event."""
-        if self.time_origin == "raw":
-            return 0
+        return 0 if self.time_origin == "raw" else self.first or 0
+
+    @property
+    def first(self) -> int | None:
+        """Time of the first event in the clock of the file, None if there is no event."""
         if self._first is None:
             last, cursor = self._marks[0]
             while cursor is not None and self._first is None:
                 block = self._reader.read(cursor)
                 events, last = sift(block, self.sensor, last, Tally())
                 cursor, self._first = block.following, int(events.t[0]) if len(events) else None
-        return self._first or 0
+        return self._first
 
     def _mark_before(self, time: int | None) -> int:
         """Return the number of the latest known part before which every event is earlier than `time`."""

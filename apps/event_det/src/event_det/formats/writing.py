@@ -14,7 +14,11 @@ from polyscale.errors import UserError
 
 @contextlib.contextmanager
 def replace_when_done(path: Path) -> Iterator[Path]:
-    """Yield a path next to `path` to write to; it takes the name `path` when the block ends without an error."""
+    """Yield a path next to `path` to write to; it takes the name `path` when the block ends without an error.
+
+    The folder is made where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
         yield part

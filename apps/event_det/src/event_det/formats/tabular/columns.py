@@ -18,6 +18,7 @@ NAMES = {
     "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
 }
 LARGEST_SECOND = 1e6
+MAX_LETTERS = 100  # of a header that an error shows
 MOSTLY = 0.9
 
 
@@ -33,9 +34,9 @@ def find_columns(names: Sequence[str], path: Path) -> dict[str, int]:
         places = [index for index, name in enumerate(plain) if name in aliases]
         if len(places) != 1:
             problem = "has no" if not places else "has more than one"
-            raise UserError(
-                f"{path}: {problem} column {column} among {', '.join(names) or 'none'}; expected t, x, y, p"
-            )
+            among = ", ".join(names)
+            among = among if len(among) <= MAX_LETTERS else f"{among[:MAX_LETTERS]} ..."
+            raise UserError(f"{path}: {problem} column {column} among {among or 'none'}; expected t, x, y, p")
         found[column] = places[0]
     return found
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -332,6 +332,8 @@ def test_eval_prints_first_and_writes_where_it_is_told(
     show_assessment(result, None, broken_drawing, as_json=True)
     assert json.loads(capsys.readouterr().out)["baselines"] == {"centre": {"F": 0.5}}
     with pytest.raises(OSError, match="broken data stream"):
-        show_assessment(result, tmp_path, broken_drawing, as_json=False)
-    assert "0.7500" in capsys.readouterr().out
-    assert (tmp_path / "images.csv").read_text().splitlines() == ["name", "a", "b"]
+        show_assessment(replace(result, unit="frame"), tmp_path, broken_drawing, as_json=False)
+    out = capsys.readouterr().out
+    assert "0.7500" in out
+    assert out.startswith("set, test, 2 frames\n")
+    assert (tmp_path / "frames.csv").read_text().splitlines() == ["name", "a", "b"]

@@ -101,6 +101,9 @@ def predict(
         torch.manual_seed(seed or 0)
     if maps and not predictor.describer.speaks:
         raise UserError(f"--map: {model} writes no captions, so that no word has a place", exit_code=2)
+    if maps and not hasattr(predictor.describer, "map_words"):
+        raise UserError(f"--map: {model} is exported and does not say where it looks; take the model that it was made "
+                        "from", exit_code=2)  # fmt: skip
     if model == "photo":
         note("photo knows scenes like Flickr8k's (people, dogs, sports outdoors) and is often wrong elsewhere: "
              "caption-det info photo")  # fmt: skip

@@ -36,7 +36,7 @@ class CaptionSet(Dataset[dict[str, Any]]):
     def __init__(self, source: Source, split: str, size: int, notes: Sequence[str] = (), cache: bool = False) -> None:
         self.source, self.size, self.split = source, size, split
         self.names, self.categories = source.names, source.categories
-        self.title, self.notes = f"{source.title} {split}", list(notes)
+        self.title, self.notes = f"{source.title}/{split}", list(notes)
         self._cache: SampleCache[Tensor] = SampleCache(CACHE_BYTES if cache else 0)
         self._records: dict[int, Record] = {}
 

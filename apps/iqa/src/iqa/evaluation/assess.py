@@ -23,7 +23,6 @@ from iqa.evaluation.metrics import LOWER_IS_BETTER, NAMES
 from iqa.evaluation.scores import Scores, compare, rescale
 from iqa.predict import ScoreRange
 from polyscale.commands import progress
-from polyscale.data.naming import plural
 from polyscale.evaluation import Assessment, Stopwatch, provenance
 from polyscale.report.page import Report
 from polyscale.training import read_journal
@@ -155,7 +154,7 @@ def write_report(
 ) -> Path:
     """Write report.html into `folder`, with curves where `journal` (a run's log.jsonl) has any; returns its path."""
     units = ScoreRange(dataset.low, dataset.high)
-    report = result.report("iqa", f"{result.title}, {plural(len(dataset), 'image')}, {units.describe()}")
+    report = result.report("iqa", f"{result.heading}, {units.describe()}")
     scores = result.scores
     report.scatter(
         scores.truth.tolist(), scores.predicted.tolist(), title="Predicted scores against MOS",

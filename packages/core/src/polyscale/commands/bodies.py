@@ -12,7 +12,7 @@ import typer
 
 from polyscale.commands.inputs import gather_inputs
 from polyscale.commands.output import check_targets, csv_writer, print_json, table
-from polyscale.data.naming import natural_key, plural, unique_names
+from polyscale.data.naming import natural_key, unique_names
 from polyscale.errors import UserError
 from polyscale.inference.predictor import Failure
 from polyscale.terminal import note, progress
@@ -67,9 +67,8 @@ def finish_training(
     if as_json:
         print_json({**result.to_dict(), "run": run.out, "best_epoch": best})
     else:
-        count = plural(len(result.scores.names), result.unit)
         chosen = f"epoch {best} of {run.config.epochs}, chosen on val"
-        _print_tables(result, f"{result.title}, {count}, {chosen}", digits)
+        _print_tables(result, f"{result.heading}, {chosen}", digits)
     draw()
     note(f"made {run.out}: best/ (weights), metrics.json, {result.unit}s.csv, report.html (open it in a browser)")
     note(f"next: {application} predict {inputs} --model {run.out}")
@@ -83,7 +82,7 @@ def show_assessment(
     if as_json:
         print_json(result.to_dict())
     else:
-        _print_tables(result, f"{result.title}, {plural(len(result.scores.names), 'image')}", digits)
+        _print_tables(result, result.heading, digits)
     if out is not None:
         result.write(out)
         note(f"made {draw(out)}, metrics.json, {result.unit}s.csv")

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from polyscale.data.naming import plural
 from polyscale.evaluation.bootstrap import Difference, Interval
 from polyscale.report.page import Best, Report
 
@@ -167,6 +168,11 @@ class Assessment(Generic[S]):
         """The model's on all samples."""
         return self.comparisons[0].scores[MODEL]
 
+    @property
+    def heading(self) -> str:
+        """Data set, split, and how many samples."""
+        return f"{self.title}, {plural(len(self.scores.names), self.unit)}"
+
     def rows(self) -> list[dict[str, Any]]:
         """The metric table: the model first, then the baselines; on all samples, then on the parts."""
         return [self._labelled(row, part) for part in self.comparisons for row in part.rows(self.shown)]
@@ -201,7 +207,7 @@ class Assessment(Generic[S]):
 
     def report(self, application: str, subtitle: str = "") -> Report:
         """Begin the report: verdict, tables, notes and provenance; the application adds curves and images."""
-        page = Report(application, subtitle or f"{self.title}, {len(self.scores.names)} {self.unit}s")
+        page = Report(application, subtitle or self.heading)
         page.text(self.verdict())
         best: dict[str, Best] = {name: "min" if name in self.lower_is_better else "max" for name in self.shown}
         for part in self.comparisons:

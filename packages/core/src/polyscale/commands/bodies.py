@@ -12,7 +12,7 @@ import typer
 
 from polyscale.commands.inputs import gather_inputs
 from polyscale.commands.output import check_targets, csv_writer, print_json, table
-from polyscale.data.naming import natural_key, unique_names
+from polyscale.data.naming import natural_key, plural, unique_names
 from polyscale.errors import UserError
 from polyscale.inference.predictor import Failure
 from polyscale.terminal import note, progress

@@ -86,7 +86,7 @@ def distort_in_levels(image: Bytes, rng: Rng, count: int = 6, kinds: Sequence[st
     once more behind the distortion, as a viewer would see it. All levels share their random draws.
     """
     image = _shrunk(image, rng.uniform(0.4, 0.9))
-    kind = kinds[rng.integers(len(kinds))]
+    kind = kinds[int(rng.integers(len(kinds)))]
     softness, grain = rng.uniform(*SOFTNESS), rng.uniform(*GRAIN)
     image = gaussian(image, softness) if rng.random() < 0.5 else image
     image = DISTORTIONS["white_noise"](image, grain, rng) if rng.random() < 0.5 else image

@@ -102,7 +102,7 @@ def export_target(model: str | Path, folder: Path, out: Path | None = None) -> P
         UserError: `out` does not end in .onnx, by which `is_exported` knows such a file.
     """
     if out is not None:
-        if not is_exported(out):
+        if not is_exported(out) and not out.is_dir():  # a folder is refused as every target is
             raise UserError(f"{out}: name a file that ends in .onnx", exit_code=2)
         return out
     if os.path.isdir(model):  # noqa: PTH112  Path.is_dir raises on a name that is too long

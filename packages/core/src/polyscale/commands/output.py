@@ -88,18 +88,19 @@ def check_targets(targets: Iterable[Path], inputs: Iterable[Any] = ()) -> None:
     # realpath, not resolve: that raises on a link to itself
     taken = {os.path.realpath(file) for file in inputs if isinstance(file, str | Path)}
     folders: set[Path] = set()
-    named: set[Path] = set()
+    named: set[str] = set()
     for target in targets:
-        if os.path.realpath(target) in taken:
+        place = os.path.realpath(target)
+        if place in taken:
             raise UserError(f"{target}: is one of the inputs and would be overwritten; choose another place")
-        if target.resolve() in named:
+        if place in named:
             raise UserError(f"{target}: would be written twice; name two files", exit_code=2)
-        named.add(target.resolve())
+        named.add(place)
         if target.is_dir():
             raise UserError(f"{target}: is a folder; name a file", exit_code=2)
         if target.exists() and not os.access(target, os.W_OK):
             raise UserError(f"{target}: cannot be written: no permission", exit_code=2)
-        if target.is_symlink() and not Path(os.path.realpath(target)).parent.is_dir():
+        if target.is_symlink() and not Path(place).parent.is_dir():
             raise UserError(f"{target}: cannot be written: it is a link to what is not there", exit_code=2)
         folders.add(target.absolute().parent)
     for folder in folders:

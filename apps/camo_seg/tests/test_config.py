@@ -7,6 +7,7 @@ import pytest
 from camo_seg.config import PRESETS, Config
 from camo_seg.data.mixture import read_mixture
 from polyscale.errors import UserError
+from polyscale.settings import resolve
 from polyscale.testing.command import call, one_line
 from polyscale.testing.needs import check_needs
 
@@ -36,9 +37,13 @@ def test_what_nothing_reads_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_switched_off_or_named_by_a_preset_is_not(tmp_path: Path) -> None:
     trained = call("camo-seg", "train", "--data.path", tmp_path, "--loss.scale_loss", "0", "--model.scales", "1")
-    one_line(trained, 1, str(tmp_path))  # preset nano's data.train_images is no request
+    one_line(trained, 1, str(tmp_path))
     refused = call("camo-seg", "train", "--data.path", tmp_path, "--data.train_images", "5")
     one_line(refused, 2, "data.train_images", "synthetic")
+
+
+def test_data_shows_the_scenes_that_train_uses() -> None:
+    assert resolve(Config, "nano", presets=PRESETS).data.train_images == Config().data.train_images
 
 
 def test_a_member_of_several_sets_too(tmp_path: Path) -> None:

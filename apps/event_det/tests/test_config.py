@@ -27,3 +27,7 @@ def test_files_of_before_may_name_a_setting_that_is_gone(tmp_path: Path) -> None
     file = tmp_path / "config.yaml"
     file.write_text("data: {time_origin: raw, length: 7}\n")
     assert resolve(Config, file=file).data.length == 7
+
+
+def test_data_check_shows_the_recordings_that_train_uses() -> None:
+    assert resolve(Config, "nano", presets=PRESETS).data.train_recordings == Config().data.train_recordings

@@ -55,7 +55,7 @@ class DataSettings(Settings):
     """Share of the training images cut off for validation where the data set has no validation split."""
     cam_only: bool = True
     """COD10K: leave out the images without a camouflaged object, as every published table does."""
-    train_images: int = Field(800, ge=1)
+    train_images: int = Field(352, ge=1)
     """Training images to generate for the synthetic set."""
     flip: bool = True
     """Mirror half of the training images."""
@@ -215,7 +215,6 @@ PRESETS = {
     "nano": Preset(
         about="From scratch on 2 CPU cores in under 4 minutes.",
         values={
-            "data": {"train_images": 352},
             "model": {"backbone": "regnetx_002", "width": 32, "image_size": 192},
             "train": {"epochs": 4, "batch_size": 8, "lr": 2e-3, "ema": 0.99},
         },

@@ -32,7 +32,7 @@ def open_split(
     test_set: str | None = None,
     mask_rule: str = "auto",
     recorded: FolderPath | None = None,
-    counts: tuple[int, int, int] = (800, 120, 120),
+    counts: tuple[int, int, int] = (352, 120, 120),
     native_size: int = 256,
     augment: Augment | None = None,
     cache: bool = True,

@@ -20,6 +20,7 @@ from caption_det.export import export
 from caption_det.model import CaptionDetConfig, CaptionDetModel
 from caption_det.model.detections import Detections, score_boxes
 from caption_det.onnx import OnnxCaptioner
+from caption_det.predict import Predictor
 from polyscale.errors import UserError
 from polyscale.testing.apps.prediction import call_without_torch
 from polyscale.testing.command import call, one_line
@@ -135,11 +136,15 @@ def test_predict_runs_the_folder_as_it_runs_the_model(
 
 def test_without_torch_the_other_commands_say_what_to_install(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    for words in (("train", "--out", tmp_path / "run"), ("eval", "nano"), ("export", "nano", tmp_path / "out")):
+    for words in (
+        ("train", "--out", tmp_path / "run"),
+        ("eval", "nano"),
+        ("export", "nano", "--out", tmp_path / "out"),
+    ):
         needed = call_without_torch("caption-det", *words)
         one_line(needed, 1, "which is not installed", 'pip install "polyscale-caption-det[train]"')
     shipped = call_without_torch("caption-det", "predict", tmp_path / "a.png")
-    one_line(shipped, 1, "photo/encoder.onnx", "`caption-det export photo FOLDER`", "polyscale-caption-det[export]")
+    one_line(shipped, 1, "photo/onnx/encoder.onnx", "`caption-det export`", "polyscale-caption-det[export]")
     assert call_without_torch("caption-det", "predict", "--help").returncode == 0
 
 
@@ -200,12 +205,15 @@ def test_the_command_writes_and_refuses(
     model, folder = pair
     model.save_pretrained(tmp_path / "model")
     monkeypatch.setattr("caption_det.export._write", lambda _, made: shutil.copytree(folder, made, dirs_exist_ok=True))
-    result = call("caption-det", "export", tmp_path / "model", tmp_path / "out")
+    result = call("caption-det", "export", tmp_path / "model", "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["decoder.onnx", "encoder.onnx", "tokenizer.json"]
     assert OnnxCaptioner(tmp_path / "out").about["categories"] == ["cat", "dog"]
-    one_line(call("caption-det", "export", tmp_path / "none", tmp_path / "x"), 1, "none")
+    assert call("caption-det", "export", tmp_path / "model").returncode == 0
+    assert OnnxCaptioner(tmp_path / "model" / "onnx").about == OnnxCaptioner(tmp_path / "out").about
+    Predictor(tmp_path / "model", runtime="onnx")  # finds it there
+    one_line(call("caption-det", "export", tmp_path / "none"), 1, "none")
     (tmp_path / "file").touch()
-    one_line(call("caption-det", "export", tmp_path / "model", tmp_path / "file"), 2, "file")
+    one_line(call("caption-det", "export", tmp_path / "model", "--out", tmp_path / "file"), 2, "file")
     with pytest.raises(UserError, match=r"encoder\.onnx"):
         OnnxCaptioner(tmp_path)

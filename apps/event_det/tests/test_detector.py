@@ -323,7 +323,7 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="differs from the model in step 1"):
         export_step(tiny(), tmp_path / "a.pt2")
     assert not (tmp_path / "a.pt2").exists()
-    with pytest.raises(UserError, match=r"should end in \.onnx or \.pt2"):
+    with pytest.raises(UserError, match=r"ends in \.onnx or \.pt2"):
         export_step(tiny(), tmp_path / "a.pb")
 
 

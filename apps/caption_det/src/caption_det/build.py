@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, PreTrainedTokenizerBase
 
-from caption_det.config import Config, ModelSettings
+from caption_det.config import SHIPPED, Config, ModelSettings
 from caption_det.data import CaptionSet, TrainingSet
 from caption_det.data.open import SPLITS, SYNTHETIC, Opened, open_data
 from caption_det.data.synthetic import World
 from caption_det.data.tokenizer import open_tokenizer, train_tokenizer
 from caption_det.model import CaptionDetConfig, CaptionDetModel, load
-from caption_det.model.loading import SHIPPED, read_config
+from caption_det.model.loading import read_config
 from caption_det.model.lora import add_adapters
 from caption_det.model.towers import ClipTower
 from polyscale.data.splits import record_splits

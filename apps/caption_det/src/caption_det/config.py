@@ -1,5 +1,6 @@
 """The configuration of caption-det and its presets; each preset names its hardware and what to expect of it."""
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -8,6 +9,7 @@ from polyscale.models.options import WeightSource
 from polyscale.settings import DiskPath, Needs, OptionalDiskPath, Preset, Settings
 from polyscale.training.options import TRAIN_NEEDS, TrainSettings
 
+SHIPPED = Path(__file__).parent / "weights"
 THRESHOLD = 0.45  # lowest score of a box that is shown: the best F1 of photo, see docs/caption-det.md
 SHAPE = (  # settings of a network that model.init decides
     "data.tokenizer", "data.vocab_size", "model.backbone", "model.pretrained", "model.image_size", "model.width",

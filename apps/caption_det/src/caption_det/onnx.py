@@ -18,6 +18,7 @@ from polyscale.errors import UserError, foreign
 from polyscale.inference.onnx import session
 
 ENCODER, DECODER, TOKENIZER = "encoder.onnx", "decoder.onnx", "tokenizer.json"
+EXPORTED = "onnx"  # the folder of these files beside the weights of a model, as on the hub
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class Description:
 
 
 class OnnxCaptioner:
-    """The folder that `caption-det export` writes: `OnnxCaptioner("exported")([image])[0].caption`.
+    """The folder that `caption-det export` writes: `OnnxCaptioner("photo-onnx")([image])[0].caption`.
 
     Args:
         folder: with the files above.
@@ -137,8 +138,8 @@ class OnnxDescriber:
                 "away, or take the model that it was made from", exit_code=2)  # fmt: skip
         if not (folder / ENCODER).is_file():
             raise UserError(
-                f"{folder / ENCODER}: no such file; write it with `caption-det export {folder} FOLDER` "
-                '(pip install "polyscale-caption-det[export]") and give that, or use the runtime torch'
+                f"{folder / ENCODER}: no such file; write it with `caption-det export` "
+                '(pip install "polyscale-caption-det[export]"), or use the runtime torch'
             )
         self._captioner, self._threshold = OnnxCaptioner(folder), threshold
         about = self._captioner.about

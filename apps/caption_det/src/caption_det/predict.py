@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from caption_det.config import THRESHOLD
+from caption_det.config import SHIPPED, THRESHOLD
 from caption_det.describer import Decoding, Described, Describer
 from caption_det.pixels import squeeze
 from caption_det.predict_map import WordMap, draw_words
@@ -23,7 +23,7 @@ from polyscale.data.images import MAX_ASPECT, PREDICTION_PIXELS, ImageSource, re
 from polyscale.errors import UserError
 from polyscale.inference.network import resolve_runtime
 from polyscale.inference.predictor import Predictor as BasePredictor
-from polyscale.models.sources import CONFIG
+from polyscale.models.sources import CONFIG, find
 from polyscale.report.drawing import draw_boxes
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _open(
     threshold: float,
     runtime: str,
 ) -> Describer:
-    from caption_det.onnx import ENCODER, OnnxDescriber
+    from caption_det.onnx import DECODER, ENCODER, EXPORTED, TOKENIZER, OnnxDescriber
 
     named: Any = model
     if isinstance(model, str | os.PathLike):
@@ -199,7 +199,10 @@ def _open(
         if os.path.isfile(folder / ENCODER) and not os.path.lexists(folder / CONFIG):  # noqa: PTH113
             named = folder / ENCODER
     if resolve_runtime(named, runtime, "caption-det") == "onnx":
-        return OnnxDescriber(Path(model), device, precision, decoding, threshold)
+        if named is model:  # a saved one
+            files = (CONFIG, *(f"{EXPORTED}/{name}" for name in (ENCODER, DECODER, TOKENIZER)))
+            folder = find(model, shipped=SHIPPED, files=files) / EXPORTED
+        return OnnxDescriber(folder, device, precision, decoding, threshold)
     from caption_det.describe import TorchDescriber
     from caption_det.model import CaptionDetModel, load
 

@@ -60,12 +60,6 @@ class Step(nn.Module):
         return (cells.boxes[0], scores, *(tensor for tensors in after.values() for tensor in tensors))
 
 
-def check_ending(file: Path) -> None:
-    """Raise UserError if `file` does not end in .onnx or .pt2."""
-    if file.suffix not in KINDS:
-        raise UserError(f"{file}: the file to write should end in {' or '.join(KINDS)}", exit_code=2)
-
-
 def export_step(model: EventDetector, file: str | Path) -> list[str]:
     """Write one step of `model`; see the class Step.
 
@@ -80,7 +74,8 @@ def export_step(model: EventDetector, file: str | Path) -> list[str]:
         UserError: another ending, a package is missing, the network cannot be written, or the file does not agree.
     """
     file = Path(file)
-    check_ending(file)
+    if file.suffix.lower() not in KINDS:
+        raise UserError(f"{file}: name a file that ends in {' or '.join(KINDS)}", exit_code=2)
     step = Step(model.cpu().eval())
     example = (step.blank(), torch.tensor([True]), *step.start())
     program = _exported(step, example, file)

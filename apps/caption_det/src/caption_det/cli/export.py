@@ -11,7 +11,14 @@ from polyscale.commands.types import ModelArgument
 
 def export(
     model: ModelArgument,
-    out: Annotated[Path, typer.Argument(help="Folder to write: encoder.onnx, decoder.onnx and tokenizer.json.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the ONNX files [default: onnx beside the weights, NAME-onnx of any other].",
+        ),
+    ] = None,
 ) -> None:
     """Write a model as ONNX, and compare boxes and greedy captions of it with the model's.
 
@@ -19,13 +26,18 @@ def export(
     scores [B, N, K] before the suppression of overlaps, and the state in which a caption begins. decoder.onnx writes
     one word: token [B, 1] and state -> logits [B, V] and the new state. caption_det.onnx runs both without torch.
     """
+    from caption_det.config import SHIPPED
     from caption_det.export import export as write
     from caption_det.model import load
+    from caption_det.onnx import EXPORTED
     from polyscale.commands import check_folder
+    from polyscale.inference.network import beside
+    from polyscale.models import find
 
-    check_folder(out)
+    folder = out or beside(model, find(model, shipped=SHIPPED), EXPORTED, f"-{EXPORTED}")
+    check_folder(folder)
     network = load(model)
-    note(f"writing {out}, and comparing it with the model: a minute or more")
-    write(network, out)
-    size = sum(file.stat().st_size for file in out.iterdir()) / 2**20
-    note(f"made {out} ({size:.1f} MB); next: caption-det predict IMAGES --model {out}, which needs no torch")
+    note(f"writing {folder}, and comparing it with the model: a minute or more")
+    write(network, folder)
+    size = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
+    note(f"made {folder} ({size:.1f} MB); next: caption-det predict IMAGES --model {folder}, which needs no torch")

@@ -18,7 +18,7 @@ def info(
 ) -> None:
     """Show parameters of each part and multiply-adds of one image without its words, or the card of a model."""
     if model is not None:
-        from caption_det.model.loading import SHIPPED
+        from caption_det.config import SHIPPED
         from polyscale.commands.card import show_card
 
         show_card(model, SHIPPED, as_json=as_json)

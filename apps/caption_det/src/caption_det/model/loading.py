@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
+from caption_det.config import SHIPPED
 from caption_det.model.configuration import CaptionDetConfig
 from caption_det.model.modeling import CaptionDetModel
 from polyscale.errors import UserError, foreign, read_bounded
@@ -15,7 +16,6 @@ from polyscale.models.hub import hub
 from polyscale.models.sources import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, find
 from polyscale.models.tensors import load_tensors, read_tensors
 
-SHIPPED = Path(__file__).parents[1] / "weights"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 MAX_TOKENIZER_BYTES = 32 << 20
 TIED = ("decoder.lm_head.",)  # the word embeddings, which the file holds once

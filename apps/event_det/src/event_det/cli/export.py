@@ -12,7 +12,14 @@ from polyscale.commands.types import AsJson
 
 def export(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
-    file: Annotated[Path, typer.Argument(help="File to write: .onnx, or .pt2 for torch.export.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="File: .onnx, or .pt2 of torch.export [default: model.onnx beside the weights, NAME.onnx of others].",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one step of a detector with its state as inputs and outputs, and compare 20 steps of it with the model.
@@ -21,11 +28,15 @@ def export(
     the states of the step before. Outputs: boxes [A, 4] in pixels, scores [A, K] (objectness times class), and the
     states for the next step, in the order of the inputs. Suppression of overlapping boxes is left to the caller.
     """
-    from event_det.build import load_model
-    from event_det.export import check_ending, export_step
+    from event_det.build import RVT_SUFFIX, load_model
+    from event_det.export import KINDS, export_step
+    from event_det.model import EventDetector
     from polyscale.commands import check_targets
+    from polyscale.inference.network import export_target
+    from polyscale.models import find
 
-    check_ending(file)
+    folder = Path() if model.endswith(RVT_SUFFIX) else find(model, shipped=EventDetector.shipped)
+    file = export_target(model.removesuffix(RVT_SUFFIX), folder, out, endings=KINDS)
     check_targets([file])
     note(f"writing {file}, and comparing it with the model over 20 steps")
     names = export_step(load_model(model), file)

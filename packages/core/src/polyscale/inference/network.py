@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -86,25 +86,35 @@ def find_exported(model: str | Path, shipped: Path, program: str) -> Path:
     return file
 
 
-def export_target(model: str | Path, folder: Path, out: Path | None = None) -> Path:
+def export_target(
+    model: str | Path, folder: Path, out: Path | None = None, endings: Sequence[str] = (".onnx",)
+) -> Path:
     """Return where `export` writes.
 
     Args:
         model: what the user named.
         folder: where it was found.
         out: the file that the user asked for.
+        endings: those that `out` may have.
 
     Returns:
-        `out`; without it model.onnx in a folder of the user's own, where `find_exported` finds it; NAME.onnx here for
-        the name of a shipped model or a hub id.
+        `out`; without it model.onnx, where `find_exported` finds it, or NAME.onnx: see `beside`.
 
     Raises:
-        UserError: `out` does not end in .onnx, by which `is_exported` knows such a file.
+        UserError: `out` has another ending; by .onnx `is_exported` knows such a file.
     """
     if out is not None:
-        if not is_exported(out) and not out.is_dir():  # a folder is refused as every target is
-            raise UserError(f"{out}: name a file that ends in .onnx", exit_code=2)
+        if out.suffix.lower() not in endings and not out.is_dir():  # a folder is refused as every target is
+            raise UserError(f"{out}: name a file that ends in {' or '.join(endings)}", exit_code=2)
         return out
+    return beside(model, folder, EXPORTED, ".onnx")
+
+
+def beside(model: str | Path, folder: Path, name: str, ending: str) -> Path:
+    """Return `name` in the `folder` where `model` was found if that is the user's own; NAME + `ending` here if not.
+
+    Not the user's own are the folders of shipped models and of the hub's, whose NAME is the last part of `model`.
+    """
     if os.path.isdir(model):  # noqa: PTH112  Path.is_dir raises on a name that is too long
-        return folder / EXPORTED
-    return Path(f"{str(model).rpartition('/')[2]}.onnx")
+        return folder / name
+    return Path(f"{str(model).rpartition('/')[2]}{ending}")

@@ -72,7 +72,7 @@ def test_stray_files_of_a_benchmark_are_left_out_and_noted(cod10k: Path) -> None
     (cod10k / "Test" / "Image" / "Thumbs.db").write_text("x")
     part = open_split(cod10k, "test", size=4)
     assert len(part) == 20
-    assert any("1 files without a mask are left out, first Thumbs.jpg" in note for note in part.notes)
+    assert any("1 file without a mask left out, first Thumbs.jpg" in note for note in part.notes)
 
 
 def test_camo_has_one_folder_of_masks(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_camo_has_one_folder_of_masks(tmp_path: Path) -> None:
     assert all(pair.image.stem == pair.mask.stem for pairs in listing.splits.values() for pair in pairs)
     notes = "\n".join(listing.notes)
     assert "CAMO test: 5 pairs found, the published set has 250" in notes
-    assert "1 masks belong to no image and are left out, first extra.png" in notes
+    assert "1 mask without an image left out, first extra.png" in notes
 
 
 @pytest.mark.parametrize(

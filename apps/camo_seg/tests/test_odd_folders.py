@@ -170,7 +170,7 @@ def test_a_drawn_split_does_not_move_when_files_are_added(tmp_path: Path) -> Non
     names = [(folder / "images.csv").read_text() for folder in (run, tmp_path / "eval")]
     assert names[0] == names[1]
     note = " ".join(list_folder(data, recorded=run / "split.json").notes)
-    assert "3 images are new since the run and belong to none of its splits, first a_new1" in note
+    assert "3 images new since the run, in none of its splits, first a_new1" in note
     call("train", "--resume", run)
     assert json.loads((run / "split.json").read_text()) == recorded
 

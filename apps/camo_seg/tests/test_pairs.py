@@ -126,7 +126,7 @@ def test_split_csv_goes_before_meta_csv_and_unlisted_images_are_noted(tmp_path: 
     (tmp_path / "meta.csv").write_text("name,area\np0,1\n")
     (tmp_path / "split.csv").write_text("name,split\np0,train\np1,val\np2,test\n")
     assert [names(tmp_path, split) for split in ("train", "val", "test")] == [["p0"], ["p1"], ["p2"]]
-    assert "1 images are not listed and are left out, first p3" in open_split(tmp_path, "test", size=8).notes[0]
+    assert "1 image left out as not listed, first p3" in open_split(tmp_path, "test", size=8).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_masks_with_an_ending_or_in_one_flat_folder_are_matched(tmp_path: Path) 
     part = open_split(tmp_path, "train", size=8)
     for one in part.source.pairs:
         assert one.mask.stem == f"{one.image.stem}_mask"
-    assert any("1 masks belong to no image and are left out, first stray.png" in note for note in part.notes)
+    assert any("1 mask without an image left out, first stray.png" in note for note in part.notes)
 
 
 def test_images_of_one_name_do_not_share_a_mask(tmp_path: Path) -> None:

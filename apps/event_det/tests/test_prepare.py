@@ -78,7 +78,7 @@ def test_windows_hold_both_of_their_ends(part: int) -> None:
 
 def raw_set(root: Path) -> Events:
     """Write a data set of two recordings with a third that is broken."""
-    events = make_events(20_000, step=60)
+    events = make_events(20_000, step=120)
     for split, name, form in (("train", "a", "evt3"), ("val", "b", "dat")):
         (root / split).mkdir(parents=True)
         suffix = "_td.dat" if form == "dat" else ".raw"
@@ -127,11 +127,24 @@ def test_a_bad_recording_does_not_end_it(tmp_path: Path) -> None:
     assert outcomes[1].boxes == 1
 
 
+def test_frames_outside_of_the_recording_are_left_out(tmp_path: Path) -> None:
+    raw_set(tmp_path / "raw")
+    known, path = (300_000, 10, 10, 30, 40, 1), tmp_path / "raw/train/a_bbox.npy"
+    np.save(path, boxes(known, (3_600_000_000, 10, 10, 30, 40, 1)))
+    outcome = next(prepare_all(find_recordings(tmp_path / "raw"), tmp_path / "out", OWN, 1))
+    assert (outcome.boxes, outcome.error) == (1, "")
+    assert outcome.steps < 100
+    assert "a_bbox.npy: 1 frame without events left out, outside of the recording" in outcome.warning
+    np.save(path, boxes((3_600_000_000, 10, 10, 30, 40, 1)))
+    outcome = next(prepare_all(find_recordings(tmp_path / "raw"), tmp_path / "other", OWN, 1))
+    assert "a_bbox.npy: its frames are of 3600 to 3600 s, the events of 0" in outcome.error
+
+
 def test_ids_without_a_name_are_refused(tmp_path: Path) -> None:
     raw_set(tmp_path / "raw")
     np.save(tmp_path / "raw/train/a_bbox.npy", boxes((300_000, 10, 10, 30, 40, 1), (120_000, 5, 6, 20, 20, 9)))
     outcome = next(prepare_all(find_recordings(tmp_path / "raw"), tmp_path / "out", OWN, 1))
-    assert "a_bbox.npy: 1 boxes have no known class, the first is 9" in outcome.error
+    assert "a_bbox.npy: 1 box of no known class, the first is 9" in outcome.error
 
 
 def test_sparse_storage_is_asked_for(tmp_path: Path) -> None:

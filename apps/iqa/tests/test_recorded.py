@@ -42,7 +42,7 @@ def test_a_drawn_split_does_not_move_when_files_are_added(tmp_path: Path) -> Non
     scored(data, 3, first=100)
     kept = list_folder(data, scale=(0, 10), recorded=run / "split.json")
     assert {split: [entry.name for entry in part] for split, part in kept.splits.items()} == recorded
-    assert "3 images are new since the run and belong to none of its splits, first p100.png" in " ".join(kept.notes)
+    assert "3 images new since the run, in none of its splits, first p100.png" in " ".join(kept.notes)
     call("eval", run, "--out", tmp_path / "eval")
     assert (tmp_path / "eval" / "images.csv").read_text() == (run / "images.csv").read_text()
     call("train", "--resume", run)

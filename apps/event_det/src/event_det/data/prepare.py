@@ -25,6 +25,7 @@ from event_det.data.rvt import FRAMES, HISTOGRAM, file_name, write_sequence
 from event_det.formats.events import Events
 from event_det.formats.recording import Recording
 from event_det.representations.histogram import stacked_histogram
+from polyscale.data.naming import plural
 from polyscale.errors import UserError
 
 EARLIEST = 100_000
@@ -107,13 +108,15 @@ def _prepare(raw: RawRecording, folder: Path, label: str, how: Preparation) -> O
         unknown = found.boxes[found.boxes["class_id"] >= len(standard.classes)]
         if len(unknown):
             raise UserError(
-                f"{raw.boxes}: {len(unknown)} boxes have no known class, the first is {unknown['class_id'][0]}; "
+                f"{raw.boxes}: {plural(len(unknown), 'box')} of no known class, the first is {unknown['class_id'][0]}; "
                 "name all of them in --classes"
             )
         bad = check_boxes(found.boxes, sensor, raw.boxes) if len(found.boxes) else 0
-        warnings += [f"{raw.boxes}: {bad} boxes without area on the sensor left out"] * (bad > 0)
+        warnings += [f"{raw.boxes}: {plural(bad, 'box')} without area on the sensor left out"] * (bad > 0)
         kept = filter_boxes(found.boxes, Standard(standard.about, standard.classes, sensor), raw.split)
-        times = found.frames
+        times = _among_events(found.frames, recording, raw.boxes, how.window)
+        if left := len(found.frames) - len(times):
+            warnings.append(f"{raw.boxes}: {plural(left, 'frame')} without events left out, outside of the recording")
     chosen = choose_frames(times, how.grid, how.window, earliest=EARLIEST if standard.sensor[0] else None)
     if not len(chosen):
         return Outcome(label, skipped="no box is left after the filters")
@@ -129,6 +132,24 @@ def _prepare(raw: RawRecording, folder: Path, label: str, how: Preparation) -> O
     )  # fmt: skip
     warnings += [str(recording.dropped)] * bool(recording.dropped.total)
     return Outcome(label, len(ends), sum(map(len, frames.values())), warning="; ".join(warnings))
+
+
+def _among_events(times: NDArray[np.int64], recording: Recording, path: Path, window: int) -> NDArray[np.int64]:
+    """Return the times of frames from the first event to a window behind the last.
+
+    Raises:
+        UserError: no frame is there, or no event.
+    """
+    if (span := recording.span()) is None:
+        raise recording.without_events()
+    first, last = span
+    inside = times[(times >= first) & (times <= last + window)]
+    if len(times) and not len(inside):
+        boxes, events = (f"{a / 1e6:g} to {b / 1e6:g} s" for a, b in ((times[0], times[-1]), span))
+        raise UserError(
+            f"{path}: its frames are of {boxes}, the events of {events}; microseconds of one clock are needed"
+        )
+    return inside
 
 
 def choose_frames(

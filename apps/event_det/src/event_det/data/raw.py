@@ -119,9 +119,7 @@ def read_boxes(path: Path, classes: tuple[str, ...], recording: Recording) -> Fo
         first = next((int(events.t[0]) for events in recording.chunks()), 0)
         rows, frames = _read_npy(path) if kind == ".npy" else _read_csv(path, classes)
         return FoundBoxes(rows, frames, first)
-    first = last = 0
-    for number, events in enumerate(recording.chunks()):
-        first, last = int(events.t[0]) if number == 0 else first, int(events.t[-1])
+    first, last = recording.span() or (0, 0)
     if recording.sensor is None:
         recording.sensor = _voc_size(path) if kind == ".xml" else None
     if kind == ".xml":

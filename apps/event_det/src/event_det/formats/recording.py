@@ -77,15 +77,21 @@ class Recording:
 
     def without_events(self, start: int | None = None, end: int | None = None) -> UserError:
         """Return the error that says that there is nothing between two times, and where there is something."""
-        first = last = None
-        for events in self.chunks():
-            first, last = int(events.t[0]) if first is None else first, int(events.t[-1])
-        if first is None or last is None:
+        if (span := self.span()) is None:
             return UserError(f"{self.path}: holds no events{f' ({self.dropped})' if self.dropped.total else ''}")
         part = " and ".join(
             f"{word} {time / 1e6:g} s" for word, time in (("from", start), ("before", end)) if time is not None
         )
-        return UserError(f"{self.path}: holds no events {part}; it has some from {first / 1e6:g} to {last / 1e6:g} s")
+        return UserError(
+            f"{self.path}: holds no events {part}; it has some from {span[0] / 1e6:g} to {span[1] / 1e6:g} s"
+        )
+
+    def span(self) -> tuple[int, int] | None:
+        """Read all events and return the times of the first and the last, None if there is none."""
+        first = last = None
+        for events in self.chunks():
+            first, last = int(events.t[0]) if first is None else first, int(events.t[-1])
+        return None if first is None or last is None else (first, last)
 
     def windows(self, duration: int, start: int | None = None, end: int | None = None) -> Iterator[tuple[int, Events]]:
         """Yield (start of the window, its events) for windows of `duration` microseconds, empty ones included.

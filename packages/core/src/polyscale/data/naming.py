@@ -16,8 +16,9 @@ def natural_key(text: str) -> tuple[list[Any], str]:
 
 
 def plural(number: int, noun: str) -> str:
-    """1, "image" -> "1 image"; 2 or 0 of them are images, 2000 are "2,000 images"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """1, "image" -> "1 image"; 2 or 0 of them are images, 2000 are "2,000 images"; "box" becomes "boxes"."""
+    ending = "es" if noun.endswith("x") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 def unique_names(paths: Sequence[Path | None]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from polyscale.data.naming import natural_key
+from polyscale.data.naming import natural_key, plural
 from polyscale.errors import UserError
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ def apply_recorded(
         raise UserError(f"{path}: no image of this run is in the data set now, first {next(iter(split_of), '')}")
     notes = []
     if new:
-        notes.append(f"{len(new)} images are new since the run and belong to none of its splits, first {new[0]}")
+        notes.append(f"{plural(len(new), 'image')} new since the run, in none of its splits, first {new[0]}")
     if gone:
-        notes.append(f"{len(gone)} images of the run are not here any more, first {gone[0]}")
+        notes.append(f"{plural(len(gone), 'image')} of the run not here any more, first {gone[0]}")
     return {split: part for split, part in found.items() if part}, notes

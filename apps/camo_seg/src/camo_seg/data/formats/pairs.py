@@ -168,7 +168,7 @@ def read_pairs(images: Path, masks: Path, notes: list[str], *, strict: bool = Tr
         first = ", ".join(path.name for path in alone[:3]) + (", ..." if len(alone) > 3 else "")
         raise UserError(f"{images}: {len(alone)} of {len(image_files)} images have no mask in {masks}: {first}")
     if alone:
-        notes.append(f"{images}: {len(alone)} files without a mask are left out, first {alone[0].name}")
+        notes.append(f"{images}: {plural(len(alone), 'file')} without a mask left out, first {alone[0].name}")
     return pairs
 
 
@@ -177,7 +177,7 @@ def note_spare_masks(masks: Path, pairs: Iterable[Pair], notes: list[str]) -> No
     used = {pair.mask for pair in pairs}
     spare = [path for path in files_in(masks).values() if path not in used]
     if spare:
-        notes.append(f"{masks}: {len(spare)} masks belong to no image and are left out, first {spare[0].name}")
+        notes.append(f"{masks}: {plural(len(spare), 'mask')} without an image left out, first {spare[0].name}")
 
 
 def describe_content(root: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polyscale.data.listing import Listing
+from polyscale.data.naming import plural
 from polyscale.data.splits import SPLIT_WORDS, complete_splits
 from polyscale.data.tables import column, find_column, read_csv
 from polyscale.errors import UserError
@@ -48,7 +49,7 @@ def split_by_table(table: Path, pairs: list[Pair], notes: list[str]) -> dict[str
             raise UserError(f"{table}: split of {name} is '{word}'; accepted are train, val and test")
         splits.setdefault(split, []).append(left.pop(key)._replace(group=row[group_column] if group_column else ""))
     if left:
-        notes.append(f"{table}: {len(left)} images are not listed and are left out, first {next(iter(left))}")
+        notes.append(f"{table}: {plural(len(left), 'image')} left out as not listed, first {next(iter(left))}")
     return splits
 
 

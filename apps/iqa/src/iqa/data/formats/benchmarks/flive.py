@@ -10,6 +10,7 @@ from iqa.data.formats.files import find_images
 from iqa.data.formats.tables import score_of
 from iqa.data.listing import Entry, ScoredListing
 from polyscale.data.listing import file_in, subfolder
+from polyscale.data.naming import plural
 from polyscale.data.tables import cell, column, read_csv
 from polyscale.errors import UserError
 
@@ -39,7 +40,7 @@ def list_flive(root: Path, images: Path | None) -> ScoredListing:
         splits.setdefault(split_of.get(Path(name).name, "unlisted") if split_of else "", []).append(entry)
     left = splits.pop("unlisted", [])
     if left:
-        notes.append(f"{len(left)} images are in no list of the official split and left out, first {left[0].name}")
+        notes.append(f"{plural(len(left), 'image')} in no list of the official split left out, first {left[0].name}")
     return ScoredListing("FLIVE", splits, notes, low=0.0, high=100.0)
 
 

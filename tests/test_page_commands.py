@@ -63,6 +63,8 @@ def take(program: str, words: list[str]) -> None:
     """Parses a command line as its program would; raises what the user would be shown."""
     found = typer.main.get_command(application(program))
     while words and (children := getattr(found, "commands", None)) and not words[0].startswith("-"):
+        if words[0] not in children and (default := getattr(found, "default", None)):
+            words = [default, *words]
         if words[0] not in children:
             raise typer.BadParameter(f"no command {words[0]} but {', '.join(children)}")
         found, words = children[words[0]], words[1:]

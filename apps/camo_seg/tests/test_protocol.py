@@ -166,9 +166,8 @@ def test_latex_escapes_and_prints_as_papers_do() -> None:
 
 def test_the_check_names_every_fault(bundle: Path, tmp_path: Path) -> None:
     clean = check(bundle)
-    assert clean.faults == []
-    assert clean.counts == {"test": 5}
-    assert any("CAMO test: 3 pairs found, the published set has 250" in line for line in clean.remarks)
+    assert {finding.level for finding in clean} == {"note"}
+    assert any("CAMO test: 3 pairs found, the published set has 250" in finding.line() for finding in clean)
     for split, names in {"Train": ("a", "b", "c", "d"), "Test": ("e", "f")}.items():
         for i, name in enumerate(names):
             stem = f"COD10K-CAM-1-Aquatic-3-Crab-{name}"
@@ -179,14 +178,18 @@ def test_the_check_names_every_fault(bundle: Path, tmp_path: Path) -> None:
     _save(tmp_path / "Test" / "GT_Object" / "COD10K-CAM-1-Aquatic-3-Crab-f.png", np.eye(8, dtype=np.uint8) * 3 + 1)
     _save(tmp_path / "Train" / "GT_Object" / "COD10K-CAM-1-Aquatic-3-Crab-c.png", np.zeros((8, 8), np.uint8))
     found = check(tmp_path)
-    text = "\n".join(found.faults)
-    assert "Crab-b.png" in text
-    assert "Crab-f.png" in text
-    assert "1 image in train and test alike: COD10K-CAM-1-Aquatic-3-Crab-a = COD10K-CAM-1-Aquatic-3-Crab-e" in text
-    assert any("Crab-c" in line and "empty mask" in line for line in found.remarks)
+    errors, warnings, notes = (
+        "\n".join(finding.line() for finding in found if finding.level == level)
+        for level in ("error", "warning", "note")
+    )
+    assert "Crab-b.png" in errors
+    assert "Crab-f.png" in errors
+    shared = "COD10K-CAM-1-Aquatic-3-Crab-e = COD10K-CAM-1-Aquatic-3-Crab-a"
+    assert f"1 image of test, pixel for pixel in train or val too: {shared}" in warnings
+    assert "1 mask empty: COD10K-CAM-1-Aquatic-3-Crab-c" in notes
     result = call("camo-seg", "data", "check", tmp_path)
     assert result.returncode == 1
-    assert "fault: " in result.stderr
+    assert "error: " in result.stdout
     assert call("camo-seg", "data", "check", bundle).returncode == 0
 
 
@@ -198,7 +201,7 @@ def test_soft_masks_are_told_from_binary_ones(tmp_path: Path) -> None:
         _save(tmp_path / "images" / f"{i}.png", np.full((20, 20, 3), i, np.uint8))
         _save(tmp_path / "masks" / f"{i}.png", soft if i == 3 else (soft > 128).astype(np.uint8) * 255)
     found = check(tmp_path)
-    assert found.faults == []
-    assert [line for line in found.remarks if "more than two values" in line] == [
-        "1 image has a mask with more than two values, read as soft edges: 3"
+    assert all(finding.level != "error" for finding in found)
+    assert [finding.line() for finding in found if "more than two values" in finding.text] == [
+        "1 mask of more than two values, read as soft edges: 3"
     ]

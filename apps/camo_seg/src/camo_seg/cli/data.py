@@ -1,4 +1,4 @@
-"""`camo-seg data`."""
+"""`camo-seg data PATH` describes a data set, `camo-seg data check PATH` opens every file of it."""
 
 from typing import Annotated, Any
 
@@ -6,51 +6,33 @@ import typer
 
 from camo_seg.cli.options import CamOnly, Layout, MaskRule, Masks
 from camo_seg.config import Config
-from polyscale.commands import note, print_json, progress, table
+from polyscale.commands import note, print_json, table
+from polyscale.commands.data import CheckedPath, ShowGroup, run_check
 from polyscale.commands.types import AsJson
-from polyscale.data.naming import plural
-from polyscale.errors import UserError
 from polyscale.settings import resolve_for
 
-CHECK = "check"
+DataPath = Annotated[
+    str, typer.Argument(metavar="[PATH]", help="Folder of a data set, YAML file of several, or synthetic.")
+]
+
+data = typer.Typer(
+    cls=ShowGroup, help="Describe a data set (camo-seg data FOLDER), or check it (camo-seg data check FOLDER)."
+)
 
 
-def data(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[check] [PATH]", help="Folder of a data set, YAML file of several, or synthetic."),
-    ] = None,
+@data.command()
+def show(
+    path: DataPath = "synthetic",
     layout: Layout = None,
     masks: Masks = None,
     cam_only: CamOnly = None,
     mask_rule: MaskRule = None,
     as_json: AsJson = False,
 ) -> None:
-    """Describe a data set: its layout, splits, image sizes and how large the objects are.
-
-    `camo-seg data check PATH` reads every file and names what is wrong: broken files, masks that fit no image or are
-    not binary, counts other than the published ones, the same image in two splits. It exits with 1 for faults.
-    """
-    given = list(words or [])
-    checked = len(given) > 1 and given[0] == CHECK
-    path, *more = given[1:] if checked else given or ["synthetic"]
-    if more:
-        raise UserError(f"data: one PATH is read at a time, given {', '.join([path, *more])}", exit_code=2)
-    overrides = {"path": path, "layout": layout, "masks": masks, "cam_only": cam_only, "mask_rule": mask_rule}
-    settings = resolve_for(Config, None, overrides).data
-    options = {
-        "layout": settings.layout,
-        "masks": settings.masks,
-        "cam_only": settings.cam_only,
-        "mask_rule": settings.mask_rule,
-    }
-    (_check if checked else _describe)(path, options, as_json)
-
-
-def _describe(path: str, options: dict[str, Any], as_json: bool) -> None:
+    """Describe a data set: its layout, splits, image sizes and how large the objects are."""
     from camo_seg.data import describe
 
-    rows = describe(path, **options)
+    rows = describe(path, **_reading(path, layout, masks, cam_only, mask_rule))
     notes = list(dict.fromkeys(line for row in rows for line in row.pop("notes")))
     if as_json:
         print_json({"splits": rows, "notes": notes})
@@ -60,19 +42,27 @@ def _describe(path: str, options: dict[str, Any], as_json: bool) -> None:
         note(line)
 
 
-def _check(path: str, options: dict[str, Any], as_json: bool) -> None:
-    from camo_seg.data.check import check
+@data.command()
+def check(
+    path: CheckedPath,
+    layout: Layout = None,
+    masks: Masks = None,
+    cam_only: CamOnly = None,
+    mask_rule: MaskRule = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open every file: broken files, masks that fit no image or are not binary, images that two splits share.
 
-    with progress("checking", transient=True) as bar:
-        findings = check(path, progress=bar.reach, **options)
-    if as_json:
-        print_json(findings.to_dict())
-    else:
-        table([{"split": split, "images": count} for split, count in findings.counts.items()], title=path)
-        for line in findings.remarks:
-            note(line)
-        for line in findings.faults:
-            note(f"fault: {line}")
-        note(f"{path}: {plural(len(findings.faults), 'fault')}" if findings.faults else f"{path}: no fault found")
-    if findings.faults:
-        raise typer.Exit(1)
+    Exits 1 on errors (what cannot be used), 0 on warnings (copies) and notes (counts other than the published ones).
+    """
+    from camo_seg.data.check import check as check_set
+
+    reading = _reading(path, layout, masks, cam_only, mask_rule)
+    run_check(path, lambda progress: check_set(path, progress=progress, **reading), as_json=as_json)
+
+
+def _reading(path: str, layout: Any, masks: Any, cam_only: Any, mask_rule: Any) -> dict[str, Any]:
+    """Options as camo_seg.data takes them."""
+    given = {"layout": layout, "masks": masks, "cam_only": cam_only, "mask_rule": mask_rule}
+    settings = resolve_for(Config, None, {"path": path, **given}).data
+    return {key: getattr(settings, key) for key in given}

@@ -1,32 +1,26 @@
-"""`caption-det data PATH` describes a data set, `caption-det data split PATH OUT` splits COCO so that nothing leaks."""
+"""`caption-det data PATH` describes a data set, `data check` opens its images, `data split` splits COCO."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from caption_det.cli.options import Images
 from caption_det.config import Config
 from polyscale.commands import note, print_json, table
+from polyscale.commands.data import CheckedPath, ShowGroup, run_check
 from polyscale.commands.types import AsJson, DataArgument
 from polyscale.settings import resolve_for
 
-
-class _ShowGroup(TyperGroup):
-    """`caption-det data PATH` means `caption-det data show PATH`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        named = args[:1] and args[0] in (*self.commands, "--help", "-h")
-        return super().parse_args(ctx, args if named else ["show", *args])
-
-
-data = typer.Typer(cls=_ShowGroup, help="Describe a data set (caption-det data PATH), or split COCO (data split).")
+data = typer.Typer(
+    cls=ShowGroup,
+    help="Describe a data set (caption-det data PATH), check it (data check), or split COCO (data split).",
+)
 
 
 @data.command()
 def show(path: DataArgument = "synthetic", images: Images = None, as_json: AsJson = False) -> None:
-    """Check and describe a data set: the images, captions and boxes of each split, and what cannot be used."""
+    """Describe a data set: the images, captions and boxes of each split, and what cannot be used."""
     from caption_det.build import open_sets
     from caption_det.data import describe_sources
 
@@ -38,6 +32,19 @@ def show(path: DataArgument = "synthetic", images: Images = None, as_json: AsJso
     table(rows, title=path, digits=3)
     for line in opened.notes:
         note(line)
+
+
+@data.command()
+def check(path: CheckedPath, images: Images = None, as_json: AsJson = False) -> None:
+    """Open every image: broken ones, sizes that the labels do not have, copies and near-duplicates across splits.
+
+    Exits 1 on errors, 0 on warnings alone. What is wrong with labels ends it before, as it would end a training.
+    """
+    from caption_det.build import open_sets
+    from caption_det.data.check import check as check_set
+
+    opened = open_sets(resolve_for(Config, None, {"path": path, "images": images}))
+    run_check(path, lambda progress: check_set(opened.splits, opened.notes, progress), as_json=as_json)
 
 
 @data.command()

@@ -3,26 +3,18 @@
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from iqa.cli.options import Images, Layout, LowerBetter, Scale, SplitColumn, ValFraction
 from iqa.config import Config
-from polyscale.commands import note, print_json, progress, table
+from polyscale.commands import note, print_json, table
+from polyscale.commands.data import CheckedPath, ShowGroup, run_check
 from polyscale.commands.types import AsJson
 from polyscale.settings import resolve_for
 
 DataPath = Annotated[str, typer.Argument(metavar="[PATH]", help="Folder or CSV of a data set, or synthetic.")]
 
 
-class _ShowGroup(TyperGroup):
-    """`iqa data FOLDER` means `iqa data show FOLDER`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        named = args[:1] and args[0] in (*self.commands, "--help", "-h")
-        return super().parse_args(ctx, args if named else ["show", *args])
-
-
-data = typer.Typer(cls=_ShowGroup, help="Describe a data set (iqa data FOLDER), or check it (iqa data check FOLDER).")
+data = typer.Typer(cls=ShowGroup, help="Describe a data set (iqa data FOLDER), or check it (iqa data check FOLDER).")
 
 
 @data.command()
@@ -52,7 +44,7 @@ def show(
 
 @data.command()
 def check(
-    path: DataPath,
+    path: CheckedPath,
     layout: Layout = None,
     images: Images = None,
     scale: Scale = None,
@@ -69,17 +61,7 @@ def check(
 
     given = {"layout": layout, "images": images, "scale": scale, "lower_better": lower_better}
     reading = _reading(path, given | {"split_column": split_column, "val_fraction": val_fraction})
-    with progress("opening images") as bar:
-        findings = check_set(path, progress=lambda done, total: bar.advance(text=f"of {total}"), **reading)
-    if as_json:
-        print_json([vars(finding) for finding in findings])
-    else:
-        for finding in findings:
-            typer.echo(finding.line())
-        if all(finding.level == "note" for finding in findings):
-            note(f"{path}: nothing wrong")
-    if any(finding.level == "error" for finding in findings):
-        raise typer.Exit(1)
+    run_check(path, lambda progress: check_set(path, progress=progress, **reading), as_json=as_json)
 
 
 def _reading(path: str, given: dict[str, Any]) -> dict[str, Any]:

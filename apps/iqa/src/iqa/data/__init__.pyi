@@ -2,7 +2,6 @@ from .dataset import QualitySet as QualitySet
 from .dataset import network_image as network_image
 from .dataset import read_network_image as read_network_image
 from .listing import Entry as Entry
-from .listing import Finding as Finding
 from .listing import ScoredListing as ScoredListing
 from .open import describe as describe
 from .open import list_folder as list_folder

@@ -6,13 +6,14 @@ Scores are "higher is better" from here on: DMOS is inverted when a data set is 
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from polyscale.data.check import Finding
 from polyscale.data.listing import Listing
-from polyscale.data.naming import natural_key, plural
+from polyscale.data.naming import natural_key, plural, shorten
 from polyscale.data.splits import complete_splits
 from polyscale.errors import UserError
 
@@ -42,29 +43,9 @@ class ScoredListing(Listing[Entry]):
     near_duplicates: bool = field(default=False, kw_only=True)
 
 
-def shorten(names: Iterable[object]) -> str:
-    """Join the first ten names, and say how many there are beyond them."""
-    listed = [str(name) for name in names]
-    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
-    return ", ".join(listed[:10]) + more
-
-
 def invert_dmos(entries: Sequence[Entry], low: float, high: float) -> list[Entry]:
     """Turn scores that are lower for better images (DMOS) around: score = low + high - dmos."""
     return [entry._replace(score=low + high - entry.score) for entry in entries]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found: "error" (training refuses it), "warning" or "note", its text, and the names it is true of."""
-
-    level: str
-    text: str
-    names: list[str]
-
-    def line(self) -> str:
-        """Return one line with the first ten names."""
-        return f"{self.text}: {shorten(self.names)}" if self.names else self.text
 
 
 def find_problems(listing: ScoredListing) -> list[Finding]:

@@ -21,6 +21,13 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
+def shorten(names: Iterable[object]) -> str:
+    """Join the first ten names, and say how many there are beyond them."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
+    return ", ".join(listed[:10]) + more
+
+
 def unique_names(paths: Sequence[Path | None]) -> list[str]:
     """A name without separators for each path, all different, also for a file system that ignores case.
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from iqa.data.formats.files import find_folder, find_images
 from iqa.data.formats.tables import score_of
-from iqa.data.listing import Entry, ScoredListing, invert_dmos, shorten
+from iqa.data.listing import Entry, ScoredListing, invert_dmos
+from polyscale.data.naming import shorten
 from polyscale.data.splits import SPLIT_WORDS
 from polyscale.data.tables import Row, cell, column, find_column, read_csv
 from polyscale.errors import UserError

@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from iqa.data.listing import shorten
 from polyscale.data.listing import folders_in, list_images, same_name, subfolder, walk_images
+from polyscale.data.naming import shorten
 from polyscale.errors import UserError
 
 

@@ -1,5 +1,6 @@
 """The contract of the other commands, and of what is refused."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -92,9 +93,16 @@ class CommandContract(AppTests):
         if data is None:
             pytest.skip("the synthetic set has no files")
         copy = shutil.copytree(data, tmp_path / "copy")
+        checked = call(self.app, "data", "check", copy)
+        assert checked.returncode == 0, checked.stdout
         files = [file for file in copy.rglob("*") if file.suffix in (".png", ".jpg")]
         for file in files:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        checked = call(self.app, "data", "check", copy, "--json")
+        assert checked.returncode == 1, checked.stderr
+        errors = [finding for finding in json.loads(checked.stdout) if finding["level"] == "error"]
+        assert any(file.name in str(errors) for file in files)
+        one_line(call(self.app, "data", "check", "synthetic"), 2, "there is nothing to check")
         result = call(self.app, "train", "--data.path", copy, "--out", tmp_path / "run", *self.tiny)
         assert result.returncode == 1
         (error,) = result.errors

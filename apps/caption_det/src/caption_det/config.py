@@ -214,7 +214,7 @@ PRESETS = {
                 "dropout": 0.0,
             },
             "loss": {"words": 2.0},
-            "train": {"epochs": 10, "batch_size": 16, "lr": 2e-3, "ema": 0.998},
+            "train": {"epochs": 14, "batch_size": 16, "lr": 2e-3, "ema": 0.998},
         },
     ),
     "photo": Preset(

@@ -295,7 +295,7 @@ def test_flive_split_from_its_three_label_files(tmp_path: Path) -> None:
     table(tmp_path / "labels640.csv", "name_image,mos_image", [[n, 1] for n in names[4:6]])
     listing = list_folder(tmp_path)
     assert {split: len(part) for split, part in listing.splits.items()} == {"train": 3, "val": 1, "test": 2}
-    assert any("1 images are in no list" in note for note in listing.notes)
+    assert any("1 image in no list of the official split left out" in note for note in listing.notes)
     assert {entry.subset for entry in listing.entries()} == {"voc_emotic_ava"}
 
 

@@ -74,13 +74,14 @@ def export_step(model: EventDetector, file: str | Path) -> list[str]:
         UserError: another ending, a package is missing, the network cannot be written, or the file does not agree.
     """
     file = Path(file)
-    if file.suffix.lower() not in KINDS:
+    suffix = file.suffix.lower()
+    if suffix not in KINDS:
         raise UserError(f"{file}: name a file that ends in {' or '.join(KINDS)}", exit_code=2)
     step = Step(model.cpu().eval())
     example = (step.blank(), torch.tensor([True]), *step.start())
     program = _exported(step, example, file)
-    content = _onnx(program, step) if file.suffix == ".onnx" else _pt2(program)
-    _verify(step, _runner(content, file.suffix, step), file)
+    content = _onnx(program, step) if suffix == ".onnx" else _pt2(program)
+    _verify(step, _runner(content, suffix, step), file)
     replace_file(file, content)
     return step.names
 
